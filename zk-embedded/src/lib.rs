@@ -1,0 +1,2 @@
+//! zk-embedded
+#![no_std]
