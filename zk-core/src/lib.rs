@@ -1,1 +1,12 @@
-//! zk-core
+//! ZooKeeper's protocol as a deterministic state machine, without I/O.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod id;
+pub mod time;
+pub mod wire;

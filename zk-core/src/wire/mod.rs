@@ -1,0 +1,13 @@
+//! Bytes and values: every record of ZooKeeper's ports and files, defined once.
+//!
+//! Nothing here keeps state. [`jute`] is the encoding of ZooKeeper's ports and files; postcard
+//! serves what is zk's own.
+
+pub mod client;
+pub mod code;
+pub mod file;
+pub mod frame;
+pub mod jute;
+pub mod txn;
+
+pub use code::{Code, OpCode};
