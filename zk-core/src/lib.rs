@@ -8,5 +8,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod id;
+pub mod memory;
 pub mod time;
 pub mod wire;
