@@ -10,4 +10,5 @@ extern crate std;
 pub mod id;
 pub mod memory;
 pub mod time;
+pub mod tree;
 pub mod wire;
