@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod id;
 pub mod memory;
+pub mod session;
 pub mod time;
 pub mod tree;
 pub mod wire;

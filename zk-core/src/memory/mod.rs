@@ -7,6 +7,7 @@
 
 mod cells;
 mod index;
+mod pipe;
 mod records;
 mod slab;
 
@@ -15,6 +16,7 @@ use core::ops::{Deref, DerefMut};
 
 pub use cells::{CELL_BYTES, Cell, Cells, Chunks};
 pub use index::{Index, Slot};
+pub use pipe::Pipe;
 pub use records::{Meta, Records};
 pub use slab::{Entry, Slab};
 
@@ -78,6 +80,14 @@ impl<'m, T: Default> Table<'m, T> {
         }
     }
 
+    /// Gives the memory of an owned table back, with all its entries.
+    pub fn release(&mut self) {
+        #[cfg(feature = "alloc")]
+        if let Place::Owned { items, .. } = &mut self.place {
+            *items = alloc::vec::Vec::new();
+        }
+    }
+
     /// Makes sure that the first `len` entries exist; `false` if they cannot.
     ///
     /// An owned table grows entry by entry into memory that its vector reserves ahead, so that
@@ -97,6 +107,13 @@ impl<'m, T: Default> Table<'m, T> {
                 true
             }
         }
+    }
+}
+
+/// Nothing: an owned table that must not grow, or no storage at all.
+impl<T: Default> Default for Table<'_, T> {
+    fn default() -> Self {
+        Self::lent(&mut [])
     }
 }
 

@@ -18,7 +18,7 @@
 
 use super::{DataTree, NO_ACL, Owner, path};
 use crate::id::Zxid;
-use crate::memory::{Full, Handle, NIL, Table};
+use crate::memory::{Full, Handle, NIL, Pipe, Table};
 use crate::wire::Code;
 use crate::wire::client::{Acl, Id};
 use crate::wire::file::{SnapshotAcl, SnapshotNode, SnapshotSession};
@@ -47,9 +47,7 @@ enum State {
 /// The snapshot that is being written, if any.
 #[derive(Debug)]
 pub(super) struct Writer<'m> {
-    buffer: Table<'m, u8>,
-    from: usize,
-    to: usize,
+    buffer: Pipe<'m>,
     state: State,
     /// Nodes with this mark are written (or were born after the start).
     mark: bool,
@@ -57,7 +55,7 @@ pub(super) struct Writer<'m> {
 
 impl<'m> Writer<'m> {
     pub(super) fn new(buffer: Table<'m, u8>) -> Self {
-        Self { buffer, from: 0, to: 0, state: State::Idle, mark: false }
+        Self { buffer: Pipe::new(buffer), state: State::Idle, mark: false }
     }
 
     pub(super) fn mark(&self) -> bool {
@@ -71,36 +69,14 @@ impl<'m> Writer<'m> {
             }
             State::Idle | State::Ended => State::Idle,
         };
-        self.from = 0;
-        self.to = 0;
+        self.buffer.clear();
+        self.buffer.shrink();
     }
 
     /// Forgets everything, with the nodes.
     pub(super) fn reset(&mut self) {
         self.state = State::Idle;
-        self.from = 0;
-        self.to = 0;
-    }
-
-    fn room(&mut self, len: usize) -> Result<&mut [u8], Full> {
-        if self.to + len > self.buffer.ceiling() && self.from > 0 {
-            self.buffer.copy_within(self.from..self.to, 0);
-            self.to -= self.from;
-            self.from = 0;
-        }
-        if !self.buffer.reach(self.to + len) {
-            return Err(Full);
-        }
-        let at = self.to;
-        self.to += len;
-        Ok(&mut self.buffer[at..at + len])
-    }
-}
-
-impl jute::Sink for Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), jute::Error> {
-        self.room(bytes.len()).map_err(|_| jute::Error::Full)?.copy_from_slice(bytes);
-        Ok(())
+        self.buffer.clear();
     }
 }
 
@@ -153,7 +129,7 @@ impl DataTree<'_> {
         session_count: usize,
         sessions: impl Iterator<Item = SnapshotSession>,
     ) -> Result<(), jute::Error> {
-        let out = &mut self.snapshot;
+        let out = &mut self.snapshot.buffer;
         jute::write(&i32::try_from(session_count).map_err(|_| jute::Error::Length)?, out)?;
         for session in sessions {
             jute::write(&session, out)?;
@@ -174,12 +150,12 @@ impl DataTree<'_> {
     /// What comes next; walks on when little waits. `None` when no snapshot is being written.
     pub fn snapshot_piece(&mut self) -> Option<Piece<'_>> {
         while let State::Walking(number) = self.snapshot.state {
-            if self.snapshot.to - self.snapshot.from >= AHEAD.min(self.snapshot.buffer.ceiling()) {
+            if self.snapshot.buffer.len() >= AHEAD.min(self.snapshot.buffer.ceiling()) {
                 break;
             }
             if number >= self.nodes.used() {
                 let end: Ustring<'_> = crate::wire::file::END;
-                self.snapshot.state = match jute::write(&end, &mut self.snapshot) {
+                self.snapshot.state = match jute::write(&end, &mut self.snapshot.buffer) {
                     Ok(()) => State::Ended,
                     Err(_) => State::Failed(number),
                 };
@@ -189,9 +165,8 @@ impl DataTree<'_> {
                 && self.nodes.get(at).is_some()
                 && self.nodes[at].mark() != self.snapshot.mark
             {
-                if self.snapshot.to > self.snapshot.from
-                    && self.snapshot.buffer.ceiling() - (self.snapshot.to - self.snapshot.from)
-                        < self.image_len(at)
+                if !self.snapshot.buffer.is_empty()
+                    && self.snapshot.buffer.free() < self.image_len(at)
                 {
                     // It will fit when the disk has taken what waits.
                     break;
@@ -202,11 +177,11 @@ impl DataTree<'_> {
                 self.snapshot.state = State::Walking(number + 1);
             }
         }
-        let Writer { buffer, from, to, state, .. } = &self.snapshot;
+        let Writer { buffer, state, .. } = &self.snapshot;
         match state {
             State::Idle | State::Sweeping(_) => None,
             State::Failed(_) => Some(Piece::Failed),
-            _ if to > from => Some(Piece::Bytes(&buffer[*from..*to])),
+            _ if !buffer.is_empty() => Some(Piece::Bytes(buffer.bytes())),
             State::Ended => Some(Piece::End),
             // Nothing waits, so the walk could not stop short.
             State::Walking(_) => Some(Piece::Failed),
@@ -215,12 +190,7 @@ impl DataTree<'_> {
 
     /// The first `len` bytes of the last piece are with the disk.
     pub fn snapshot_taken(&mut self, len: usize) {
-        let snapshot = &mut self.snapshot;
-        snapshot.from = (snapshot.from + len).min(snapshot.to);
-        if snapshot.from == snapshot.to {
-            snapshot.from = 0;
-            snapshot.to = 0;
-        }
+        self.snapshot.buffer.take(len);
     }
 
     /// Forgets the snapshot that was being written, or has ended.
@@ -258,25 +228,18 @@ impl DataTree<'_> {
 
     fn image(&mut self, at: Handle) -> Result<(), jute::Error> {
         let len = self.path_len(at);
-        let full = |_| jute::Error::Full;
-        jute::write(&i32::try_from(len).map_err(|_| jute::Error::Length)?, &mut self.snapshot)?;
-        self.snapshot.room(len).map_err(full)?;
-        let start = self.snapshot.to - len;
-        let mut buffer = core::mem::replace(&mut self.snapshot.buffer, Table::lent(&mut []));
-        let written = self.path_of(at, &mut buffer[start..start + len]).is_some();
-        self.snapshot.buffer = buffer;
-        if !written {
-            return Err(jute::Error::Length);
-        }
-        let node = self.nodes[at];
-        let out = &mut self.snapshot;
-        match node.data_len() {
-            None => jute::write(&-1i32, out)?,
-            Some(len) => {
-                jute::write(&i32::try_from(len).map_err(|_| jute::Error::Length)?, out)?;
-                self.cells.put(node.blob, node.name_len(), len, out)?;
-            }
-        }
+        let mut out = core::mem::replace(&mut self.snapshot.buffer, Pipe::new(Table::default()));
+        let result = self.put_image(at, len, &mut out);
+        self.snapshot.buffer = out;
+        result
+    }
+
+    fn put_image(&self, at: Handle, len: usize, out: &mut Pipe<'_>) -> Result<(), jute::Error> {
+        jute::write(&i32::try_from(len).map_err(|_| jute::Error::Length)?, out)?;
+        let room = out.room(len).map_err(|_| jute::Error::Full)?;
+        self.path_of(at, room).ok_or(jute::Error::Length)?;
+        self.put_data(at, out)?;
+        let node = &self.nodes[at];
         jute::write(&self.acls.number(node.acl()), out)?;
         jute::write(&node.stat(), out)
     }
