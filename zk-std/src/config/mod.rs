@@ -1,0 +1,3 @@
+//! `zoo.cfg` as Apache ZooKeeper reads it.
+
+pub mod properties;
