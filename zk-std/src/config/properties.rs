@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// A file longer than this many bytes is refused: a `zoo.cfg` is a page of text.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
 
+/// More entries are refused: that many keys do not exist, nor that many servers.
+pub const MAX_ENTRIES: usize = 4096;
+
 /// One `key=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
@@ -52,6 +55,11 @@ pub enum FormatError {
         /// Its length in bytes.
         bytes: usize,
     },
+    /// There are more than [`MAX_ENTRIES`] entries.
+    TooMany {
+        /// Line of the first one that is too many.
+        line: u32,
+    },
     /// A `\u` without four hexadecimal digits after it, in the entry that begins on this line.
     MalformedUnicodeEscape {
         /// Line, counted from 1.
@@ -63,7 +71,7 @@ impl Properties {
     /// Reads a text.
     ///
     /// # Errors
-    /// The two of [`FormatError`]; everything else is some property or other.
+    /// Those of [`FormatError`]; everything else is some property or other.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         if text.len() > MAX_FILE_BYTES {
             return Err(FormatError::TooLong { bytes: text.len() });
@@ -73,6 +81,9 @@ impl Properties {
         let mut lines = LogicalLines { text, at: 0, line: 1 };
         let mut bytes = Vec::new();
         while let Some(line) = lines.read(&mut bytes) {
+            if latest.len() + overridden.len() == MAX_ENTRIES {
+                return Err(FormatError::TooMany { line });
+            }
             let (key, value) = split(&bytes);
             let unescaped =
                 |part| unescape(part).ok_or(FormatError::MalformedUnicodeEscape { line });
@@ -347,6 +358,10 @@ mod tests {
             Err(FormatError::TooLong { bytes: MAX_FILE_BYTES + 1 })
         );
         assert_eq!(Properties::parse(&text[1..]), Ok(Properties::default()));
+        let text = b"k\n".repeat(MAX_ENTRIES + 1);
+        let line = u32::try_from(MAX_ENTRIES).unwrap() + 1;
+        assert_eq!(Properties::parse(&text), Err(FormatError::TooMany { line }));
+        assert_eq!(Properties::parse(&text[2..]).unwrap().entries.len(), 1);
     }
 
     #[test]
