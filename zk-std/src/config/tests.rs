@@ -169,7 +169,8 @@ fn cases() {
 
 /// The text of the cases with our answers.
 fn written(text: &str, cases: &[Case<'_>]) -> String {
-    let mut out = text.split("=== ").next().unwrap().to_owned();
+    let (head, _) = text.split_once("\n=== ").unwrap();
+    let mut out = format!("{head}\n");
     for case in cases {
         out += &format!("=== {}\n", case.name);
         for (name, content) in &case.files {
