@@ -1,1 +1,2 @@
 //! zk-std
+pub mod config;
