@@ -9,6 +9,8 @@ extern crate std;
 
 pub mod id;
 pub mod memory;
+pub mod peer;
+pub mod request;
 pub mod session;
 pub mod time;
 pub mod tree;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use zk_core::id::{SessionId, Zxid};
 use zk_core::memory::{Cell, Index, Slot, Table};
-use zk_core::tree::snapshot::{Loader, Piece};
+use zk_core::tree::snapshot::{Loader, Step};
 use zk_core::tree::{
     AclEntry, Ceilings, DataTree, Failure, NewNode, Node, Owner, OwnerEntry, Seeds, Storage,
     digest, path,
@@ -225,13 +225,14 @@ impl<'m> Run<'m> {
 
     fn drain(&mut self, n: usize) {
         let Some((_, _, written)) = &mut self.snapshot else { return };
-        match self.tree.snapshot_piece() {
-            Some(Piece::Bytes(bytes)) => {
+        match self.tree.snapshot_step() {
+            Some(Step::Bytes) => {
+                let bytes = self.tree.snapshot_bytes();
                 let n = n.min(bytes.len());
                 written.extend_from_slice(&bytes[..n]);
                 self.tree.snapshot_taken(n);
             }
-            Some(Piece::End) => {
+            Some(Step::End) => {
                 self.tree.snapshot_abandon();
                 let (model, digest, written) = self.snapshot.take().unwrap();
                 self.snapshots += 1;
@@ -255,7 +256,7 @@ impl<'m> Run<'m> {
                 compare(&loaded, &model);
                 assert_eq!(loaded.digest(), digest);
             }
-            Some(Piece::Failed) => {
+            Some(Step::Failed) => {
                 self.tree.snapshot_abandon();
                 self.snapshot = None;
             }

@@ -203,6 +203,11 @@ impl<'m> Sessions<'m> {
         self.find(id).is_some_and(|at| self.entries[at].state == State::Closing)
     }
 
+    /// The next id.
+    pub fn peek(&self) -> SessionId {
+        self.next_id
+    }
+
     /// Takes the next id.
     pub fn allocate(&mut self) -> SessionId {
         let id = self.next_id;

@@ -581,6 +581,12 @@ impl<'m> DataTree<'m> {
         })
     }
 
+    /// The node behind an ephemeral one in its session's list.
+    pub fn next_ephemeral(&self, at: Handle) -> Option<Handle> {
+        let next = self.nodes[at].first;
+        (self.is_ephemeral(at) && next != NIL).then_some(next)
+    }
+
     /// How many ephemeral nodes a session has.
     pub fn ephemerals_of(&self, session: SessionId) -> usize {
         self.owners.count(session)

@@ -80,11 +80,12 @@ impl<'m> Writer<'m> {
     }
 }
 
-/// What a snapshot has to say.
+/// What a snapshot has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Piece<'t> {
-    /// Bytes to write, then to be [taken](DataTree::snapshot_taken).
-    Bytes(&'t [u8]),
+pub enum Step {
+    /// There are [bytes](DataTree::snapshot_bytes) to write, then to be
+    /// [taken](DataTree::snapshot_taken).
+    Bytes,
     /// That was all.
     End,
     /// The disk was too slow for the buffer: delete what was written.
@@ -148,7 +149,7 @@ impl DataTree<'_> {
     }
 
     /// What comes next; walks on when little waits. `None` when no snapshot is being written.
-    pub fn snapshot_piece(&mut self) -> Option<Piece<'_>> {
+    pub fn snapshot_step(&mut self) -> Option<Step> {
         while let State::Walking(number) = self.snapshot.state {
             if self.snapshot.buffer.len() >= AHEAD.min(self.snapshot.buffer.ceiling()) {
                 break;
@@ -180,15 +181,20 @@ impl DataTree<'_> {
         let Writer { buffer, state, .. } = &self.snapshot;
         match state {
             State::Idle | State::Sweeping(_) => None,
-            State::Failed(_) => Some(Piece::Failed),
-            _ if !buffer.is_empty() => Some(Piece::Bytes(buffer.bytes())),
-            State::Ended => Some(Piece::End),
+            State::Failed(_) => Some(Step::Failed),
+            _ if !buffer.is_empty() => Some(Step::Bytes),
+            State::Ended => Some(Step::End),
             // Nothing waits, so the walk could not stop short.
-            State::Walking(_) => Some(Piece::Failed),
+            State::Walking(_) => Some(Step::Failed),
         }
     }
 
-    /// The first `len` bytes of the last piece are with the disk.
+    /// What waits for the disk.
+    pub fn snapshot_bytes(&self) -> &[u8] {
+        self.snapshot.buffer.bytes()
+    }
+
+    /// The first `len` of these bytes are with the disk.
     pub fn snapshot_taken(&mut self, len: usize) {
         self.snapshot.buffer.take(len);
     }

@@ -330,7 +330,7 @@ impl<'m> Watches<'m> {
         self.paths.remove(at);
     }
 
-    /// Takes modes from a watch; without any it is gone. `owns` finds a connection's list.
+    /// Takes modes from a watch; without any it is gone.
     fn take(&mut self, at: Handle, modes: Modes, own: &mut Own) {
         let watch = self.watches[at];
         let left = watch.modes.without(modes);
@@ -394,12 +394,12 @@ impl<'m> Watches<'m> {
 
     /// Tells everyone who watches for it that `kind` happened to the node at `path`; watches that
     /// last once are gone afterwards. `notify` is called with each connection, perhaps more than
-    /// once, and answers its list of watches, from which a spent one is taken.
-    pub fn trigger<'o>(
+    /// once, and must call what it is given with the connection's list of watches.
+    pub fn trigger(
         &mut self,
         path: &[u8],
         kind: EventType,
-        mut notify: impl FnMut(Handle) -> Option<&'o mut Own>,
+        mut notify: impl FnMut(Handle, &mut dyn FnMut(&mut Own)),
     ) {
         if self.watches.is_empty() {
             return;
@@ -420,12 +420,12 @@ impl<'m> Watches<'m> {
                 if watch.modes.and(told).is_empty() {
                     continue;
                 }
-                let own = notify(watch.connection);
-                if !watch.modes.and(spent).is_empty()
-                    && let Some(own) = own
-                {
-                    self.take(this, spent, own);
-                }
+                let spends = !watch.modes.and(spent).is_empty();
+                notify(watch.connection, &mut |own| {
+                    if spends {
+                        self.take(this, spent, own);
+                    }
+                });
             }
         }
         if self.recursive == 0 || kind == EventType::NodeChildrenChanged {
@@ -440,7 +440,7 @@ impl<'m> Watches<'m> {
                 let watch = self.watches[next];
                 next = watch.next;
                 if !watch.modes.and(Modes::RECURSIVE).is_empty() {
-                    notify(watch.connection);
+                    notify(watch.connection, &mut |_| {});
                 }
             }
         }

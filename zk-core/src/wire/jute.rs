@@ -101,6 +101,11 @@ impl<'b> Slice<'b> {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// Drops what was written behind the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Overwrites four bytes at `at` that were written before (a length known only afterwards).
     /// Does nothing if they were not.
     pub fn patch(&mut self, at: usize, value: i32) {

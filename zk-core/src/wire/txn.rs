@@ -199,6 +199,20 @@ pub enum Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The path that it is about; none for sessions, errors and multis.
+    pub fn path(&self) -> &'a [u8] {
+        match self {
+            Self::Create(txn) => txn.path.bytes(),
+            Self::CreateContainer(txn) => txn.path.bytes(),
+            Self::CreateTtl(txn) => txn.path.bytes(),
+            Self::Delete(txn) => txn.path.bytes(),
+            Self::SetData(txn) => txn.path.bytes(),
+            Self::SetAcl(txn) => txn.path.bytes(),
+            Self::Check(txn) => txn.path.bytes(),
+            _ => &[],
+        }
+    }
+
     /// Reads the record of type `op`; `None` for a type that no transaction has.
     ///
     /// # Errors

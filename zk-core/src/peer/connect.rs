@@ -1,0 +1,159 @@
+//! The handshake: a connection gets a new session, or an old one back.
+
+use super::link::State as LinkState;
+use super::pipeline::put_frame;
+use super::{Link, Peer, State};
+use crate::id::{SessionId, Xid};
+use crate::memory::{Full, Handle, NIL};
+use crate::session::auth::Identities;
+use crate::session::{PASSWORD_LEN, password, password_is};
+use crate::time::Now;
+use crate::tree::watch::Own;
+use crate::wire::OpCode;
+use crate::wire::client::{ConnectRequest, ConnectResponse};
+use crate::wire::jute::{self, Buffer, List, Trailing};
+
+/// Bytes of the longest text of an address.
+const ADDRESS_LEN: usize = 46;
+
+/// What became of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// It is under way, done, or refused.
+    Taken,
+    /// There is no room for the session's transaction now.
+    Later,
+}
+
+impl Peer<'_> {
+    /// A client has connected from `address`.
+    ///
+    /// # Errors
+    /// [`Full`]: close the socket.
+    pub fn open(&mut self, now: Now, address: core::net::IpAddr) -> Result<Link, Full> {
+        if self.state != State::Standalone {
+            return Err(Full);
+        }
+        let at = self.connections.open()?;
+        let connection = &mut self.connections[at];
+        connection.input.set_limit(self.options.max_waiting);
+        connection.output.set_limit(self.options.max_reply);
+        connection.counters.since = now.monotonic;
+        let mut text = heapless::String::<ADDRESS_LEN>::new();
+        // The room is for the longest address.
+        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{address}"));
+        connection.ids = Identities::of(&text);
+        Ok(Link(at))
+    }
+
+    /// The socket of a link is closed. (Once for each link; its number is used again.)
+    pub fn closed(&mut self, _now: Now, link: Link) {
+        if self.connections.get(link.0).is_none() {
+            return;
+        }
+        self.detach_session(link.0);
+        let Self { watches, connections, .. } = self;
+        let own: &mut Own = &mut connections[link.0].own;
+        watches.remove_all(own);
+        self.connections.close(link.0);
+    }
+
+    /// The first frame of a connection.
+    pub(super) fn connect(&mut self, link: Handle, frame: &[u8], now: Now) -> Handshake {
+        let Ok(request) = jute::decode::<ConnectRequest<'_>>(frame) else {
+            self.drop_link(link);
+            return Handshake::Taken;
+        };
+        if request.last_zxid_seen > self.tree.last_zxid() {
+            // The client has seen more than this server: it must go elsewhere.
+            self.drop_link(link);
+            return Handshake::Taken;
+        }
+        let (min, max) = (self.options.min_session_timeout, self.options.max_session_timeout);
+        let asked = u32::try_from(request.timeout).unwrap_or(0);
+        let timeout = asked.max(min).min(max);
+        let connection = &mut self.connections[link];
+        connection.timeout = timeout;
+        connection.read_only_field = request.read_only.0.is_some();
+        if request.session_id == SessionId::NONE {
+            self.connect_new(link, timeout, now)
+        } else {
+            self.reconnect(link, &request, timeout, now);
+            Handshake::Taken
+        }
+    }
+
+    fn connect_new(&mut self, link: Handle, timeout: u32, now: Now) -> Handshake {
+        if self.sessions.available() == 0 {
+            self.drop_link(link);
+            return Handshake::Taken;
+        }
+        let body = timeout.to_be_bytes();
+        let id = self.sessions.peek();
+        self.connections[link].session = id;
+        if self
+            .propose(id, Xid(0), OpCode::CreateSession, &body, List::EMPTY, Some(link), now)
+            .is_err()
+        {
+            self.connections[link].session = SessionId::NONE;
+            return Handshake::Later;
+        }
+        let id = self.sessions.allocate();
+        // There is room: it was asked above.
+        if let Ok(at) = self.sessions.open(id, timeout, now.monotonic) {
+            self.sessions.attach(at, link);
+        }
+        self.connections[link].state = LinkState::Opening;
+        Handshake::Taken
+    }
+
+    /// The session's creation is applied: the client hears of it now.
+    pub(super) fn session_opened(&mut self, link: Handle, now: Now) {
+        let id = self.connections[link].session;
+        if let Some(at) = self.sessions.usable(id) {
+            self.sessions.touch(at, now.monotonic);
+        }
+        self.connections[link].state = LinkState::Open;
+        self.respond(link, id);
+    }
+
+    fn respond(&mut self, link: Handle, id: SessionId) {
+        let connection = &mut self.connections[link];
+        let valid = id != SessionId::NONE;
+        let passwd = if valid { password(id) } else { [0; PASSWORD_LEN] };
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout: if valid { i32::try_from(connection.timeout).unwrap_or(i32::MAX) } else { 0 },
+            session_id: id,
+            passwd: Buffer(Some(&passwd)),
+            read_only: Trailing(connection.read_only_field.then_some(false)),
+        };
+        // The output of a connection that was just opened has room for its first frame.
+        let _ = put_frame(&mut connection.output, |out| jute::write(&response, out));
+        connection.counters.sent += 1;
+        self.stats.sent += 1;
+        self.connections.make_ready(link);
+    }
+
+    /// A client comes back. Its password is checked before anything happens to the connection that
+    /// the session may still have (Apache closes that first).
+    fn reconnect(&mut self, link: Handle, request: &ConnectRequest<'_>, timeout: u32, now: Now) {
+        let id = request.session_id;
+        let known = password_is(id, request.passwd.bytes());
+        let Some(at) = self.sessions.usable(id).filter(|_| known) else {
+            self.respond(link, SessionId::NONE);
+            self.finish_link(link);
+            return;
+        };
+        let before = self.sessions.get(at).connection();
+        if before != NIL && before != link {
+            self.drop_link(before);
+        }
+        self.sessions.set_timeout(at, timeout);
+        self.sessions.touch(at, now.monotonic);
+        self.sessions.attach(at, link);
+        self.connections[link].session = id;
+        self.connections[link].state = LinkState::Open;
+        self.respond(link, id);
+    }
+}

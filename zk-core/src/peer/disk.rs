@@ -1,0 +1,244 @@
+//! What the peer wants of its disk: batches of transactions, and snapshots.
+
+use super::{Peer, State};
+use crate::id::Zxid;
+use crate::memory::Records;
+use crate::request::options::Options;
+use crate::tree::Seeds;
+use crate::tree::snapshot::Step;
+use crate::wire::file::SnapshotDigest;
+use crate::wire::txn::TxnDigest;
+
+/// Something to do with the disk.
+#[derive(Debug)]
+pub enum Disk<'p> {
+    /// Append these to the log, sync, then say [`durable`](Peer::durable). No further batch comes
+    /// before.
+    Append(Batch<'p>),
+    /// The next batch starts a new log file.
+    Roll,
+    /// Create a snapshot of that zxid.
+    SnapshotBegin(Zxid),
+    /// Write these bytes of its body, then say [`snapshot_written`](Peer::snapshot_written).
+    SnapshotBytes(&'p [u8]),
+    /// Finish the snapshot, then say [`snapshot_done`](Peer::snapshot_done).
+    SnapshotEnd(SnapshotDigest),
+    /// Delete the snapshot that was begun.
+    SnapshotDrop,
+}
+
+/// Transactions to be appended and synced together.
+#[derive(Debug)]
+pub struct Batch<'p> {
+    history: &'p Records<'p>,
+    from: u64,
+    to: u64,
+}
+
+impl<'p> Batch<'p> {
+    /// The transactions, in order: zxid and bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &'p [u8])> + use<'p> {
+        let history = self.history;
+        (self.from..self.to).filter_map(move |seq| history.get(seq))
+    }
+
+    /// The last one's zxid.
+    pub fn last(&self) -> Zxid {
+        self.history.get(self.to - 1).map_or(Zxid::ZERO, |(zxid, _)| zxid)
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    /// As soon as the tree can.
+    Wanted,
+    /// A new log file first.
+    Roll,
+    Begin,
+    Writing {
+        /// A piece is with the disk.
+        out: bool,
+    },
+    Ending,
+    Dropping,
+}
+
+/// When snapshots are taken, and how far the current one is.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    phase: Phase,
+    zxid: Zxid,
+    digest: i64,
+    /// Transactions and bytes since the last roll.
+    txns: u32,
+    bytes: u64,
+    /// A little pseudo-random state, so that members do not snapshot all at once.
+    jitter: u64,
+}
+
+impl Snapshot {
+    pub(super) fn new(seeds: Seeds) -> Self {
+        Self {
+            phase: Phase::Idle,
+            zxid: Zxid::ZERO,
+            digest: 0,
+            txns: 0,
+            bytes: 0,
+            jitter: seeds.0 | 1,
+        }
+    }
+
+    pub(super) fn want(&mut self) {
+        self.phase = Phase::Wanted;
+    }
+
+    /// Counts a transaction that goes to the log.
+    pub(super) fn count(&mut self, bytes: usize, options: &Options) {
+        self.txns += 1;
+        self.bytes += bytes as u64;
+        if self.phase != Phase::Idle {
+            return;
+        }
+        // Between half and all of the limit, as Apache does.
+        let half = u64::from(options.snap_count / 2);
+        let extra = self.jitter % half.max(1);
+        let size = options.snap_size / 2;
+        if u64::from(self.txns) > half + extra || self.bytes > size + self.jitter % size.max(1) {
+            self.jitter ^= self.jitter << 13;
+            self.jitter ^= self.jitter >> 7;
+            self.jitter ^= self.jitter << 17;
+            self.phase = Phase::Roll;
+        }
+    }
+}
+
+impl Peer<'_> {
+    /// What to do with the disk next.
+    pub fn poll_disk(&mut self) -> Option<Disk<'_>> {
+        if self.state != State::Standalone {
+            return None;
+        }
+        if self.syncing.is_none() && self.next_append < self.history.end() {
+            return Some(Disk::Append(self.next_batch()));
+        }
+        match self.snapshot.phase {
+            Phase::Idle => None,
+            Phase::Roll => {
+                self.snapshot.phase = Phase::Wanted;
+                self.snapshot.txns = 0;
+                self.snapshot.bytes = 0;
+                Some(Disk::Roll)
+            }
+            Phase::Wanted => {
+                let count = self.sessions.applied_count();
+                match self.tree.snapshot_begin(count, self.sessions.applied()) {
+                    Ok(true) => {}
+                    // Marks of an earlier one are cleared slice by slice.
+                    Ok(false) => return None,
+                    Err(_) => {
+                        self.snapshot.phase = Phase::Idle;
+                        self.stats.snapshots_failed += 1;
+                        return None;
+                    }
+                }
+                self.snapshot.phase = Phase::Begin;
+                self.snapshot.zxid = self.tree.last_zxid();
+                self.snapshot.digest = self.tree.digest();
+                self.poll_disk()
+            }
+            Phase::Begin => {
+                self.snapshot.phase = Phase::Writing { out: false };
+                Some(Disk::SnapshotBegin(self.snapshot.zxid))
+            }
+            Phase::Writing { out: true } => None,
+            Phase::Writing { out: false } => match self.tree.snapshot_step() {
+                Some(Step::Bytes) => {
+                    self.snapshot.phase = Phase::Writing { out: true };
+                    Some(Disk::SnapshotBytes(self.tree.snapshot_bytes()))
+                }
+                Some(Step::End) => {
+                    self.tree.snapshot_abandon();
+                    self.snapshot.phase = Phase::Ending;
+                    Some(Disk::SnapshotEnd(SnapshotDigest {
+                        zxid: self.snapshot.zxid,
+                        version: TxnDigest::VERSION,
+                        tree_digest: self.snapshot.digest,
+                    }))
+                }
+                Some(Step::Failed) | None => {
+                    self.tree.snapshot_abandon();
+                    self.snapshot.phase = Phase::Dropping;
+                    self.stats.snapshots_failed += 1;
+                    self.poll_disk()
+                }
+            },
+            Phase::Ending => None,
+            Phase::Dropping => {
+                self.snapshot.phase = Phase::Idle;
+                Some(Disk::SnapshotDrop)
+            }
+        }
+    }
+
+    fn next_batch(&mut self) -> Batch<'_> {
+        let from = self.next_append;
+        let mut to = from;
+        let mut bytes = 0;
+        let mut last = Zxid::ZERO;
+        while let Some((zxid, record)) = self.history.get(to) {
+            bytes += record.len();
+            // At least one, however long.
+            if to > from && bytes > self.options.max_batch {
+                break;
+            }
+            self.snapshot.count(record.len(), &self.options);
+            last = zxid;
+            to += 1;
+        }
+        self.next_append = to;
+        self.syncing = Some(last);
+        Batch { history: &self.history, from, to }
+    }
+
+    /// So many bytes of the snapshot's body are written.
+    pub fn snapshot_written(&mut self, len: usize) {
+        if self.snapshot.phase == (Phase::Writing { out: true }) {
+            self.tree.snapshot_taken(len);
+            self.snapshot.phase = Phase::Writing { out: false };
+        }
+    }
+
+    /// The snapshot is finished and durable.
+    pub fn snapshot_done(&mut self) {
+        if self.snapshot.phase == Phase::Ending {
+            self.snapshot.phase = Phase::Idle;
+        }
+    }
+
+    /// The snapshot could not be written; the disk has dropped it. The log goes on, and another
+    /// snapshot is tried when the next one is due.
+    pub fn snapshot_failed(&mut self) {
+        if self.snapshot.phase != Phase::Idle {
+            self.tree.snapshot_abandon();
+            self.snapshot.phase = Phase::Idle;
+            self.stats.snapshots_failed += 1;
+        }
+    }
+
+    /// Whether a snapshot is under way.
+    pub fn snapshot_active(&self) -> bool {
+        self.snapshot.phase != Phase::Idle
+    }
+
+    /// Whether the disk has no room for more than deletions and sessions: creations and data are
+    /// then answered `SystemError`.
+    pub fn set_full(&mut self, full: bool) {
+        self.disk_full = full;
+    }
+}

@@ -1,0 +1,454 @@
+//! A client's connection as the peer knows it: what waits for an answer, what waits to be sent.
+
+use crate::id::{SessionId, Xid};
+use crate::memory::{Full, Handle, NIL, Pipe, Table};
+use crate::session::auth::Identities;
+use crate::time::{Instant, Now};
+use crate::tree::watch::Own;
+use crate::wire::OpCode;
+
+/// A client's connection. Numbers are small, and used again after [`closed`](super::Peer::closed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Link(pub(super) Handle);
+
+impl Link {
+    /// The number, for an index of the shell's.
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not in use; the next such.
+    Vacant(Handle),
+    /// Nothing was said yet.
+    Fresh,
+    /// The session's creation is proposed.
+    Opening,
+    /// The session is there.
+    Open,
+    /// What waits is still sent, then the socket is to be closed.
+    Closing,
+}
+
+/// What is known of a frame that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// Bytes of the frame.
+    pub(super) len: usize,
+    /// When it came.
+    pub(super) since: Instant,
+    /// Whether it is proposed.
+    pub(super) submitted: bool,
+}
+
+/// Bytes before a frame that waits: length, arrival, whether it is proposed.
+const WAITING_HEAD: usize = 13;
+
+/// Storage of a connection.
+#[derive(Debug)]
+pub struct Connection<'m> {
+    pub(super) state: State,
+    /// Counts connections, so that a link number that is used again is told apart.
+    pub(super) serial: u64,
+    pub(super) session: SessionId,
+    pub(super) timeout: u32,
+    pub(super) ids: Identities,
+    /// Whether the client's handshake spoke of read-only servers.
+    pub(super) read_only_field: bool,
+    /// Frames that wait, oldest first.
+    pub(super) input: Pipe<'m>,
+    /// Up to here, frames were looked at for being proposed.
+    pub(super) looked: usize,
+    /// Reads among them that wait.
+    pub(super) reads_passed: u32,
+    pub(super) output: Pipe<'m>,
+    /// Room in the output that proposed writes will need.
+    pub(super) reserved: usize,
+    pub(super) own: Own,
+    /// The last event that was told, by number.
+    pub(super) event: u64,
+    /// The proposal that the sync at the head waits for.
+    pub(super) sync: Option<u64>,
+    /// In the list of links that the shell should look at.
+    pub(super) ready: bool,
+    /// In the list of links that wait for transactions to be applied.
+    pub(super) stalled: bool,
+    pub(super) next_ready: Handle,
+    pub(super) next_stalled: Handle,
+    /// The shell was told to wait.
+    pub(super) blocked: bool,
+    /// Something happened since the last trim.
+    pub(super) active: bool,
+    pub(super) counters: Counters,
+}
+
+/// What `cons` shows of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames received.
+    pub received: u64,
+    /// Replies and events sent.
+    pub sent: u64,
+    /// Requests that wait for an answer.
+    pub queued: u64,
+    /// When it was opened.
+    pub since: Instant,
+    /// The last request's number.
+    pub last_cxid: Xid,
+    /// When the last reply was made.
+    pub last_response: Instant,
+    /// How long the last, the quickest, the slowest request and all together took, ms.
+    pub last_latency: u64,
+    /// The quickest, ms.
+    pub min_latency: u64,
+    /// The slowest, ms.
+    pub max_latency: u64,
+    /// All together, ms.
+    pub total_latency: u64,
+}
+
+impl<'m> Connection<'m> {
+    /// Storage in the caller's slices: for frames that wait and for replies.
+    pub fn lent(input: &'m mut [u8], output: &'m mut [u8]) -> Self {
+        Self::new(Table::lent(input), Table::lent(output))
+    }
+
+    fn new(input: Table<'m, u8>, output: Table<'m, u8>) -> Self {
+        Self {
+            state: State::Vacant(NIL),
+            serial: 0,
+            session: SessionId::NONE,
+            timeout: 0,
+            ids: Identities::default(),
+            read_only_field: false,
+            input: Pipe::new(input),
+            looked: 0,
+            reads_passed: 0,
+            output: Pipe::new(output),
+            reserved: 0,
+            own: Own::NONE,
+            event: 0,
+            sync: None,
+            ready: false,
+            stalled: false,
+            next_ready: NIL,
+            next_stalled: NIL,
+            blocked: false,
+            active: false,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        let input = core::mem::replace(&mut self.input, Pipe::new(Table::default()));
+        let output = core::mem::replace(&mut self.output, Pipe::new(Table::default()));
+        *self = Self { input, output, ..Self::new(Table::default(), Table::default()) };
+        self.input.clear();
+        self.input.shrink();
+        self.output.clear();
+        self.output.shrink();
+    }
+
+    /// The frame at byte `at` of those that wait.
+    pub(super) fn waiting(&self, at: usize) -> Option<Waiting> {
+        let bytes = self.input.bytes().get(at..)?;
+        let (len, rest) = bytes.split_first_chunk::<4>()?;
+        let (since, rest) = rest.split_first_chunk::<8>()?;
+        Some(Waiting {
+            len: u32::from_be_bytes(*len) as usize,
+            since: Instant(u64::from_be_bytes(*since)),
+            submitted: rest.first() == Some(&1),
+        })
+    }
+
+    /// Where the frame behind the one at `at` starts.
+    pub(super) fn behind(at: usize, waiting: Waiting) -> usize {
+        at + WAITING_HEAD + waiting.len
+    }
+
+    pub(super) fn frame(&self, at: usize, waiting: Waiting) -> &[u8] {
+        let start = at + WAITING_HEAD;
+        self.input.bytes().get(start..start + waiting.len).unwrap_or_default()
+    }
+
+    pub(super) fn set_submitted(&mut self, at: usize) {
+        if let Some(flag) = self.input.bytes_mut().get_mut(at + WAITING_HEAD - 1) {
+            *flag = 1;
+        }
+    }
+
+    /// Lets a frame wait.
+    pub(super) fn enqueue(&mut self, frame: &[u8], now: Now) -> Result<(), Full> {
+        let len = u32::try_from(frame.len()).map_err(|_| Full)?;
+        let room = self.input.room(WAITING_HEAD + frame.len())?;
+        room[..4].copy_from_slice(&len.to_be_bytes());
+        room[4..12].copy_from_slice(&now.monotonic.0.to_be_bytes());
+        room[12] = 0;
+        room[WAITING_HEAD..].copy_from_slice(frame);
+        self.counters.queued += 1;
+        Ok(())
+    }
+
+    /// Drops the frame at the head.
+    pub(super) fn dequeue(&mut self, waiting: Waiting) {
+        let len = WAITING_HEAD + waiting.len;
+        self.input.take(len);
+        self.looked = self.looked.saturating_sub(len);
+        self.counters.queued = self.counters.queued.saturating_sub(1);
+    }
+
+    /// Counts an answer to a request that came at `since`.
+    pub(super) fn answered(&mut self, cxid: Xid, since: Instant, now: Now) -> u64 {
+        let counters = &mut self.counters;
+        let latency = now.monotonic.since(since);
+        counters.last_cxid = cxid;
+        counters.last_response = now.monotonic;
+        counters.last_latency = latency;
+        counters.min_latency =
+            if counters.sent == 0 { latency } else { counters.min_latency.min(latency) };
+        counters.max_latency = counters.max_latency.max(latency);
+        counters.total_latency += latency;
+        counters.sent += 1;
+        latency
+    }
+}
+
+impl Default for Connection<'_> {
+    #[cfg(feature = "alloc")]
+    fn default() -> Self {
+        // The limits are set when the connection is opened.
+        Self::new(Table::owned(u32::MAX as usize), Table::owned(u32::MAX as usize))
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    fn default() -> Self {
+        Self::new(Table::default(), Table::default())
+    }
+}
+
+/// How a request is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Proposed as soon as it comes.
+    Write,
+    /// Answered from the tree, behind the session's own writes.
+    Read,
+    /// Answered when nothing is before it, and nothing behind it is looked at before.
+    Barrier,
+    /// Nothing that a client may ask.
+    Unknown,
+}
+
+pub(super) fn class(op: OpCode) -> Class {
+    match op {
+        OpCode::Create
+        | OpCode::Create2
+        | OpCode::CreateContainer
+        | OpCode::CreateTtl
+        | OpCode::Delete
+        | OpCode::SetData
+        | OpCode::SetAcl
+        | OpCode::Multi
+        | OpCode::Reconfig
+        | OpCode::CloseSession => Class::Write,
+        OpCode::Exists
+        | OpCode::GetData
+        | OpCode::GetAcl
+        | OpCode::GetChildren
+        | OpCode::GetChildren2
+        | OpCode::GetAllChildrenNumber
+        | OpCode::GetEphemerals
+        | OpCode::WhoAmI
+        | OpCode::MultiRead
+        | OpCode::Ping => Class::Read,
+        OpCode::Auth
+        | OpCode::Sasl
+        | OpCode::Sync
+        | OpCode::SetWatches
+        | OpCode::SetWatches2
+        | OpCode::AddWatch
+        | OpCode::CheckWatches
+        | OpCode::RemoveWatches => Class::Barrier,
+        // Check belongs into a multi (ZOOKEEPER-2623); DeleteContainer, CreateSession and Error are
+        // the server's own.
+        _ => Class::Unknown,
+    }
+}
+
+/// All connections of a peer.
+#[derive(Debug)]
+pub(super) struct Connections<'m> {
+    table: Table<'m, Connection<'m>>,
+    vacant: Handle,
+    used: usize,
+    len: usize,
+    serial: u64,
+    /// Lists of links, first in, first out.
+    ready: List,
+    stalled: List,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: Handle,
+    last: Handle,
+}
+
+impl List {
+    const EMPTY: Self = Self { first: NIL, last: NIL };
+}
+
+impl<'m> Connections<'m> {
+    pub(super) fn new(table: Table<'m, Connection<'m>>) -> Self {
+        Self {
+            table,
+            vacant: NIL,
+            used: 0,
+            len: 0,
+            serial: 0,
+            ready: List::EMPTY,
+            stalled: List::EMPTY,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn open(&mut self) -> Result<Handle, Full> {
+        let at = if self.vacant != NIL {
+            let at = self.vacant;
+            if let State::Vacant(next) = self.table[at as usize].state {
+                self.vacant = next;
+            }
+            at
+        } else {
+            let at = Handle::try_from(self.used).map_err(|_| Full)?;
+            if at == NIL || !self.table.reach(self.used + 1) {
+                return Err(Full);
+            }
+            self.used += 1;
+            at
+        };
+        self.len += 1;
+        self.serial += 1;
+        let serial = self.serial;
+        let connection = &mut self.table[at as usize];
+        // It may still stand in a list; it stays there, as a new link.
+        let (ready, stalled) = (connection.ready, connection.stalled);
+        let (next_ready, next_stalled) = (connection.next_ready, connection.next_stalled);
+        connection.reset();
+        connection.state = State::Fresh;
+        connection.serial = serial;
+        connection.ready = ready;
+        connection.stalled = stalled;
+        connection.next_ready = next_ready;
+        connection.next_stalled = next_stalled;
+        Ok(at)
+    }
+
+    pub(super) fn close(&mut self, at: Handle) {
+        let next = self.vacant;
+        let connection = &mut self[at];
+        connection.state = State::Vacant(next);
+        connection.input.clear();
+        connection.input.shrink();
+        connection.output.clear();
+        connection.output.shrink();
+        self.vacant = at;
+        self.len -= 1;
+    }
+
+    /// A connection in use.
+    pub(super) fn get(&self, at: Handle) -> Option<&Connection<'m>> {
+        let connection = self.table.get(at as usize)?;
+        (!matches!(connection.state, State::Vacant(_))).then_some(connection)
+    }
+
+    pub(super) fn get_mut(&mut self, at: Handle) -> Option<&mut Connection<'m>> {
+        let connection = self.table.get_mut(at as usize)?;
+        (!matches!(connection.state, State::Vacant(_))).then_some(connection)
+    }
+
+    /// Puts a link into the list of those that the shell should look at.
+    pub(super) fn make_ready(&mut self, at: Handle) {
+        let connection = &mut self.table[at as usize];
+        if core::mem::replace(&mut connection.ready, true) {
+            return;
+        }
+        connection.next_ready = NIL;
+        match self.ready.last {
+            NIL => self.ready.first = at,
+            last => self.table[last as usize].next_ready = at,
+        }
+        self.ready.last = at;
+    }
+
+    pub(super) fn next_ready(&mut self) -> Option<Handle> {
+        let at = self.ready.first;
+        if at == NIL {
+            return None;
+        }
+        let connection = &mut self.table[at as usize];
+        connection.ready = false;
+        self.ready.first = connection.next_ready;
+        if self.ready.first == NIL {
+            self.ready.last = NIL;
+        }
+        Some(at)
+    }
+
+    /// Puts a link into the list of those that wait for transactions to be applied.
+    pub(super) fn stall(&mut self, at: Handle) {
+        let connection = &mut self.table[at as usize];
+        if core::mem::replace(&mut connection.stalled, true) {
+            return;
+        }
+        connection.next_stalled = NIL;
+        match self.stalled.last {
+            NIL => self.stalled.first = at,
+            last => self.table[last as usize].next_stalled = at,
+        }
+        self.stalled.last = at;
+    }
+
+    /// Takes all links out of that list; the first of them, chained by
+    /// [`next_unstalled`](Self::next_unstalled).
+    pub(super) fn last_stalled(&self) -> Handle {
+        self.stalled.last
+    }
+
+    pub(super) fn next_unstalled(&mut self) -> Option<Handle> {
+        let at = self.stalled.first;
+        if at == NIL {
+            return None;
+        }
+        let connection = &mut self.table[at as usize];
+        connection.stalled = false;
+        self.stalled.first = connection.next_stalled;
+        if self.stalled.first == NIL {
+            self.stalled.last = NIL;
+        }
+        Some(at)
+    }
+}
+
+impl<'m> core::ops::Index<Handle> for Connections<'m> {
+    type Output = Connection<'m>;
+
+    fn index(&self, at: Handle) -> &Connection<'m> {
+        &self.table[at as usize]
+    }
+}
+
+impl core::ops::IndexMut<Handle> for Connections<'_> {
+    fn index_mut(&mut self, at: Handle) -> &mut Self::Output {
+        &mut self.table[at as usize]
+    }
+}

@@ -1,0 +1,135 @@
+//! Recovery: the newest whole snapshot, then the log from the zxid behind it.
+
+use super::{Peer, State};
+use crate::id::Zxid;
+use crate::request::apply::{self, ApplyError};
+use crate::time::Now;
+use crate::tree::snapshot::{LoadError, Loader, Taken};
+use crate::wire::file::SnapshotDigest;
+use crate::wire::jute;
+use crate::wire::txn::{Record, Txn};
+
+/// Why a transaction of the log cannot be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadTxnError(pub ApplyError);
+
+impl core::fmt::Display for LoadTxnError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl core::error::Error for LoadTxnError {}
+
+impl Peer<'_> {
+    /// Forgets everything; a load begins (again).
+    pub fn load_reset(&mut self) {
+        self.state = State::Recovering;
+        // The storage has held an empty tree before.
+        let _ = self.tree.reset();
+        self.sessions.clear();
+        self.changes.reset(&mut self.tree);
+        self.history.clear();
+        self.loader = None;
+    }
+
+    /// Takes whole records from the start of a piece of a snapshot's body.
+    ///
+    /// # Errors
+    /// [`LoadError`]; then [`load_reset`](Self::load_reset), and try another snapshot.
+    pub fn load_snapshot(&mut self, bytes: &[u8]) -> Result<Taken, LoadError> {
+        let Self { loader, tree, sessions, options, .. } = self;
+        let loader = loader.get_or_insert_with(|| {
+            // What does not fit a transaction was never in the tree.
+            Loader::new(tree, options.max_txn)
+        });
+        loader.feed(tree, bytes, |session| {
+            let timeout = u32::try_from(session.timeout).unwrap_or(0);
+            sessions.opened(session.id, timeout, crate::time::Instant(0))
+        })
+    }
+
+    /// The snapshot is whole and its checksum right.
+    pub fn load_snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
+        if let Some(loader) = self.loader.take() {
+            self.need_scratch(self.options.max_txn);
+            loader.finish(&mut self.tree, zxid, &mut self.scratch);
+        }
+        if let Some(digest) = digest
+            && digest.zxid == zxid
+            && digest.version == crate::wire::txn::TxnDigest::VERSION
+            && digest.tree_digest != self.tree.digest()
+        {
+            self.stats.digest_mismatches += 1;
+        }
+    }
+
+    /// Takes a transaction of the log. Those that the snapshot shows already change nothing.
+    ///
+    /// # Errors
+    /// [`LoadTxnError`].
+    pub fn load_txn(&mut self, entry: &[u8]) -> Result<(), LoadTxnError> {
+        let txn = Txn::decode(entry).map_err(|error| LoadTxnError(error.into()))?;
+        self.need_scratch(self.options.max_txn);
+        let header = txn.header;
+        apply::apply(&mut self.tree, &header, &txn.record, &mut (), &mut self.scratch)
+            .map_err(LoadTxnError)?;
+        self.sessions.seen(header.client_id);
+        match txn.record {
+            Record::CreateSession(record) => {
+                let timeout = u32::try_from(record.timeout).unwrap_or(0);
+                self.sessions
+                    .opened(header.client_id, timeout, crate::time::Instant(0))
+                    .map_err(|full| LoadTxnError(full.into()))?;
+            }
+            Record::CloseSession(_) => {
+                self.sessions.closed(header.client_id);
+            }
+            _ => {}
+        }
+        self.time = self.time.max(header.time);
+        Ok(())
+    }
+
+    /// The history is loaded: the peer serves clients, alone. Every session has a whole timeout
+    /// again; ephemeral nodes of sessions that are not there are deleted, without a transaction, as
+    /// Apache does.
+    pub fn serve(&mut self, now: Now) {
+        self.need_scratch(self.options.max_txn);
+        let zxid = self.tree.last_zxid();
+        loop {
+            let orphan =
+                self.tree.owning_sessions().find(|&session| self.sessions.find(session).is_none());
+            let Some(session) = orphan else { break };
+            if let Err(error) =
+                apply::kill_session(&mut self.tree, session, zxid, &mut (), &mut self.scratch)
+            {
+                self.stop(error);
+                return;
+            }
+        }
+        self.proposed = zxid;
+        self.sessions.raise_floor(self.options.server, zxid);
+        self.sessions.touch_all(now.monotonic);
+        self.changes.reset(&mut self.tree);
+        self.history.clear();
+        self.next_append = self.history.end();
+        self.next_apply = self.history.end();
+        self.timers.start(now, &self.options);
+        self.snapshot.want();
+        self.state = State::Standalone;
+    }
+
+    /// Makes the scratches at least so long, as far as they can be.
+    pub(super) fn need_scratch(&mut self, len: usize) {
+        let len = len.min(self.scratch.ceiling()).min(self.acl_scratch.ceiling());
+        // Within the ceiling, so it can.
+        let _ = self.scratch.reach(len) && self.acl_scratch.reach(len);
+    }
+}
+
+impl From<jute::Error> for LoadTxnError {
+    fn from(error: jute::Error) -> Self {
+        Self(error.into())
+    }
+}

@@ -1,0 +1,389 @@
+//! One member of an ensemble: all of its protocol, none of its I/O.
+//!
+//! A shell owns a [`Peer`] and moves bytes for it. Methods come in four kinds:
+//!
+//! - **getters** ([`tree`](Peer::tree), [`sessions`](Peer::sessions), [`stats`](Peer::stats), ...);
+//! - **inlets**, which tell the peer what happened: [`receive`](Peer::receive),
+//!   [`durable`](Peer::durable), [`tick`](Peer::tick), ...;
+//! - **outlets**, which ask it what to do next: [`poll_link`](Peer::poll_link) and
+//!   [`output`](Peer::output), [`poll_disk`](Peer::poll_disk), [`poll_timeout`](Peer::poll_timeout).
+//!   They lend, and cost nothing when there is nothing to do;
+//! - **commands**: [`serve`](Peer::serve).
+//!
+//! A shell's loop: give the inlets what came; ask `poll_disk` until it has nothing; ask `poll_link`
+//! until it has nothing, and write each link's output; sleep until something comes or
+//! `poll_timeout` is reached. Outlets may be asked in any order and at any time.
+//!
+//! Durability is a gate inside: no reply to a write leaves before [`durable`](Peer::durable) has said
+//! that its transaction is synced, and nobody can read what is not.
+
+mod connect;
+mod disk;
+mod link;
+mod load;
+mod pipeline;
+mod serve;
+mod timers;
+
+pub use disk::{Batch, Disk};
+pub use link::{Connection, Counters, Link};
+use link::{Connections, State as LinkState};
+pub use load::LoadTxnError;
+use pipeline::Pending;
+pub use pipeline::PendingEntry;
+pub use serve::Received;
+
+use crate::id::{SessionId, Zxid};
+use crate::memory::{Full, Index, Meta, Pipe, Records, Table};
+use crate::request::apply::ApplyError;
+use crate::request::changes::{self, Changes};
+pub use crate::request::options::Options;
+use crate::session::{Session, Sessions};
+use crate::time::{Instant, Now};
+use crate::tree::watch::{self, Watches};
+use crate::tree::{self, Cost, DataTree, Seeds, snapshot};
+
+/// What a peer is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It waits for its own history.
+    Recovering,
+    /// It serves clients, alone.
+    Standalone,
+    /// A promise was violated; it does nothing any more.
+    Stopped(ApplyError),
+}
+
+/// Storage of a peer.
+#[derive(Debug)]
+pub struct Storage<'m> {
+    /// Of the tree.
+    pub tree: tree::Storage<'m>,
+    /// Of watches.
+    pub watches: watch::Storage<'m>,
+    /// Of uncommitted changes.
+    pub changes: changes::Storage<'m>,
+    /// One for each session.
+    pub sessions: Table<'m, Session>,
+    /// Slots for them.
+    pub session_slots: Index<'m>,
+    /// One for each connection.
+    pub connections: Table<'m, Connection<'m>>,
+    /// Transactions that are proposed, and the latest that are applied.
+    pub history: Table<'m, u8>,
+    /// One for each of these.
+    pub history_metas: Table<'m, Meta>,
+    /// One for each that is proposed and not applied.
+    pub pending: Table<'m, PendingEntry>,
+    /// As long as the largest frame.
+    pub scratch: Table<'m, u8>,
+    /// As long as the largest frame.
+    pub acl_scratch: Table<'m, u8>,
+    /// As long as the largest reply to a multi.
+    pub reply: Table<'m, u8>,
+}
+
+/// How much a growing peer may hold. Memory is only taken as it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Of the tree.
+    pub tree: tree::Ceilings,
+    /// Watches, counted by path and connection.
+    pub watches: usize,
+    /// Cells of watched paths.
+    pub watch_cells: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Paths with uncommitted changes.
+    pub changes: usize,
+    /// Transactions that are proposed and not applied.
+    pub pending: usize,
+    /// Bytes of transactions that are kept.
+    pub history: usize,
+    /// Number of transactions that are kept.
+    pub history_records: usize,
+}
+
+impl Default for Ceilings {
+    /// What a server of today can address: 4 billion nodes, 120 GB of names and data.
+    fn default() -> Self {
+        let most = crate::memory::NIL as usize;
+        Self {
+            tree: tree::Ceilings {
+                nodes: most,
+                cells: most,
+                acls: most,
+                owners: most,
+                snapshot: 256 << 20,
+            },
+            watches: most,
+            watch_cells: most,
+            sessions: most,
+            connections: 1 << 20,
+            changes: 1 << 20,
+            pending: 1 << 16,
+            history: 16 << 20,
+            history_records: 1 << 16,
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Storage<'_> {
+    /// Storage that allocates as it grows.
+    pub const fn owned(ceilings: &Ceilings, options: &Options) -> Self {
+        Self {
+            tree: tree::Storage::owned(ceilings.tree),
+            watches: watch::Storage::owned(ceilings.watches, ceilings.watch_cells),
+            changes: changes::Storage::owned(
+                ceilings.changes,
+                ceilings.changes.saturating_mul(64),
+                ceilings.changes,
+            ),
+            sessions: Table::owned(ceilings.sessions),
+            session_slots: Index::owned(ceilings.sessions),
+            connections: Table::owned(ceilings.connections),
+            history: Table::owned(ceilings.history),
+            history_metas: Table::owned(ceilings.history_records),
+            pending: Table::owned(ceilings.pending),
+            scratch: Table::owned(options.max_txn),
+            acl_scratch: Table::owned(options.max_txn),
+            reply: Table::owned(options.max_reply),
+        }
+    }
+}
+
+/// What a peer has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Frames received from clients.
+    pub received: u64,
+    /// Replies and events made for clients.
+    pub sent: u64,
+    /// Requests answered.
+    pub answered: u64,
+    /// The quickest, ms.
+    pub min_latency: u64,
+    /// The slowest, ms.
+    pub max_latency: u64,
+    /// All together, ms.
+    pub total_latency: u64,
+    /// Sessions that expired.
+    pub expired: u64,
+    /// Transactions after which the digest was not the one that the leader had said.
+    pub digest_mismatches: u64,
+    /// Snapshots that were given up because the disk was too slow.
+    pub snapshots_failed: u64,
+    /// Connections that were closed because they did not read.
+    pub slow_closed: u64,
+    /// Failed authentications.
+    pub auth_failed: u64,
+    /// Transactions applied.
+    pub applied: u64,
+}
+
+/// One member of an ensemble.
+#[derive(Debug)]
+pub struct Peer<'m> {
+    options: Options,
+    state: State,
+    tree: DataTree<'m>,
+    watches: Watches<'m>,
+    sessions: Sessions<'m>,
+    changes: Changes<'m>,
+    connections: Connections<'m>,
+    history: Records<'m>,
+    pending: Pending<'m>,
+    /// What proposed transactions will take.
+    reserved: Cost,
+    /// The last proposed transaction, and its time.
+    proposed: Zxid,
+    time: i64,
+    /// Number of the next transaction to hand to the disk, and to apply.
+    next_append: u64,
+    next_apply: u64,
+    /// The last transaction of the batch that the disk has.
+    syncing: Option<Zxid>,
+    disk_full: bool,
+    snapshot: disk::Snapshot,
+    loader: Option<snapshot::Loader>,
+    timers: timers::Timers,
+    /// Number of the current event.
+    event: u64,
+    scratch: Table<'m, u8>,
+    acl_scratch: Table<'m, u8>,
+    reply: Pipe<'m>,
+    stats: Stats,
+}
+
+impl<'m> Peer<'m> {
+    /// A peer that knows nothing yet: load its history, then let it [`serve`](Self::serve).
+    ///
+    /// `next_session` is the first session id that it gives (see [`SessionId::first`]); ids that
+    /// the history shows are never given again, whatever it is. `seeds` must be hard to guess.
+    ///
+    /// # Errors
+    /// [`Full`] when the storage is too small for an empty tree, or for one frame.
+    pub fn new(
+        storage: Storage<'m>,
+        options: Options,
+        seeds: Seeds,
+        next_session: SessionId,
+        now: Now,
+    ) -> Result<Self, Full> {
+        let Storage { mut scratch, mut acl_scratch, .. } = storage;
+        // Owned scratch starts small and grows with the first long request.
+        let first = options.max_txn.min(1024);
+        if !scratch.reach(first) || !acl_scratch.reach(first) {
+            return Err(Full);
+        }
+        let interval = options.tick_time;
+        let mut peer = Self {
+            state: State::Recovering,
+            tree: DataTree::new(storage.tree, seeds, options.extended_types)?,
+            watches: Watches::new(storage.watches, seeds),
+            sessions: Sessions::new(
+                storage.sessions,
+                storage.session_slots,
+                seeds,
+                interval,
+                next_session,
+                now.monotonic,
+            ),
+            changes: Changes::new(storage.changes, seeds),
+            connections: Connections::new(storage.connections),
+            history: Records::new(storage.history, storage.history_metas),
+            pending: Pending::new(storage.pending),
+            reserved: Cost::default(),
+            proposed: Zxid::ZERO,
+            time: 0,
+            next_append: 0,
+            next_apply: 0,
+            syncing: None,
+            disk_full: false,
+            snapshot: disk::Snapshot::new(seeds),
+            loader: None,
+            timers: timers::Timers::default(),
+            event: 0,
+            scratch,
+            acl_scratch,
+            reply: Pipe::new(storage.reply),
+            stats: Stats::default(),
+            options,
+        };
+        peer.changes.reset(&mut peer.tree);
+        Ok(peer)
+    }
+
+    /// A peer whose storage grows on the heap.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    #[cfg(feature = "alloc")]
+    pub fn owned(
+        options: Options,
+        ceilings: Ceilings,
+        seeds: Seeds,
+        next_session: SessionId,
+        now: Now,
+    ) -> Result<Self, Full> {
+        let storage = Storage::owned(&ceilings, &options);
+        Self::new(storage, options, seeds, next_session, now)
+    }
+
+    // Getters.
+
+    /// What it is up to.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Its settings.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The tree, as far as transactions are applied.
+    pub fn tree(&self) -> &DataTree<'m> {
+        &self.tree
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> &Sessions<'m> {
+        &self.sessions
+    }
+
+    /// The watches.
+    pub fn watches(&self) -> &Watches<'m> {
+        &self.watches
+    }
+
+    /// Transactions that are proposed and not applied.
+    pub fn outstanding(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// What was counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Counts anew.
+    pub fn reset_stats(&mut self) {
+        self.stats = Stats::default();
+    }
+
+    /// The connections.
+    pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
+        (0..self.connections.used()).filter_map(|at| {
+            let at = crate::memory::Handle::try_from(at).ok()?;
+            self.connections.get(at).map(|_| Link(at))
+        })
+    }
+
+    /// How many connections there are.
+    pub fn link_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The session of a connection, once it has one.
+    pub fn session(&self, link: Link) -> Option<SessionId> {
+        let connection = self.connections.get(link.0)?;
+        (connection.session != SessionId::NONE).then_some(connection.session)
+    }
+
+    /// The timeout that a connection was granted, ms; 0 before.
+    pub fn timeout(&self, link: Link) -> u32 {
+        self.connections.get(link.0).map_or(0, |connection| connection.timeout)
+    }
+
+    /// What was counted of a connection.
+    pub fn counters(&self, link: Link) -> Counters {
+        self.connections.get(link.0).map_or_else(Counters::default, |c| c.counters)
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Standalone => {
+                [self.sessions.next_turn(), self.timers.next()].into_iter().flatten().min()
+            }
+            _ => None,
+        }
+    }
+
+    /// The peer stops: nothing that it does afterwards could be trusted.
+    fn stop(&mut self, error: ApplyError) {
+        self.state = State::Stopped(error);
+        for at in 0..self.connections.used() {
+            let Ok(at) = crate::memory::Handle::try_from(at) else { return };
+            if self.connections.get(at).is_some() {
+                self.connections[at].state = LinkState::Closing;
+                self.connections[at].output.clear();
+                self.connections.make_ready(at);
+            }
+        }
+    }
+}

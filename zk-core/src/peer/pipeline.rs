@@ -1,0 +1,518 @@
+//! From proposal to reply: transactions are numbered, synced, applied in order, and answered.
+
+use super::link::State as LinkState;
+use super::{Peer, State};
+use crate::id::{SessionId, Xid, Zxid};
+use crate::memory::{Handle, NIL, Pipe, Table};
+use crate::request::apply::{self, ApplyError, Done, Event, Observer};
+use crate::request::prep::{self, Ask, Prep};
+use crate::time::{Instant, Now};
+use crate::tree::watch::Watches;
+use crate::tree::{Cost, DataTree};
+use crate::wire::client::{Id, MultiHeader, ReplyHeader, WatcherEvent, perms};
+use crate::wire::jute::{self, List, Sink, Ustring};
+use crate::wire::txn::{Record, Txn};
+use crate::wire::{Code, OpCode, frame};
+
+use super::link::Connections;
+
+/// A transaction that is proposed and not applied: what it reserved, and who waits for it.
+#[derive(Clone, Copy, Debug)]
+pub struct PendingEntry {
+    cost: Cost,
+    /// Room that its reply has reserved in the connection's output.
+    reply: usize,
+    link: Handle,
+    /// The connection's serial number: link numbers are used again.
+    serial: u64,
+    /// What was asked: error transactions do not say.
+    op: OpCode,
+}
+
+impl PendingEntry {
+    /// An entry of a lent table, before first use.
+    pub const EMPTY: Self = Self {
+        cost: Cost { nodes: 0, cells: 0, acls: 0, owners: 0 },
+        reply: 0,
+        link: NIL,
+        serial: 0,
+        op: OpCode::Error,
+    };
+}
+
+impl Default for PendingEntry {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// These, oldest first.
+#[derive(Debug)]
+pub(super) struct Pending<'m> {
+    entries: Table<'m, PendingEntry>,
+    first: usize,
+    len: usize,
+}
+
+impl<'m> Pending<'m> {
+    pub(super) fn new(entries: Table<'m, PendingEntry>) -> Self {
+        Self { entries, first: 0, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn has_room(&mut self) -> bool {
+        if self.len < self.entries.len() {
+            return true;
+        }
+        let size = self.entries.len();
+        let wanted = (size * 2).max(64).min(self.entries.ceiling());
+        if wanted <= size || !self.entries.reach(wanted) {
+            return false;
+        }
+        self.entries[..size].rotate_left(self.first);
+        self.first = 0;
+        true
+    }
+
+    fn push(&mut self, entry: PendingEntry) {
+        let size = self.entries.len();
+        let at = (self.first + self.len) % size;
+        self.entries[at] = entry;
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<PendingEntry> {
+        if self.len == 0 {
+            return None;
+        }
+        let entry = self.entries[self.first];
+        self.first = (self.first + 1) % self.entries.len();
+        self.len -= 1;
+        Some(entry)
+    }
+}
+
+/// The request cannot be proposed now; it can when transactions were applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Busy;
+
+/// What a small transaction takes beyond its request.
+const TXN_OVERHEAD: usize = 1024;
+
+impl Peer<'_> {
+    /// Makes a request a transaction, and gives it a zxid. `link` waits for the answer.
+    #[allow(clippy::too_many_arguments, reason = "who asks for what, and when")]
+    pub(super) fn propose(
+        &mut self,
+        session: SessionId,
+        cxid: Xid,
+        op: OpCode,
+        body: &[u8],
+        ids: List<'_, Id<'_>>,
+        link: Option<Handle>,
+        now: Now,
+    ) -> Result<(), Busy> {
+        let Some(zxid) = self.proposed.next() else {
+            // 2^32 transactions in one epoch: a standalone server goes on into the next.
+            let next = Zxid::new(crate::id::Epoch(self.proposed.epoch().0.wrapping_add(1)), 0);
+            self.proposed = next;
+            return self.propose(session, cxid, op, body, ids, link, now);
+        };
+        if !self.pending.has_room() {
+            return Err(Busy);
+        }
+        self.need_scratch(body.len());
+        let time = self.time.max(now.wall);
+        // Most transactions are little longer than their request. One that is not is tried again
+        // with all the room there may be.
+        let most = self.options.max_txn.min(self.history.ceiling());
+        let likely = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
+        let mut room_len = if op == OpCode::CloseSession { most } else { likely };
+        let reply_room = link.map_or(usize::MAX, |at| {
+            let connection = &self.connections[at];
+            connection.output.free().saturating_sub(connection.reserved)
+        });
+        let prepared = loop {
+            self.make_room(room_len)?;
+            let ask = Ask { session, cxid, op, body, ids };
+            let Self { tree, changes, sessions, options, reserved, disk_full, .. } = self;
+            let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
+            let mut prep = Prep {
+                tree,
+                changes,
+                sessions,
+                options,
+                reserved: *reserved,
+                disk_full: *disk_full,
+                scratch: &mut self.scratch,
+                acl_scratch: &mut self.acl_scratch,
+            };
+            match prep.request(&ask, zxid, time, reply_room, room) {
+                Ok(prepared) if prepared.out_of_room && room_len < most => room_len = most,
+                Ok(prepared) => break prepared,
+                Err(prep::Busy) => return Err(Busy),
+            }
+        };
+        let reply = match link {
+            Some(at) => {
+                self.connections[at].reserved += prepared.reply;
+                prepared.reply
+            }
+            None => 0,
+        };
+        self.history.push(zxid, prepared.len);
+        self.proposed = zxid;
+        self.time = time;
+        self.reserved = self.reserved.plus(prepared.cost);
+        self.pending.push(PendingEntry {
+            cost: prepared.cost,
+            reply,
+            link: link.unwrap_or(NIL),
+            serial: link.map_or(0, |at| self.connections[at].serial),
+            op,
+        });
+        Ok(())
+    }
+
+    /// Drops applied transactions from the window until one of `len` bytes fits.
+    fn make_room(&mut self, len: usize) -> Result<(), Busy> {
+        while self.history.room(len).is_err() {
+            if self.history.front() >= self.next_apply {
+                return Err(Busy);
+            }
+            self.history.pop();
+        }
+        Ok(())
+    }
+
+    /// Everything up to `zxid` is synced: it is applied, watchers are told, requests answered.
+    ///
+    /// # Errors
+    /// [`ApplyError`]: a promise was violated; the peer has stopped, and the process should.
+    pub fn durable(&mut self, now: Now, zxid: Zxid) -> Result<(), ApplyError> {
+        if let State::Stopped(error) = self.state {
+            return Err(error);
+        }
+        if self.syncing.is_some_and(|last| last <= zxid) {
+            self.syncing = None;
+        }
+        while self.next_apply < self.next_append {
+            let Some((next, _)) = self.history.get(self.next_apply) else { break };
+            if next > zxid {
+                break;
+            }
+            if let Err(error) = self.apply_next(now) {
+                self.stop(error);
+                return Err(error);
+            }
+        }
+        // Requests that found no room may find some now.
+        let last = self.connections.last_stalled();
+        while let Some(at) = self.connections.next_unstalled() {
+            if self.connections.get(at).is_some() {
+                self.pump(at, now);
+                self.unblock(at);
+            }
+            if at == last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_next(&mut self, now: Now) -> Result<(), ApplyError> {
+        let seq = self.next_apply;
+        let Some(pending) = self.pending.pop() else { return Ok(()) };
+        let header = Txn::decode(bytes_of(&self.history, seq))?.header;
+        let mut waits = self.connections.get(pending.link).is_some_and(|connection| {
+            connection.serial == pending.serial
+                && matches!(connection.state, LinkState::Opening | LinkState::Open)
+        });
+        // What the session asked before is answered from the tree as it was before.
+        if waits
+            && pending.op != OpCode::CreateSession
+            && !self.serve_before_write(pending.link, now)
+        {
+            self.stats.slow_closed += 1;
+            self.drop_link(pending.link);
+            waits = false;
+        }
+        self.reply.clear();
+        let Self { tree, watches, connections, history, scratch, reply, options, event, .. } = self;
+        let txn = Txn::decode(bytes_of(history, seq))?;
+        let mut tell = Tell {
+            watches,
+            connections,
+            event,
+            reply,
+            skip_acl: options.skip_acl,
+            high_mark: options.max_reply,
+            slow: 0,
+            sent: 0,
+        };
+        let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
+        let Tell { slow, sent, .. } = tell;
+        self.stats.slow_closed += slow;
+        self.stats.sent += sent;
+        self.stats.applied += 1;
+        if txn.digest.is_some_and(|digest| digest.tree_digest != self.tree.digest()) {
+            self.stats.digest_mismatches += 1;
+        }
+        let (err, node) = (done.err, done.node);
+        let mut closed = NIL;
+        match txn.record {
+            Record::CreateSession(record) => {
+                let timeout = u32::try_from(record.timeout).unwrap_or(0);
+                self.sessions.opened(header.client_id, timeout, now.monotonic)?;
+            }
+            Record::CloseSession(_) => closed = self.sessions.closed(header.client_id),
+            _ => {}
+        }
+        self.next_apply = seq + 1;
+        self.reserved = self.reserved.minus(pending.cost);
+        self.changes.applied(&mut self.tree, header.zxid);
+        if waits {
+            let connection = &mut self.connections[pending.link];
+            connection.reserved = connection.reserved.saturating_sub(pending.reply);
+            let answer = Answer { op: pending.op, err, cxid: header.cxid, node };
+            self.answer(pending.link, &answer, seq, now);
+        }
+        if closed != NIL && closed != pending.link {
+            // Closed by the server: the client learns it from the end of its connection.
+            self.drop_link(closed);
+        }
+        if waits {
+            self.pump(pending.link, now);
+            self.unblock(pending.link);
+        }
+        Ok(())
+    }
+
+    /// Answers the write at the head of a connection's requests.
+    fn answer(&mut self, link: Handle, result: &Answer, seq: u64, now: Now) {
+        if result.op == OpCode::CreateSession {
+            self.session_opened(link, now);
+            return;
+        }
+        let Self { tree, connections, history, reply, .. } = self;
+        let connection = &mut connections[link];
+        let Some(waiting) = connection.waiting(0) else { return };
+        // It was applied, so it can be decoded.
+        let txn = Txn::decode(bytes_of(history, seq));
+        let path = txn.as_ref().map_or(&b""[..], |txn| txn.record.path());
+        let node = result.node;
+        let err = if result.op == OpCode::Multi { Code::Ok } else { result.err };
+        let header = ReplyHeader { xid: result.cxid, zxid: tree.last_zxid(), err };
+        let out = &mut connection.output;
+        let before = out.len();
+        let written = put_frame(out, |out| {
+            // A multi that could not be decoded is an error without results.
+            let failed = result.err != Code::Ok && (result.op != OpCode::Multi || reply.is_empty());
+            let header = if failed { ReplyHeader { err: result.err, ..header } } else { header };
+            jute::write(&header, out)?;
+            if failed {
+                return Ok(());
+            }
+            match (result.op, node) {
+                (OpCode::Create, _) => jute::write(&Ustring(Some(path)), out),
+                (OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl, Some(at)) => {
+                    jute::write(&Ustring(Some(path)), out)?;
+                    jute::write(&tree.stat(at), out)
+                }
+                (OpCode::SetData | OpCode::SetAcl, Some(at)) => jute::write(&tree.stat(at), out),
+                (OpCode::Multi, _) => {
+                    out.put(reply.bytes())?;
+                    jute::write(&MultiHeader::END, out)
+                }
+                _ => Ok(()),
+            }
+        });
+        if written.is_err() {
+            // Its room was reserved: only a multi's results can be longer than thought.
+            out.truncate(before);
+            let header = ReplyHeader { err: Code::MarshallingError, ..header };
+            let _ = put_frame(out, |out| jute::write(&header, out));
+        }
+        connection.dequeue(waiting);
+        self.count_answer(link, result.cxid, waiting.since, now);
+        if result.op == OpCode::CloseSession {
+            self.finish_link(link);
+        }
+        self.connections.make_ready(link);
+    }
+
+    pub(super) fn count_answer(&mut self, link: Handle, cxid: Xid, since: Instant, now: Now) {
+        let latency = self.connections[link].answered(cxid, since, now);
+        let stats = &mut self.stats;
+        stats.min_latency =
+            if stats.answered == 0 { latency } else { stats.min_latency.min(latency) };
+        stats.max_latency = stats.max_latency.max(latency);
+        stats.total_latency += latency;
+        stats.answered += 1;
+        stats.sent += 1;
+    }
+
+    /// Sends what waits, then closes.
+    pub(super) fn finish_link(&mut self, link: Handle) {
+        self.detach_session(link);
+        let Self { watches, connections, .. } = self;
+        let connection = &mut connections[link];
+        watches.remove_all(&mut connection.own);
+        connection.state = LinkState::Closing;
+        connection.input.clear();
+        connection.looked = 0;
+        connections.make_ready(link);
+    }
+
+    /// Closes without sending what waits.
+    pub(super) fn drop_link(&mut self, link: Handle) {
+        if self.connections.get(link).is_none() {
+            return;
+        }
+        self.finish_link(link);
+        self.connections[link].output.clear();
+    }
+
+    /// The connection's session has no connection any more.
+    pub(super) fn detach_session(&mut self, link: Handle) {
+        let session = self.connections[link].session;
+        if let Some(at) = self.sessions.find(session)
+            && self.sessions.get(at).connection() == link
+        {
+            self.sessions.attach(at, NIL);
+        }
+    }
+}
+
+/// What a request is answered.
+struct Answer {
+    op: OpCode,
+    err: Code,
+    cxid: Xid,
+    /// The node it was about, if it is there.
+    node: Option<Handle>,
+}
+
+fn bytes_of<'h>(history: &'h crate::memory::Records<'_>, seq: u64) -> &'h [u8] {
+    history.get(seq).map_or(&[], |(_, bytes)| bytes)
+}
+
+/// Writes a frame whose length is known only afterwards.
+pub(super) fn put_frame(
+    out: &mut Pipe<'_>,
+    body: impl FnOnce(&mut Pipe<'_>) -> Result<(), jute::Error>,
+) -> Result<(), jute::Error> {
+    let before = out.len();
+    out.put(&[0; frame::LEN])?;
+    body(out)?;
+    let len = i32::try_from(out.len() - before - frame::LEN).map_err(|_| jute::Error::Length)?;
+    if let Some(place) = out.bytes_mut().get_mut(before..before + frame::LEN) {
+        place.copy_from_slice(&len.to_be_bytes());
+    }
+    Ok(())
+}
+
+/// Tells watchers, and writes down the results of a multi.
+struct Tell<'t, 'm> {
+    watches: &'t mut Watches<'m>,
+    connections: &'t mut Connections<'m>,
+    event: &'t mut u64,
+    reply: &'t mut Pipe<'m>,
+    skip_acl: bool,
+    high_mark: usize,
+    slow: u64,
+    sent: u64,
+}
+
+/// Bytes of the longest list that events are checked against on the stack; a longer one is read
+/// again for each watcher.
+const EVENT_ACL: usize = 512;
+
+impl Observer for Tell<'_, '_> {
+    fn event(&mut self, tree: &DataTree<'_>, event: Event<'_>) {
+        if self.watches.is_empty() {
+            return;
+        }
+        *self.event += 1;
+        let number = *self.event;
+        let Self { watches, connections, skip_acl, high_mark, slow, sent, .. } = self;
+        let mut scratch = [0; EVENT_ACL];
+        watches.trigger(event.path, event.kind, |at, spend| {
+            let Some(connection) = connections.get_mut(at) else { return };
+            spend(&mut connection.own);
+            if core::mem::replace(&mut connection.event, number) == number
+                || connection.state == LinkState::Closing
+            {
+                return;
+            }
+            let may_know = *skip_acl
+                || tree.allows_by(
+                    event.acl,
+                    perms::READ,
+                    connection.ids.list().iter(),
+                    &mut scratch,
+                );
+            if !may_know {
+                return;
+            }
+            let out = &mut connection.output;
+            let fits = out.free() > connection.reserved
+                && out.len() < *high_mark
+                && put_event(out, event.zxid, event.kind as i32, event.path).is_ok();
+            if fits {
+                *sent += 1;
+            } else {
+                // Never lied to: an event that cannot be told ends the connection. What it holds is
+                // given back when the shell says that the socket is closed.
+                out.clear();
+                connection.state = LinkState::Closing;
+                *slow += 1;
+            }
+            connections.make_ready(at);
+        });
+    }
+
+    fn result(&mut self, tree: &DataTree<'_>, done: Done<'_>) {
+        let Self { reply, .. } = self;
+        // The room is bounded by the largest reply; a longer one is answered with an error.
+        let _ = put_result(reply, tree, done);
+    }
+}
+
+pub(super) fn put_event(
+    out: &mut Pipe<'_>,
+    zxid: Zxid,
+    kind: i32,
+    path: &[u8],
+) -> Result<(), jute::Error> {
+    let header = ReplyHeader { xid: Xid::EVENT, zxid, err: Code::Ok };
+    let event =
+        WatcherEvent { kind, state: WatcherEvent::SYNC_CONNECTED, path: Ustring(Some(path)) };
+    let before = out.len();
+    put_frame(out, |out| {
+        jute::write(&header, out)?;
+        jute::write(&event, out)
+    })
+    .inspect_err(|_| out.truncate(before))
+}
+
+fn put_result(out: &mut Pipe<'_>, tree: &DataTree<'_>, done: Done<'_>) -> Result<(), jute::Error> {
+    let header = |op| MultiHeader { op, done: false, err: 0 };
+    if done.err != Code::Ok || done.op == OpCode::Error {
+        let header = MultiHeader { op: OpCode::Error, done: false, err: done.err.0 };
+        return jute::write(&(header, done.err), out);
+    }
+    match (done.op, done.node) {
+        (OpCode::Create, _) => {
+            jute::write(&(header(OpCode::Create), Ustring(Some(done.path))), out)
+        }
+        (OpCode::CreateContainer | OpCode::CreateTtl, Some(at)) => {
+            jute::write(&(header(OpCode::Create2), Ustring(Some(done.path)), tree.stat(at)), out)
+        }
+        (OpCode::SetData, Some(at)) => jute::write(&(header(OpCode::SetData), tree.stat(at)), out),
+        (op, _) => jute::write(&header(op), out),
+    }
+}

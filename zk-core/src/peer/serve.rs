@@ -1,0 +1,513 @@
+//! Frames of clients: taken in, proposed or answered, in the order that each session asked.
+
+use super::connect::Handshake;
+use super::link::{Class, Connection, State as LinkState, class};
+use super::pipeline::{put_event, put_frame};
+use super::{Link, Peer, State};
+use crate::id::{Xid, Zxid};
+use crate::memory::Handle;
+use crate::request::read::{NoReply, Read};
+use crate::session::auth::{Outcome, authenticate};
+use crate::time::Now;
+use crate::wire::client::{AuthPacket, PathRecord, ReplyHeader, RequestHeader};
+use crate::wire::frame::{self, Frame};
+use crate::wire::jute::{self, Buffer, Reader, Ustring};
+use crate::wire::{Code, OpCode};
+
+/// What [`Peer::receive`] made of its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of whole frames that were taken; show the rest again.
+    pub consumed: usize,
+    /// So many bytes must be shown next time, the rest of now included; 0: the peer can take no more
+    /// now. Stop reading the socket until [`Peer::poll_link`] names the link.
+    pub need: usize,
+}
+
+/// Reads that a write may overtake on its way to being proposed: their replies are bounded, so that
+/// they can be made before the write is applied, however slow the client is.
+const READS_PASSED: u32 = 64;
+
+/// Bytes of a request's header.
+const HEADER: usize = 8;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// It is answered.
+    Done,
+    /// There is no room for its reply.
+    Wait,
+    /// It waits for transactions to be applied.
+    Stall,
+}
+
+impl Peer<'_> {
+    /// Takes frames from what a client has sent: `bytes` is contiguous, and starts with a frame.
+    pub fn receive(&mut self, now: Now, link: Link, bytes: &[u8]) -> Received {
+        let at = link.0;
+        let mut rest = bytes;
+        loop {
+            let Some(connection) = self.connections.get_mut(at) else {
+                return Received { consumed: bytes.len(), need: frame::LEN };
+            };
+            if connection.state == LinkState::Closing || self.state != State::Standalone {
+                return Received { consumed: bytes.len(), need: frame::LEN };
+            }
+            connection.active = true;
+            let payload = match frame::first(rest, self.options.max_frame) {
+                Err(_) => {
+                    self.drop_link(at);
+                    return Received { consumed: bytes.len(), need: frame::LEN };
+                }
+                Ok(Frame::Need(need)) => {
+                    return Received { consumed: bytes.len() - rest.len(), need };
+                }
+                Ok(Frame::Whole(payload)) => payload,
+            };
+            if !self.take_frame(at, payload, now) {
+                self.connections[at].blocked = true;
+                return Received { consumed: bytes.len() - rest.len(), need: 0 };
+            }
+            rest = &rest[frame::LEN + payload.len()..];
+        }
+    }
+
+    /// `false` if it cannot be taken now.
+    fn take_frame(&mut self, at: Handle, payload: &[u8], now: Now) -> bool {
+        match self.connections[at].state {
+            LinkState::Fresh => {
+                let taken = self.connect(at, payload, now) == Handshake::Taken;
+                if !taken {
+                    self.connections.stall(at);
+                }
+                taken
+            }
+            LinkState::Opening => false,
+            LinkState::Open => self.take_request(at, payload, now),
+            LinkState::Closing | LinkState::Vacant(_) => true,
+        }
+    }
+
+    fn take_request(&mut self, at: Handle, payload: &[u8], now: Now) -> bool {
+        let Ok(header) = jute::decode::<RequestHeader>(payload) else {
+            self.drop_link(at);
+            return true;
+        };
+        let connection = &self.connections[at];
+        let session = self.sessions.usable(connection.session);
+        let kind = class(header.op);
+        // Alone, and nothing to propose: answered from where it lies.
+        if connection.input.is_empty() && kind != Class::Write {
+            let served = match session {
+                Some(session) => {
+                    self.sessions.touch(session, now.monotonic);
+                    self.serve_one(at, payload, now, now.monotonic, false)
+                }
+                // Apache drops what an expired session still sends.
+                None => Served::Done,
+            };
+            match served {
+                Served::Done => {
+                    self.count_received(at);
+                    return true;
+                }
+                Served::Stall => self.connections.stall(at),
+                Served::Wait => {}
+            }
+        } else if let Some(session) = session {
+            self.sessions.touch(session, now.monotonic);
+        } else {
+            self.count_received(at);
+            return true;
+        }
+        if self.connections[at].enqueue(payload, now).is_err() {
+            return false;
+        }
+        self.count_received(at);
+        self.pump(at, now);
+        true
+    }
+
+    fn count_received(&mut self, at: Handle) {
+        if let Some(connection) = self.connections.get_mut(at) {
+            connection.counters.received += 1;
+        }
+        self.stats.received += 1;
+    }
+
+    /// Tells the shell that a link can take input again, if it was told to wait.
+    pub(super) fn unblock(&mut self, at: Handle) {
+        if let Some(connection) = self.connections.get_mut(at)
+            && core::mem::replace(&mut connection.blocked, false)
+        {
+            self.connections.make_ready(at);
+        }
+    }
+
+    /// Answers and proposes what can be.
+    pub(super) fn pump(&mut self, at: Handle, now: Now) {
+        while self.serve_head(at, now, false) {}
+        self.submit_ahead(at, now);
+    }
+
+    /// Answers reads before the write at the head; `false` if the client does not read and there
+    /// is no room.
+    pub(super) fn serve_before_write(&mut self, at: Handle, now: Now) -> bool {
+        loop {
+            match self.connections[at].waiting(0) {
+                Some(waiting) if waiting.submitted => return true,
+                Some(_) => {
+                    if !self.serve_head(at, now, true) {
+                        return false;
+                    }
+                }
+                None => return false,
+            }
+        }
+    }
+
+    /// Answers the request at the head, if it is none that waits for its transaction.
+    fn serve_head(&mut self, at: Handle, now: Now, must: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(at) else { return false };
+        if connection.state != LinkState::Open {
+            return false;
+        }
+        let Some(waiting) = connection.waiting(0) else { return false };
+        if waiting.submitted {
+            return false;
+        }
+        let header: Result<RequestHeader, _> = jute::decode(connection.frame(0, waiting));
+        if header.is_ok_and(|header| class(header.op) == Class::Write) {
+            return false;
+        }
+        // The request is lent to whom it is served by; the pipe does not move meanwhile.
+        let input = core::mem::replace(
+            &mut connection.input,
+            crate::memory::Pipe::new(crate::memory::Table::default()),
+        );
+        let start = Connection::behind(0, waiting) - waiting.len;
+        let payload = input.bytes().get(start..start + waiting.len).unwrap_or_default();
+        let served = self.serve_one(at, payload, now, waiting.since, must);
+        let Some(connection) = self.connections.get_mut(at) else { return false };
+        if connection.state != LinkState::Open {
+            // It was closed over this; nothing waits any more.
+            connection.input = input;
+            connection.input.clear();
+            return false;
+        }
+        connection.input = input;
+        match served {
+            Served::Done => {
+                connection.dequeue(waiting);
+                if connection.looked == 0 {
+                    connection.reads_passed = 0;
+                } else {
+                    connection.reads_passed = connection.reads_passed.saturating_sub(1);
+                }
+                true
+            }
+            Served::Wait => false,
+            Served::Stall => {
+                self.connections.stall(at);
+                false
+            }
+        }
+    }
+
+    /// Proposes writes, also those behind reads that wait.
+    fn submit_ahead(&mut self, at: Handle, now: Now) {
+        loop {
+            let Some(connection) = self.connections.get_mut(at) else { return };
+            if connection.state != LinkState::Open {
+                return;
+            }
+            let from = connection.looked;
+            let Some(waiting) = connection.waiting(from) else { return };
+            let behind = Connection::behind(from, waiting);
+            let payload = connection.frame(from, waiting);
+            let Ok(header) = jute::decode::<RequestHeader>(payload) else { return };
+            match class(header.op) {
+                Class::Write => {}
+                Class::Read if from > 0 => {
+                    let bounded = connection.reads_passed < READS_PASSED
+                        && connection.output.ceiling() >= self.options.max_reply;
+                    if !bounded {
+                        return;
+                    }
+                    connection.reads_passed += 1;
+                    connection.looked = behind;
+                    continue;
+                }
+                // At the head, or nothing may overtake it.
+                _ => return,
+            }
+            let session = connection.session;
+            let input = core::mem::replace(
+                &mut connection.input,
+                crate::memory::Pipe::new(crate::memory::Table::default()),
+            );
+            let ids = core::mem::take(&mut connection.ids);
+            let start = behind - waiting.len;
+            let payload = input.bytes().get(start..behind).unwrap_or_default();
+            let body = payload.get(HEADER..).unwrap_or_default();
+            let proposed =
+                self.propose(session, header.xid, header.op, body, ids.list(), Some(at), now);
+            let Some(connection) = self.connections.get_mut(at) else { return };
+            connection.input = input;
+            connection.ids = ids;
+            if proposed.is_err() {
+                self.connections.stall(at);
+                return;
+            }
+            connection.set_submitted(from);
+            connection.looked = behind;
+        }
+    }
+
+    /// Answers one request that changes nothing. With `must`, the client's slowness does not count.
+    fn serve_one(
+        &mut self,
+        at: Handle,
+        payload: &[u8],
+        now: Now,
+        since: crate::time::Instant,
+        must: bool,
+    ) -> Served {
+        let mut reader = Reader::new(payload);
+        let Ok(RequestHeader { xid, op }) = reader.read() else {
+            self.drop_link(at);
+            return Served::Done;
+        };
+        let body = reader.rest();
+        let connection = &mut self.connections[at];
+        if !must && connection.output.len() >= self.options.reply_high_mark {
+            return Served::Wait;
+        }
+        let result = match op {
+            OpCode::Ping => Ok(()),
+            OpCode::Sync => {
+                let target = *connection.sync.get_or_insert_with(|| self.history.end());
+                if self.next_apply < target {
+                    return Served::Stall;
+                }
+                connection.sync = None;
+                Ok(())
+            }
+            OpCode::Auth => return self.serve_auth(at, xid, body, since, now),
+            OpCode::Sasl => return self.serve_sasl(at, xid, body, since, now),
+            _ if class(op) == Class::Unknown => {
+                let header = ReplyHeader { xid, zxid: Zxid::NONE, err: Code::Unimplemented };
+                return self.reply_and_finish(at, header, since, now);
+            }
+            _ => Ok(()),
+        };
+        let xid = if op == OpCode::Ping { Xid::PING } else { xid };
+        let result = result.and_then(|()| self.put_reply(at, xid, op, body));
+        match result {
+            Ok(()) => {}
+            Err(NoReply::Full) => {
+                let connection = &mut self.connections[at];
+                if !connection.output.is_empty() || connection.reserved > 0 {
+                    return Served::Wait;
+                }
+                // It will never fit.
+                return self.reply_code(at, xid, Code::MarshallingError, since, now);
+            }
+            Err(NoReply::Code(code)) => return self.reply_code(at, xid, code, since, now),
+        }
+        self.count_answer(at, xid, since, now);
+        self.connections.make_ready(at);
+        Served::Done
+    }
+
+    /// Writes the reply to a read; nothing, if it cannot.
+    fn put_reply(&mut self, at: Handle, xid: Xid, op: OpCode, body: &[u8]) -> Result<(), NoReply> {
+        self.need_scratch(body.len().max(1024));
+        let Self { tree, watches, connections, options, scratch, .. } = self;
+        let zxid = tree.last_zxid();
+        let connection = &mut connections[at];
+        let before = connection.output.len();
+        let limit = connection.output.ceiling();
+        // Proposed writes keep their room.
+        connection.output.set_limit(limit.saturating_sub(connection.reserved));
+        let Connection { output, own, ids, session, .. } = connection;
+        let mut read = Read {
+            tree,
+            watches,
+            connection: at,
+            own,
+            max_watches: options.max_watches,
+            session: *session,
+            ids,
+            skip_acl: options.skip_acl,
+            scratch,
+        };
+        let header = ReplyHeader { xid, zxid, err: Code::Ok };
+        let mut refused = None;
+        let result = match op {
+            OpCode::SetWatches | OpCode::SetWatches2 => read
+                .set_watches(op, body, |kind, path| {
+                    Ok(put_event(output, Zxid::NONE, kind as i32, path)?)
+                })
+                .and_then(|()| Ok(put_frame(output, |out| jute::write(&header, out))?)),
+            OpCode::Sync => jute::decode::<PathRecord<'_>>(body).map_err(NoReply::from).and_then(
+                |PathRecord { path }| {
+                    let path: Ustring<'_> = path;
+                    Ok(put_frame(output, |out| jute::write(&(header, path), out))?)
+                },
+            ),
+            OpCode::Ping => put_frame(output, |out| jute::write(&header, out)).map_err(Into::into),
+            _ => put_frame(output, |out| {
+                jute::write(&header, out)?;
+                read.serve(op, body, out).map_err(|why| {
+                    refused = Some(why);
+                    jute::Error::Full
+                })
+            })
+            .map_err(|error| refused.unwrap_or_else(|| error.into())),
+        };
+        connection.output.set_limit(limit);
+        if result.is_err() {
+            connection.output.truncate(before);
+        }
+        result
+    }
+
+    fn reply_code(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        err: Code,
+        since: crate::time::Instant,
+        now: Now,
+    ) -> Served {
+        let zxid = self.tree.last_zxid();
+        let connection = &mut self.connections[at];
+        let before = connection.output.len();
+        let header = ReplyHeader { xid, zxid, err };
+        if put_frame(&mut connection.output, |out| jute::write(&header, out)).is_err() {
+            connection.output.truncate(before);
+            return Served::Wait;
+        }
+        self.count_answer(at, xid, since, now);
+        self.connections.make_ready(at);
+        Served::Done
+    }
+
+    /// A last word, then the end.
+    fn reply_and_finish(
+        &mut self,
+        at: Handle,
+        header: ReplyHeader,
+        since: crate::time::Instant,
+        now: Now,
+    ) -> Served {
+        let out = &mut self.connections[at].output;
+        // If even this does not fit, the client learns no more than that it is closed.
+        let _ = put_frame(out, |out| jute::write(&header, out));
+        self.count_answer(at, header.xid, since, now);
+        self.finish_link(at);
+        Served::Done
+    }
+
+    fn serve_auth(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        body: &[u8],
+        since: crate::time::Instant,
+        now: Now,
+    ) -> Served {
+        let Ok(packet) = jute::decode::<AuthPacket<'_>>(body) else {
+            self.drop_link(at);
+            return Served::Done;
+        };
+        let AuthPacket { scheme, auth, .. } = packet;
+        let connection = &mut self.connections[at];
+        let super_digest = self.options.super_digest.as_deref();
+        let outcome = authenticate(&mut connection.ids, scheme.bytes(), auth.bytes(), super_digest);
+        let header = ReplyHeader { xid, zxid: Zxid::ZERO, err: Code::Ok };
+        if outcome == Outcome::Failed {
+            self.stats.auth_failed += 1;
+            let header = ReplyHeader { err: Code::AuthFailed, ..header };
+            return self.reply_and_finish(at, header, since, now);
+        }
+        self.put_small(at, header, Buffer::NULL, false, since, now)
+    }
+
+    /// Without a SASL server, Apache answers every token with none.
+    fn serve_sasl(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        body: &[u8],
+        since: crate::time::Instant,
+        now: Now,
+    ) -> Served {
+        if jute::decode::<Buffer<'_>>(body).is_err() {
+            self.drop_link(at);
+            return Served::Done;
+        }
+        let header = ReplyHeader { xid, zxid: Zxid::ZERO, err: Code::Ok };
+        self.put_small(at, header, Buffer::NULL, true, since, now)
+    }
+
+    fn put_small(
+        &mut self,
+        at: Handle,
+        header: ReplyHeader,
+        token: Buffer<'_>,
+        with_token: bool,
+        since: crate::time::Instant,
+        now: Now,
+    ) -> Served {
+        let out = &mut self.connections[at].output;
+        let before = out.len();
+        let put = put_frame(out, |out| {
+            jute::write(&header, out)?;
+            if with_token { jute::write(&token, out) } else { Ok(()) }
+        });
+        if put.is_err() {
+            out.truncate(before);
+            return Served::Wait;
+        }
+        self.count_answer(at, header.xid, since, now);
+        self.connections.make_ready(at);
+        Served::Done
+    }
+
+    // Outlets.
+
+    /// A link that has output, or is to be closed, or can take input again.
+    pub fn poll_link(&mut self) -> Option<Link> {
+        while let Some(at) = self.connections.next_ready() {
+            if self.connections.get(at).is_some() {
+                return Some(Link(at));
+            }
+        }
+        None
+    }
+
+    /// What to write to the link's socket.
+    pub fn output(&self, link: Link) -> &[u8] {
+        self.connections.get(link.0).map_or(&[], |connection| connection.output.bytes())
+    }
+
+    /// So many bytes of the output were written.
+    pub fn sent(&mut self, now: Now, link: Link, len: usize) {
+        let Some(connection) = self.connections.get_mut(link.0) else { return };
+        connection.output.take(len);
+        connection.active = true;
+        // Requests may have waited for this room.
+        if !connection.input.is_empty() && connection.state == LinkState::Open {
+            self.pump(link.0, now);
+        }
+        self.unblock(link.0);
+    }
+
+    /// Whether the link is to be closed, once its output is written.
+    pub fn is_closing(&self, link: Link) -> bool {
+        self.connections.get(link.0).is_none_or(|connection| connection.state == LinkState::Closing)
+    }
+}

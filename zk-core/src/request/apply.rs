@@ -1,0 +1,327 @@
+//! From transactions to the tree: the same on every server, live and in replays.
+//!
+//! Answers to `DataTree.processTxn`.
+
+use crate::id::{SessionId, Zxid};
+use crate::memory::{Full, Handle};
+use crate::tree::{DataTree, Failure, NewNode, Owner, path};
+use crate::wire::client::{Acl, EventType};
+use crate::wire::jute::{self, List, Reader};
+use crate::wire::txn::{CloseSessionTxn, MultiTxn, Record, SubTxn, TxnHeader};
+use crate::wire::{Code, OpCode};
+
+/// Why a transaction could not be applied: the peer must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyError {
+    /// Its bytes are no transaction.
+    Malformed(jute::Error),
+    /// The storage is full, although the leader said that it fits.
+    Full,
+}
+
+impl core::fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Malformed(error) => write!(f, "not a transaction: {error}"),
+            Self::Full => f.write_str("more than this peer's capacity"),
+        }
+    }
+}
+
+impl core::error::Error for ApplyError {}
+
+impl From<Full> for ApplyError {
+    fn from(_: Full) -> Self {
+        Self::Full
+    }
+}
+
+impl From<jute::Error> for ApplyError {
+    fn from(error: jute::Error) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+/// Something that watchers of `path` want to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    /// The node.
+    pub path: &'a [u8],
+    /// What happened to it.
+    pub kind: EventType,
+    /// The transaction.
+    pub zxid: Zxid,
+    /// The list that says who may read about it: of the node, before it went; of the parent for a
+    /// change of children.
+    pub acl: Handle,
+}
+
+/// Told about every event while the transaction is applied.
+pub trait Observer {
+    /// An event; the tree is as watchers will find it.
+    fn event(&mut self, tree: &DataTree<'_>, event: Event<'_>);
+    /// The result of an operation of a multi, in order.
+    fn result(&mut self, tree: &DataTree<'_>, done: Done<'_>);
+}
+
+/// Nobody watches: replays.
+impl Observer for () {
+    fn event(&mut self, _: &DataTree<'_>, _: Event<'_>) {}
+    fn result(&mut self, _: &DataTree<'_>, _: Done<'_>) {}
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    /// The transaction's type; -1 for a failed one.
+    pub op: OpCode,
+    /// The error, or `Ok`.
+    pub err: Code,
+    /// The path it was about.
+    pub path: &'a [u8],
+    /// The node, if it is there afterwards.
+    pub node: Option<Handle>,
+}
+
+impl<'a> Done<'a> {
+    fn failed(op: OpCode, path: &'a [u8], err: Code) -> Self {
+        Self { op, err, path, node: None }
+    }
+}
+
+/// Applies `record`. `scratch` has room for the longest path.
+///
+/// An operation that does not fit the tree (a replay meets those) has its code in the answer and
+/// changes no more than Apache would.
+///
+/// # Errors
+/// [`ApplyError`]: a violated promise.
+pub fn apply<'a, O: Observer>(
+    tree: &mut DataTree<'_>,
+    header: &TxnHeader,
+    record: &Record<'a>,
+    observer: &mut O,
+    scratch: &mut [u8],
+) -> Result<Done<'a>, ApplyError> {
+    let done = match record {
+        Record::Multi(multi) => apply_multi(tree, header, multi, observer)?,
+        Record::CloseSession(record) => {
+            close_session(tree, header, record.as_ref(), observer, scratch)?;
+            Done { op: header.op, err: Code::Ok, path: b"", node: None }
+        }
+        record => apply_one(tree, header, header.op, record, observer)?,
+    };
+    tree.applied(header.zxid);
+    Ok(done)
+}
+
+fn apply_one<'a, O: Observer>(
+    tree: &mut DataTree<'_>,
+    header: &TxnHeader,
+    op: OpCode,
+    record: &Record<'a>,
+    observer: &mut O,
+) -> Result<Done<'a>, ApplyError> {
+    let done = |path: &'a [u8], node| Done { op, err: Code::Ok, path, node };
+    Ok(match record {
+        Record::Create(txn) => {
+            let owner =
+                if txn.ephemeral { Owner::Session(header.client_id) } else { Owner::Nobody };
+            let cversion = txn.parent_cversion.0.filter(|&cversion| cversion != -1);
+            let path = txn.path.bytes();
+            let new = new_node(header, path, txn.data.0, txn.acl, owner, cversion);
+            match create(tree, &new, observer)? {
+                Ok(at) => done(path, Some(at)),
+                Err(err) => {
+                    // A replay over a fuzzy snapshot may meet the node, made by a later session;
+                    // its parent moves on all the same.
+                    if err == Code::NodeExists
+                        && op == OpCode::Create
+                        && let Some((parent, _)) = path::split(path)
+                    {
+                        tree.advance_children(parent, cversion, header.zxid);
+                    }
+                    Done::failed(op, path, err)
+                }
+            }
+        }
+        Record::CreateContainer(txn) => {
+            let path = txn.path.bytes();
+            let cversion = Some(txn.parent_cversion).filter(|&cversion| cversion != -1);
+            let new = new_node(header, path, txn.data.0, txn.acl, Owner::Container, cversion);
+            match create(tree, &new, observer)? {
+                Ok(at) => done(path, Some(at)),
+                Err(err) => Done::failed(op, path, err),
+            }
+        }
+        Record::CreateTtl(txn) => {
+            let path = txn.path.bytes();
+            let cversion = Some(txn.parent_cversion).filter(|&cversion| cversion != -1);
+            // A server without extended types would take the node for an ephemeral one.
+            let owner = Owner::Ttl(txn.ttl);
+            let new = new_node(header, path, txn.data.0, txn.acl, owner, cversion);
+            match create(tree, &new, observer)? {
+                Ok(at) => done(path, Some(at)),
+                Err(err) => Done::failed(op, path, err),
+            }
+        }
+        Record::Delete(txn) => {
+            let path = txn.path.bytes();
+            match delete(tree, path, header.zxid, observer) {
+                Ok(()) => done(path, None),
+                Err(err) => Done::failed(op, path, err),
+            }
+        }
+        Record::SetData(txn) => {
+            let path = txn.path.bytes();
+            match tree.set_data(path, txn.data.0, txn.version, header.zxid, header.time) {
+                Ok(at) => {
+                    let kind = EventType::NodeDataChanged;
+                    let acl = tree.acl_of(at);
+                    observer.event(tree, Event { path, kind, zxid: header.zxid, acl });
+                    done(path, Some(at))
+                }
+                Err(Failure::Code(err)) => Done::failed(op, path, err),
+                Err(Failure::Full) => return Err(ApplyError::Full),
+            }
+        }
+        Record::SetAcl(txn) => {
+            let path = txn.path.bytes();
+            match tree.set_acl(path, txn.acl, txn.version) {
+                Ok(at) => done(path, Some(at)),
+                Err(Failure::Code(err)) => Done::failed(op, path, err),
+                Err(Failure::Full) => return Err(ApplyError::Full),
+            }
+        }
+        Record::Check(txn) => done(txn.path.bytes(), None),
+        Record::Error(txn) => Done::failed(op, b"", txn.err),
+        Record::CreateSession(_) => done(b"", None),
+        // Neither nests.
+        Record::Multi(_) | Record::CloseSession(_) => {
+            return Err(ApplyError::Malformed(jute::Error::Unsupported));
+        }
+    })
+}
+
+fn new_node<'a>(
+    header: &TxnHeader,
+    path: &'a [u8],
+    data: Option<&'a [u8]>,
+    acl: List<'a, Acl<'a>>,
+    owner: Owner,
+    parent_cversion: Option<i32>,
+) -> NewNode<'a> {
+    NewNode { path, data, acl, owner, parent_cversion, zxid: header.zxid, time: header.time }
+}
+
+fn create<O: Observer>(
+    tree: &mut DataTree<'_>,
+    new: &NewNode<'_>,
+    observer: &mut O,
+) -> Result<Result<Handle, Code>, ApplyError> {
+    let at = match tree.create(new) {
+        Ok(at) => at,
+        Err(Failure::Code(code)) => return Ok(Err(code)),
+        Err(Failure::Full) => return Err(ApplyError::Full),
+    };
+    let zxid = new.zxid;
+    let acl = tree.acl_of(at);
+    observer.event(tree, Event { path: new.path, kind: EventType::NodeCreated, zxid, acl });
+    children_changed(tree, new.path, zxid, observer);
+    Ok(Ok(at))
+}
+
+fn children_changed<O: Observer>(tree: &DataTree<'_>, path: &[u8], zxid: Zxid, observer: &mut O) {
+    let Some((parent, _)) = path::split(path) else { return };
+    let Some(at) = tree.find(parent) else { return };
+    let acl = tree.acl_of(at);
+    let event =
+        Event { path: path::shown(parent), kind: EventType::NodeChildrenChanged, zxid, acl };
+    observer.event(tree, event);
+}
+
+fn delete<O: Observer>(
+    tree: &mut DataTree<'_>,
+    path: &[u8],
+    zxid: Zxid,
+    observer: &mut O,
+) -> Result<(), Code> {
+    // Who may hear of the deletion is said by the list that goes with the node.
+    let acl = tree.find(path).map(|at| tree.acl_of(at));
+    if let Some(acl) = acl {
+        tree.share_acl(acl);
+    }
+    let result = tree.delete(path, zxid);
+    if let Some(acl) = acl {
+        if result.is_ok() {
+            observer.event(tree, Event { path, kind: EventType::NodeDeleted, zxid, acl });
+            children_changed(tree, path, zxid, observer);
+        }
+        tree.release_acl(acl);
+    }
+    result
+}
+
+/// If any operation is an error, none is applied: those before it answer `Ok`, those behind it
+/// `RuntimeInconsistency`.
+fn apply_multi<'a, O: Observer>(
+    tree: &mut DataTree<'_>,
+    header: &TxnHeader,
+    multi: &MultiTxn<'a>,
+    observer: &mut O,
+) -> Result<Done<'a>, ApplyError> {
+    let failed = multi.txns.iter().any(|txn| txn.op == OpCode::Error);
+    let mut behind = false;
+    let mut err = Code::Ok;
+    for SubTxn { op, data } in multi.txns {
+        let done = if failed && op != OpCode::Error {
+            let code = if behind { Code::RuntimeInconsistency } else { Code::Ok };
+            Done::failed(OpCode::Error, b"", code)
+        } else {
+            behind |= op == OpCode::Error;
+            let mut reader = Reader::new(data.bytes());
+            let record = Record::read(op, &mut reader)?.ok_or(jute::Error::Unsupported)?;
+            apply_one(tree, header, op, &record, observer)?
+        };
+        if err == Code::Ok {
+            err = done.err;
+        }
+        observer.result(tree, done);
+    }
+    Ok(Done { op: header.op, err, path: b"", node: None })
+}
+
+/// Deletes the listed nodes, then what else the session still has.
+fn close_session<O: Observer>(
+    tree: &mut DataTree<'_>,
+    header: &TxnHeader,
+    record: Option<&CloseSessionTxn<'_>>,
+    observer: &mut O,
+    scratch: &mut [u8],
+) -> Result<(), ApplyError> {
+    if let Some(record) = record {
+        for path in record.paths {
+            // It may be gone in a replay.
+            let _ = delete(tree, path.bytes(), header.zxid, observer);
+        }
+    }
+    kill_session(tree, header.client_id, header.zxid, observer, scratch)
+}
+
+/// Deletes the ephemeral nodes of a session.
+///
+/// # Errors
+/// [`ApplyError::Full`] when a path does not fit `scratch`.
+pub fn kill_session<O: Observer>(
+    tree: &mut DataTree<'_>,
+    session: SessionId,
+    zxid: Zxid,
+    observer: &mut O,
+    scratch: &mut [u8],
+) -> Result<(), ApplyError> {
+    loop {
+        let Some(at) = tree.ephemerals(session).next() else { return Ok(()) };
+        let path = tree.path_of(at, scratch).ok_or(ApplyError::Full)?;
+        delete(tree, path, zxid, observer).map_err(|_| ApplyError::Full)?;
+    }
+}

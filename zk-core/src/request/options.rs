@@ -1,0 +1,79 @@
+//! What an operator can set about requests and sessions.
+
+use crate::id::ServerId;
+
+/// Settings of a peer; the defaults are Apache's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which member this is.
+    pub server: ServerId,
+    /// `tickTime`, ms.
+    pub tick_time: u32,
+    /// `minSessionTimeout`, ms.
+    pub min_session_timeout: u32,
+    /// `maxSessionTimeout`, ms.
+    pub max_session_timeout: u32,
+    /// `jute.maxbuffer`: bytes of the largest frame from a client.
+    pub max_frame: usize,
+    /// Bytes of the largest transaction: a frame and what validation adds to it.
+    pub max_txn: usize,
+    /// Bytes of the largest reply.
+    pub max_reply: usize,
+    /// Bytes of replies that wait for a slow client before its requests wait too.
+    pub reply_high_mark: usize,
+    /// Bytes of requests of one connection that wait for earlier ones.
+    pub max_waiting: usize,
+    /// `extendedTypesEnabled`: nodes with a time to live.
+    pub extended_types: bool,
+    /// `enforceQuota`: hard quotas refuse.
+    pub enforce_quota: bool,
+    /// `skipACL`: access control lists refuse nothing.
+    pub skip_acl: bool,
+    /// `DigestAuthenticationProvider.superDigest`: who is `super`.
+    pub super_digest: Option<heapless::String<96>>,
+    /// `snapCount`: transactions between snapshots (randomised downwards to half).
+    pub snap_count: u32,
+    /// `snapSizeLimitInKb`, in bytes: size of logs between snapshots.
+    pub snap_size: u64,
+    /// Bytes of transactions that are synced at once.
+    pub max_batch: usize,
+    /// Ephemeral nodes that one session may have.
+    pub max_ephemerals: usize,
+    /// Watches that one connection may have.
+    pub max_watches: u32,
+    /// `znode.container.checkIntervalMs`: how often containers and TTL nodes are looked for, ms.
+    pub container_check_interval: u32,
+    /// `znode.container.maxPerMinute`: how many of them go in a minute.
+    pub container_max_per_minute: u32,
+    /// `znode.container.maxNeverUsedIntervalMs`: when a container that never had a child goes, ms;
+    /// 0: never.
+    pub container_max_never_used: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            server: ServerId::STANDALONE,
+            tick_time: 3000,
+            min_session_timeout: 6000,
+            max_session_timeout: 60_000,
+            max_frame: 0xf_ffff,
+            max_txn: 0x1f_ffff,
+            max_reply: 64 << 20,
+            reply_high_mark: 256 << 10,
+            max_waiting: 4 << 20,
+            extended_types: false,
+            enforce_quota: false,
+            skip_acl: false,
+            super_digest: None,
+            snap_count: 100_000,
+            snap_size: 4 << 30,
+            max_batch: 1 << 20,
+            max_ephemerals: 100_000,
+            max_watches: 1_000_000,
+            container_check_interval: 60_000,
+            container_max_per_minute: 10_000,
+            container_max_never_used: 0,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! A standalone peer through its border: sessions, writes, reads, watches, restarts.
+
+mod support;
+
+use support::{World, create, encode};
+use zk_core::id::{SessionId, Xid, Zxid};
+use zk_core::wire::client::{
+    AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
+    ReplyHeader, SetDataRequest, Stat, WatcherEvent,
+};
+use zk_core::wire::jute::{self, List, Ustring};
+use zk_core::wire::{Code, OpCode};
+
+fn watch(path: &str) -> PathWatch<'_> {
+    PathWatch { path: path.into(), watch: true }
+}
+
+fn read(path: &str) -> PathWatch<'_> {
+    PathWatch { path: path.into(), watch: false }
+}
+
+fn set<'a>(path: &'a str, data: &'a [u8], version: i32) -> SetDataRequest<'a> {
+    SetDataRequest { path: path.into(), data: data.into(), version }
+}
+
+#[test]
+fn a_session_writes_and_reads() {
+    for fragment in [1, 7, 64, usize::MAX] {
+        let mut world = World::new();
+        world.fragment = fragment;
+        let mut client = world.connect();
+        assert_eq!(client.session, SessionId(0x0100_0000_0000_0001));
+        assert_eq!(client.timeout, 10_000);
+        let reply = world.create(&mut client, "/a", 0);
+        assert_eq!(reply.header.zxid, Zxid(2));
+        assert_eq!(reply.read::<Ustring<'_>>(), "/a".into());
+        assert_eq!(world.create(&mut client, "/a", 0).err(), Code::NodeExists);
+        let reply = world.call(&mut client, OpCode::Create2, &create("/a/s-", b"x", 3));
+        let created: Create2Reply<'_> = reply.read();
+        assert_eq!(created.path, "/a/s-0000000000".into());
+        assert_eq!(created.stat.ephemeral_owner, client.session.0);
+        let reply = world.call(&mut client, OpCode::GetData, &read("/a"));
+        // The failed create took a zxid, too.
+        assert_eq!(reply.header.zxid, Zxid(4));
+        let data: GetDataReply<'_> = reply.read();
+        assert_eq!(data.data.bytes(), b"data");
+        assert_eq!((data.stat.num_children, data.stat.cversion), (1, 1));
+        let reply = world.call(&mut client, OpCode::SetData, &set("/a", b"new", 0));
+        assert_eq!(reply.read::<Stat>().version, 1);
+        assert_eq!(
+            world.call(&mut client, OpCode::SetData, &set("/a", b"new", 0)).err(),
+            Code::BadVersion
+        );
+        let delete = PathVersion { path: "/a".into(), version: -1 };
+        assert_eq!(world.call(&mut client, OpCode::Delete, &delete).err(), Code::NotEmpty);
+        assert_eq!(world.peer.stats().digest_mismatches, 0);
+        // Closing takes the ephemeral node along.
+        world.call(&mut client, OpCode::CloseSession, &());
+        assert!(world.peer.is_closing(client.link));
+        world.peer.closed(world.now, client.link);
+        let mut other = world.connect();
+        let reply = world.call(&mut other, OpCode::GetChildren, &read("/a"));
+        assert!(reply.read::<List<'_, Ustring<'_>>>().is_empty());
+        assert_eq!(world.peer.stats().digest_mismatches, 0);
+    }
+}
+
+#[test]
+fn nothing_is_answered_or_seen_before_it_is_durable() {
+    let mut world = World::new();
+    let mut writer = world.connect();
+    let mut reader = world.connect();
+    world.ask(&mut writer, OpCode::Create, &create("/a", b"", 0));
+    world.write();
+    assert!(world.frames(writer.link).is_empty());
+    assert_eq!(world.call_now(&mut reader, OpCode::Exists, &read("/a")).err(), Code::NoNode);
+    // Pipelined: validated against what is proposed, answered in order.
+    world.ask(&mut writer, OpCode::Create, &create("/a/b", b"", 0));
+    world.ask(&mut writer, OpCode::Exists, &read("/a/b"));
+    world.ask(&mut writer, OpCode::SetData, &set("/a/b", b"1", 0));
+    world.ask(&mut writer, OpCode::GetData, &read("/a/b"));
+    assert!(world.frames(writer.link).is_empty());
+    world.settle();
+    let frames = world.frames(writer.link);
+    let headers: Vec<ReplyHeader> =
+        frames.iter().map(|frame| jute::decode(frame).unwrap()).collect();
+    assert_eq!(headers.iter().map(|h| h.xid.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert!(headers.iter().all(|h| h.err == Code::Ok));
+    // The read before the second write was answered from the tree before it.
+    assert_eq!(jute::decode::<Stat>(&frames[2][16..]).unwrap().version, 0);
+    assert_eq!(jute::decode::<GetDataReply<'_>>(&frames[4][16..]).unwrap().stat.version, 1);
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+}
+
+impl World {
+    /// A call that needs no disk.
+    fn call_now(
+        &mut self,
+        client: &mut support::Client,
+        op: OpCode,
+        body: &impl serde::Serialize,
+    ) -> support::Reply {
+        self.ask(client, op, body);
+        let frame = self.frames(client.link).pop().unwrap();
+        support::Reply {
+            events: vec![],
+            header: jute::decode(&frame).unwrap(),
+            body: frame[16..].to_vec(),
+        }
+    }
+}
+
+#[test]
+fn watches_fire_once_and_before_the_reply() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    assert_eq!(world.call(&mut client, OpCode::Exists, &watch("/a")).err(), Code::NoNode);
+    let reply = world.create(&mut client, "/a", 0);
+    assert_eq!(reply.events.len(), 1);
+    let header: ReplyHeader = jute::decode(&reply.events[0]).unwrap();
+    assert_eq!((header.xid, header.zxid), (Xid::EVENT, reply.header.zxid));
+    let event: WatcherEvent<'_> = jute::decode(&reply.events[0][16..]).unwrap();
+    assert_eq!((event.kind, event.state, event.path), (1, 3, "/a".into()));
+    assert!(world.call(&mut client, OpCode::SetData, &set("/a", b"", -1)).events.is_empty());
+    // Persistent and recursive: one event for one change.
+    let add = |mode| PathMode { path: "/a".into(), mode };
+    world.call(&mut client, OpCode::AddWatch, &add(0));
+    world.call(&mut client, OpCode::AddWatch, &add(1));
+    for version in 1..4 {
+        let reply = world.call(&mut client, OpCode::SetData, &set("/a", b"", version));
+        assert_eq!(reply.events.len(), 1);
+    }
+    // A child: the persistent watch hears of the list, the recursive one of the node.
+    assert_eq!(world.create(&mut client, "/a/b", 0).events.len(), 2);
+    let remove = PathMode { path: "/a".into(), mode: 3 };
+    assert_eq!(world.call(&mut client, OpCode::RemoveWatches, &remove).err(), Code::Ok);
+    assert_eq!(world.call(&mut client, OpCode::RemoveWatches, &remove).err(), Code::NoWatcher);
+    assert!(world.peer.watches().is_empty());
+}
+
+#[test]
+fn sessions_expire_and_take_their_nodes_along() {
+    let mut world = World::new();
+    let (mut a, mut b) = (world.connect(), world.connect());
+    world.create(&mut a, "/e", 1);
+    world.call(&mut b, OpCode::Exists, &watch("/e"));
+    let mut events = vec![];
+    for _ in 0..12 {
+        world.pass(1000);
+        events.extend(world.call(&mut b, OpCode::Ping, &()).events);
+    }
+    // Only the session that was heard of is left.
+    assert_eq!(events.len(), 1);
+    let event: WatcherEvent<'_> = jute::decode(&events[0][16..]).unwrap();
+    assert_eq!((event.kind, event.path), (2, "/e".into()));
+    assert!(world.peer.is_closing(a.link) && !world.peer.is_closing(b.link));
+    assert_eq!((world.peer.sessions().len(), world.peer.stats().expired), (1, 1));
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+}
+
+#[test]
+fn a_multi_is_all_or_nothing() {
+    use zk_core::wire::client::MultiHeader;
+    let mut world = World::new();
+    let mut client = world.connect();
+    let header = |op| MultiHeader { op, done: false, err: -1 };
+    let body = |second: &str| {
+        let mut body = encode(&(header(OpCode::Create), create("/m", b"", 0)));
+        body.extend(encode(&(header(OpCode::Create2), create(second, b"", 0))));
+        body.extend(encode(&(header(OpCode::SetData), set("/m", b"x", 0))));
+        body.extend(encode(&MultiHeader::END));
+        body
+    };
+    let raw = |world: &mut World, client: &mut support::Client, body: &[u8]| {
+        client.xid += 1;
+        let mut payload = encode(&(Xid(client.xid), OpCode::Multi));
+        payload.extend_from_slice(body);
+        world.send(client, &payload);
+        world.settle();
+        world.frames(client.link).pop().unwrap()
+    };
+    let failed = raw(&mut world, &mut client, &body("/no/parent"));
+    let expected = [
+        &[0xff; 4][..],
+        &[0],
+        &[0; 4],
+        &[0; 4],
+        &[0xff; 4],
+        &[0],
+        &[0xff, 0xff, 0xff, 0x9b],
+        &[0xff, 0xff, 0xff, 0x9b],
+        &[0xff; 4],
+        &[0],
+        &[0xff, 0xff, 0xff, 0xfe],
+        &[0xff, 0xff, 0xff, 0xfe],
+        &[0xff; 4],
+        &[1],
+        &[0xff; 4],
+    ]
+    .concat();
+    assert_eq!(failed[12..16], [0; 4]);
+    assert_eq!(failed[16..], expected);
+    assert_eq!(world.call(&mut client, OpCode::Exists, &read("/m")).err(), Code::NoNode);
+    raw(&mut world, &mut client, &body("/m/child"));
+    assert_eq!(
+        world
+            .call(&mut client, OpCode::GetData, &read("/m"))
+            .read::<GetDataReply<'_>>()
+            .stat
+            .version,
+        1
+    );
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+    // Replays to the same.
+    let digest = world.peer.tree().digest();
+    world.restart();
+    assert_eq!(world.peer.tree().digest(), digest);
+    assert!(world.peer.tree().find(b"/m/child").is_some());
+}
+
+#[test]
+fn a_session_survives_a_restart() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create(&mut client, "/e", 1);
+    world.create(&mut client, "/p", 0);
+    world.restart();
+    let wrong = world.connect_as(client.session, &[1; 16]);
+    assert_eq!((wrong.session, wrong.timeout), (SessionId::NONE, 0));
+    assert!(world.peer.is_closing(wrong.link));
+    let (session, passwd) = (client.session, client.passwd.clone());
+    let mut client = world.connect_as(session, &passwd);
+    assert_eq!(client.session, session);
+    assert_eq!(world.call(&mut client, OpCode::Exists, &read("/e")).err(), Code::Ok);
+    // A second connection takes the session over.
+    let again = world.connect_as(session, &passwd);
+    assert_eq!(again.session, session);
+    assert!(world.peer.is_closing(client.link) && !world.peer.is_closing(again.link));
+    // New sessions have new ids.
+    assert_ne!(world.connect().session, session);
+}
+
+#[test]
+fn identities_open_what_lists_close() {
+    let mut world = World::new();
+    let (mut owner, mut other) = (world.connect(), world.connect());
+    let auth = AuthPacket { kind: 0, scheme: "digest".into(), auth: (&b"bob:pw"[..]).into() };
+    world.call(&mut owner, OpCode::Auth, &auth);
+    let acl = encode(&zk_core::wire::client::Acl {
+        perms: 31,
+        id: zk_core::wire::client::Id { scheme: "auth".into(), id: "".into() },
+    });
+    let mut request = create("/secret", b"s", 0);
+    request.acl = List::from_raw(1, &acl);
+    assert_eq!(world.call(&mut other, OpCode::Create, &request).err(), Code::InvalidAcl);
+    assert_eq!(world.call(&mut owner, OpCode::Create, &request).err(), Code::Ok);
+    assert_eq!(world.call(&mut other, OpCode::GetData, &watch("/secret")).err(), Code::NoAuth);
+    assert_eq!(world.call(&mut owner, OpCode::GetData, &read("/secret")).err(), Code::Ok);
+    // An event about what one may not read is not told.
+    let add = PathMode { path: "/secret".into(), mode: 0 };
+    world.call(&mut other, OpCode::AddWatch, &add);
+    world.call(&mut owner, OpCode::SetData, &set("/secret", b"t", -1));
+    assert!(world.frames(other.link).is_empty());
+    let bad = AuthPacket { scheme: "nosuch".into(), ..auth };
+    assert_eq!(world.call(&mut other, OpCode::Auth, &bad).err(), Code::AuthFailed);
+    assert!(world.peer.is_closing(other.link));
+}
+
+#[test]
+fn unknown_operations_end_the_connection() {
+    for op in
+        [OpCode(99), OpCode::Check, OpCode::CreateSession, OpCode::Error, OpCode::DeleteContainer]
+    {
+        let mut world = World::new();
+        let mut client = world.connect();
+        let reply = world.call(&mut client, op, &PathRecord { path: "/".into() });
+        assert_eq!((reply.err(), reply.header.zxid), (Code::Unimplemented, Zxid::NONE));
+        assert!(world.peer.is_closing(client.link));
+    }
+}
