@@ -1,6 +1,7 @@
 //! The groups of tests: what they run, what they need, how long they may take.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Instant;
 
@@ -310,11 +311,24 @@ fn targets(steps: &mut Steps<'_>) {
     let Some(supply) = Facts::gather().supply() else {
         return steps.check("no compiler for bare-metal targets", false);
     };
-    for target in TARGETS {
-        for features in target.features {
-            let mut build = bare::cargo(steps.checkout, supply, "build", target.triple);
-            build.args(["-p", "zk-core", "--no-default-features"]);
-            steps.run(build.args(["--features", features]));
+    let checkout = steps.checkout;
+    let sets: BTreeSet<&str> = TARGETS.iter().flat_map(|target| target.features).copied().collect();
+    for features in sets {
+        let with = TARGETS.iter().filter(|target| target.features.contains(&features));
+        let triples: Vec<&str> = with.map(|target| target.triple).collect();
+        let build = |triples: &[&str]| {
+            let mut build = bare::build(checkout, supply, triples);
+            build.args(["-p", "zk-core", "--no-default-features", "--features", features]);
+            build
+        };
+        // All at once is quicker; one by one tells which of them fails.
+        let together = command::run(&mut build(&triples), steps.deadline).end == End::Success;
+        for triple in triples {
+            if together {
+                steps.check(triple, true);
+            } else {
+                steps.run(&mut build(&[triple]));
+            }
         }
     }
 }

@@ -203,12 +203,13 @@ struct Backports {
 }
 
 impl Apt {
-    /// Simulates the installation. Where it cannot be done (on bookworm, QEMU conflicts with a
-    /// qemu-utils from backports) the packages have to come from backports too.
+    /// Simulates the installation. Where it cannot be done without taking something else away (on
+    /// bookworm, QEMU conflicts with a qemu-utils from backports) the packages have to come from
+    /// backports too.
     pub(crate) fn plan(packages: &[&str]) -> Self {
         let simulated = Command::new("apt-get")
-            .args(["install", "--simulate", "--no-install-recommends", "-y"])
-            .args(packages)
+            .args(["--simulate", "-y"])
+            .args(Self { packages: owned(packages), suite: None, backports: None }.install_args())
             .stdin(Stdio::null())
             .output();
         let possible = simulated.is_ok_and(|output| output.status.success());
@@ -219,7 +220,7 @@ impl Apt {
     }
 
     fn decide(packages: &[&str], possible: bool, os_release: &str, policy: &str) -> Self {
-        let packages = packages.iter().map(ToString::to_string).collect();
+        let packages = owned(packages);
         let value = |key: &str| {
             let mut lines = os_release.lines();
             lines.find_map(|line| Some(line.strip_prefix(key)?.trim_matches('"').to_owned()))
@@ -242,7 +243,8 @@ impl Apt {
     }
 
     fn install_args(&self) -> Vec<String> {
-        let mut args = vec!["install".to_owned(), "--no-install-recommends".to_owned()];
+        // A test run adds to a machine and never takes anything away from it.
+        let mut args = owned(&["install", "--no-remove", "--no-install-recommends"]);
         if let Some(suite) = &self.suite {
             args.extend(["-t".to_owned(), suite.clone()]);
         }
@@ -260,6 +262,10 @@ impl Apt {
         lines.push(format!("apt-get {}", self.install_args().join(" ")));
         lines
     }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
 }
 
 /// The address that `apt-cache policy` shows for the main section of a suite.
@@ -292,9 +298,12 @@ Pinned packages:
     #[test]
     fn the_default_suite_is_taken_where_it_can_be() {
         let plan = Apt::decide(&["qemu-system-arm"], true, BOOKWORM, POLICY);
-        assert_eq!(plan.lines(), ["apt-get install --no-install-recommends qemu-system-arm"]);
+        assert_eq!(
+            plan.lines(),
+            ["apt-get install --no-remove --no-install-recommends qemu-system-arm"]
+        );
         let plan = Apt::decide(&["x"], false, "ID=ubuntu\nVERSION_CODENAME=noble\n", POLICY);
-        assert_eq!(plan.lines(), ["apt-get install --no-install-recommends x"]);
+        assert_eq!(plan.lines(), ["apt-get install --no-remove --no-install-recommends x"]);
     }
 
     #[test]
@@ -307,9 +316,17 @@ Pinned packages:
                  http://mirror.example/debian bookworm-backports main' \
                  > /etc/apt/sources.list.d/bookworm-backports.list",
                 "apt-get update",
-                "apt-get install --no-install-recommends -t bookworm-backports qemu-system-arm",
+                "apt-get install --no-remove --no-install-recommends -t bookworm-backports qemu-system-arm",
             ]
         );
+    }
+
+    #[test]
+    fn nothing_is_ever_removed() {
+        for possible in [true, false] {
+            let plan = Apt::decide(&["qemu-system-arm"], possible, BOOKWORM, POLICY);
+            assert!(plan.install_args().contains(&"--no-remove".to_owned()));
+        }
     }
 
     #[test]

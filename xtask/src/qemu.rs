@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bare::{self, Facts};
-use crate::checkout::Checkout;
 use crate::command::{self, End, Outcome, Tally};
 use crate::groups::Steps;
 use crate::targets::{Runner, TARGETS};
@@ -22,18 +21,11 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let checkout = steps.checkout;
     for target in TARGETS {
         let Some(runner) = &target.runner else { continue };
-        let mut build = bare::cargo(checkout, supply, "build", target.triple);
-        build.current_dir(checkout.boards()).args(["--profile", "size", "-p", runner.firmware]);
+        let (mut build, image) = bare::firmware(checkout, supply, target.triple, runner.firmware);
         if steps.run(&mut build) {
-            let image = image(checkout, target.triple, runner.firmware);
             boot(steps, runner, &image);
         }
     }
-}
-
-/// Where cargo leaves a firmware image.
-pub(crate) fn image(checkout: &Checkout, triple: &str, firmware: &str) -> std::path::PathBuf {
-    checkout.bare_target().join(triple).join("size").join(firmware)
 }
 
 /// Boots the firmware until it has run all of its tests. A test that panics ends the firmware: it

@@ -7,7 +7,6 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, S
 
 use crate::bare::{self, Facts};
 use crate::groups::Steps;
-use crate::qemu::image;
 use crate::targets::SIZED;
 
 /// The package in `zk-embedded/boards` that is measured.
@@ -35,13 +34,11 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let Some(supply) = Facts::gather().supply() else {
         return steps.check("no compiler for bare-metal targets", false);
     };
-    let checkout = steps.checkout;
-    let mut build = bare::cargo(checkout, supply, "build", SIZED);
-    build.current_dir(checkout.boards()).args(["--profile", "size", "-p", FIRMWARE]);
+    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE);
     if !steps.run(&mut build) {
         return;
     }
-    match measure(&image(checkout, SIZED, FIRMWARE)) {
+    match measure(&image) {
         Ok(sizes) => {
             print!("{}", shown(&sizes));
             let what = format!("{} bytes of text, at most {TEXT} on {SIZED}", sizes.text);
