@@ -117,23 +117,27 @@ pub(crate) fn build(checkout: &Checkout, supply: Supply, triples: &[&str]) -> Co
     command
 }
 
-/// The command that builds a package of `zk-embedded/boards`, and where it leaves the image.
+/// The command that builds a package of `zk-embedded/boards` with some flags for rustc, and where it
+/// leaves the image.
 pub(crate) fn firmware(
     checkout: &Checkout,
     supply: Supply,
     triple: &str,
     package: &str,
+    flags: &str,
 ) -> (Command, PathBuf) {
     let mut command = build(checkout, supply, &[triple]);
     command.current_dir(checkout.boards()).args(["--profile", "size", "-p", package]);
+    let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace(['-', '.'], "_"));
+    let mut flags = flags.to_owned();
     if supply == Supply::Debian
         && let Some(linker) = host_linker()
     {
         // Debian's package brings no rust-lld.
-        let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace(['-', '.'], "_"));
         command.env(format!("{variable}_LINKER"), linker);
-        command.env(format!("{variable}_RUSTFLAGS"), "-Clinker-flavor=ld.lld");
+        flags.push_str(" -Clinker-flavor=ld.lld");
     }
+    command.env(format!("{variable}_RUSTFLAGS"), flags.trim());
     (command, checkout.bare_target().join(triple).join("size").join(package))
 }
 

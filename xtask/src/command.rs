@@ -98,8 +98,14 @@ pub(crate) fn shown(command: &Command) -> String {
         .get_envs()
         .filter_map(|(key, value)| Some(format!("{}={}", key.display(), quoted(value?))))
         .collect();
+    words.push(named(command));
+    words.join(" ")
+}
+
+/// The command without its variables.
+pub(crate) fn named(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program());
-    words.push(program.file_name().unwrap_or_default().display().to_string());
+    let mut words = vec![program.file_name().unwrap_or_default().display().to_string()];
     words.extend(command.get_args().map(quoted));
     words.join(" ")
 }
@@ -150,7 +156,7 @@ pub(crate) fn run_with(
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) if killed || status.is_some() => break,
             Err(RecvTimeoutError::Timeout) => {
-                println!("out of time, killed: {}", shown(command));
+                println!("out of time, killed: {}", named(command));
                 kill(pid);
                 killed = true;
                 limit = Instant::now() + LINGER;

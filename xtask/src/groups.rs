@@ -155,7 +155,7 @@ impl Steps<'_> {
     /// Runs a command; what it prints about tests is counted. Returns whether it succeeded.
     pub(crate) fn run(&mut self, command: &mut Command) -> bool {
         let outcome = command::run(command, self.deadline);
-        self.record(&command::shown(command), outcome)
+        self.record(&command::named(command), outcome)
     }
 
     /// Counts a command that was run. One that told of no tests is itself a test.

@@ -21,7 +21,8 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let checkout = steps.checkout;
     for target in TARGETS {
         let Some(runner) = &target.runner else { continue };
-        let (mut build, image) = bare::firmware(checkout, supply, target.triple, runner.firmware);
+        let (mut build, image) =
+            bare::firmware(checkout, supply, target.triple, runner.firmware, "");
         if steps.run(&mut build) {
             boot(steps, runner, &image);
         }

@@ -11,6 +11,8 @@ use crate::targets::SIZED;
 
 /// The package in `zk-embedded/boards` that is measured.
 const FIRMWARE: &str = "size";
+/// The smallest profile: handles of 16 bits.
+const PROFILE: &str = "--cfg zk_handle16";
 /// Bytes of flash that code and constants may take.
 const TEXT: u64 = 70 * 1024;
 /// How many groups of symbols are shown.
@@ -34,7 +36,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let Some(supply) = Facts::gather().supply() else {
         return steps.check("no compiler for bare-metal targets", false);
     };
-    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE);
+    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE, PROFILE);
     if !steps.run(&mut build) {
         return;
     }
@@ -83,7 +85,10 @@ fn measure(image: &Path) -> Result<Sizes, String> {
         }
     }
     for (name, size) in counted.into_values() {
-        *sizes.groups.entry(name).or_default() += size;
+        // The compiler's own names for constants say nothing.
+        if !name.starts_with('.') {
+            *sizes.groups.entry(name).or_default() += size;
+        }
     }
     let named: u64 = sizes.groups.values().sum();
     sizes.groups.insert("(constants without a name)".to_owned(), sizes.text.saturating_sub(named));

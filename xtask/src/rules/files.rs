@@ -129,7 +129,7 @@ pub(super) fn headers(root: &Path) -> Vec<Violation> {
 }
 
 fn has_header(text: &str) -> bool {
-    text.strip_prefix("//! ").is_some_and(|rest| rest.starts_with(|c: char| c.is_alphanumeric()))
+    text.strip_prefix("//! ").is_some_and(|rest| rest.starts_with(|c: char| !c.is_whitespace()))
 }
 
 /// Nothing in the tree names a place that only one machine has.

@@ -17,3 +17,6 @@ macro_rules! tests {
 }
 
 mod codec;
+mod profile;
+mod restore;
+mod tree;

@@ -24,8 +24,14 @@ macro_rules! tests {
 
 #[path = "../../../../zk-core/tests/on_target/codec.rs"]
 mod codec;
+#[path = "../../../../zk-core/tests/on_target/profile.rs"]
+mod profile;
+#[path = "../../../../zk-core/tests/on_target/restore.rs"]
+mod restore;
+#[path = "../../../../zk-core/tests/on_target/tree.rs"]
+mod tree;
 
-const FILES: &[&[Test]] = &[codec::TESTS];
+const FILES: &[&[Test]] = &[codec::TESTS, tree::TESTS, restore::TESTS];
 
 #[entry]
 fn main() -> ! {
