@@ -1,91 +1,23 @@
-//! A bounded run of bytes, lent or owned: what the session keeps its requests, watches and
-//! credentials in.
+//! A bounded run of bytes: what the session keeps its requests, watches and credentials in.
 
 use core::ops::Range;
 
-/// Bytes between a front and a back, in a slice lent by the caller or (feature `alloc`) in a
-/// vector that grows up to a ceiling.
+use crate::memory::Table;
+
+/// Bytes between a front and a back of a table.
 ///
-/// The bytes are always contiguous: when the back reaches the end of the storage, they are moved
-/// to its start.
+/// They are always contiguous: when the back reaches the end of the table, they are moved to its
+/// start.
 #[derive(Debug)]
-pub struct Bytes<'m> {
-    store: Store<'m>,
+pub(super) struct Bytes<'m> {
+    table: Table<'m, u8>,
     start: usize,
     end: usize,
 }
 
-#[derive(Debug)]
-enum Store<'m> {
-    Lent(&'m mut [u8]),
-    #[cfg(feature = "alloc")]
-    Owned {
-        bytes: alloc::vec::Vec<u8>,
-        ceiling: usize,
-    },
-}
-
-impl Store<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Lent(bytes) => bytes,
-            #[cfg(feature = "alloc")]
-            Self::Owned { bytes, .. } => bytes,
-        }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Lent(bytes) => bytes,
-            #[cfg(feature = "alloc")]
-            Self::Owned { bytes, .. } => bytes,
-        }
-    }
-
-    fn ceiling(&self) -> usize {
-        match self {
-            Self::Lent(bytes) => bytes.len(),
-            #[cfg(feature = "alloc")]
-            Self::Owned { ceiling, .. } => *ceiling,
-        }
-    }
-
-    /// Whether there are `len` bytes now, after growing if that is possible.
-    fn grow(&mut self, len: usize) -> bool {
-        match self {
-            Self::Lent(bytes) => len <= bytes.len(),
-            #[cfg(feature = "alloc")]
-            Self::Owned { bytes, ceiling } => {
-                if len > *ceiling {
-                    return false;
-                }
-                if len > bytes.len() {
-                    let goal = len.max(bytes.len().saturating_mul(2)).max(SMALLEST).min(*ceiling);
-                    if bytes.try_reserve(goal - bytes.len()).is_err() {
-                        return false;
-                    }
-                    bytes.resize(goal, 0);
-                }
-                true
-            }
-        }
-    }
-}
-
-/// Bytes that an owned store begins with.
-#[cfg(feature = "alloc")]
-const SMALLEST: usize = 256;
-
 impl<'m> Bytes<'m> {
-    /// At most as many bytes as `storage` has.
-    pub fn lent(storage: &'m mut [u8]) -> Self {
-        Self { store: Store::Lent(storage), start: 0, end: 0 }
-    }
-
-    /// On the heap, at most `ceiling` bytes.
-    #[cfg(feature = "alloc")]
-    pub fn owned(ceiling: usize) -> Self {
-        Self { store: Store::Owned { bytes: alloc::vec::Vec::new(), ceiling }, start: 0, end: 0 }
+    pub(super) fn new(table: Table<'m, u8>) -> Self {
+        Self { table, start: 0, end: 0 }
     }
 
     /// Number of bytes held.
@@ -95,32 +27,30 @@ impl<'m> Bytes<'m> {
 
     /// The most it can ever hold.
     pub(super) fn ceiling(&self) -> usize {
-        self.store.ceiling()
+        self.table.ceiling()
     }
 
     /// The bytes held.
     pub(super) fn get(&self) -> &[u8] {
-        self.store.bytes().get(self.start..self.end).unwrap_or_default()
+        self.table.get(self.start..self.end).unwrap_or_default()
     }
 
     /// The bytes held.
     pub(super) fn get_mut(&mut self) -> &mut [u8] {
-        self.store.bytes_mut().get_mut(self.start..self.end).unwrap_or_default()
+        self.table.get_mut(self.start..self.end).unwrap_or_default()
     }
 
     /// Adds `n` bytes of unspecified content at the back, and lends them; `None` (and nothing
     /// changes) when they do not fit.
     pub(super) fn push(&mut self, n: usize) -> Option<&mut [u8]> {
+        let len = self.len();
         let end = self.end.checked_add(n)?;
-        if end > self.store.bytes().len() {
-            let len = self.len();
-            // Moving is enough when that leaves the half free; otherwise rather grow.
-            if self.start < len.max(n) && self.store.grow(end) {
-                return self.extend(n);
-            }
-            self.store.bytes_mut().copy_within(self.start..self.end, 0);
+        // Moving leaves at least half of the table free, or is the last resort.
+        let move_first = end > self.table.len() && self.start >= len.max(n);
+        if move_first || !self.table.reach(end) {
+            self.table.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, len);
-            if !self.store.grow(len.checked_add(n)?) {
+            if !self.table.reach(len.checked_add(n)?) {
                 return None;
             }
         }
@@ -128,7 +58,7 @@ impl<'m> Bytes<'m> {
     }
 
     fn extend(&mut self, n: usize) -> Option<&mut [u8]> {
-        let place = self.store.bytes_mut().get_mut(self.end..self.end + n)?;
+        let place = self.table.get_mut(self.end..self.end + n)?;
         self.end += n;
         Some(place)
     }
@@ -177,7 +107,7 @@ mod tests {
         #[test]
         fn bytes_are_a_bounded_queue(steps in proptest::collection::vec((0u8..4, 0usize..9), 0..200)) {
             let mut storage = [0; 16];
-            let mut all = [Bytes::lent(&mut storage), Bytes::owned(16)];
+            let mut all = [Table::lent(&mut storage[..]), Table::owned(16)].map(Bytes::new);
             let mut model = Vec::new();
             for (i, (what, n)) in steps.into_iter().enumerate() {
                 match what {

@@ -31,6 +31,8 @@
 
 mod auths;
 mod bytes;
+mod config;
+mod event;
 mod hosts;
 mod requests;
 mod watches;
@@ -39,29 +41,25 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use core::fmt;
-
 use serde::Serialize;
 
 use self::auths::Auths;
-pub use self::bytes::Bytes;
+use self::bytes::Bytes;
+pub use self::config::{Config, JUTE_MAXBUFFER, PASSWD, Resume, Storage};
+pub use self::event::{Cause, Event, Reply, SubmitError, Taken, Violation, Watch};
 use self::hosts::Hosts;
 pub use self::hosts::REDIAL_PAUSE;
 use self::requests::{Request, Requests};
-use self::watches::{Kinds, Watches};
+use self::watches::{Kinds, Watches, left_watch, removed_watch, watched_path};
 use self::window::Window;
 use crate::id::{SessionId, Xid, Zxid};
 use crate::time::Instant;
 use crate::wire::client::{
-    AuthPacket, ConnectRequest, ConnectResponse, PathMode, PathWatch, ReplyHeader, RequestHeader,
-    WatcherEvent,
+    AuthPacket, ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent,
 };
 use crate::wire::frame::{self, Frame};
-use crate::wire::jute::{self, Buffer, Reader, Trailing, Ustring};
+use crate::wire::jute::{self, Buffer, Reader, Trailing};
 use crate::wire::{Code, OpCode};
-
-/// Length of a session's password.
-pub const PASSWD: usize = 16;
 
 /// The longest [`ConnectResponse`] that is waited for; Apache's has 37 bytes.
 const MAX_CONNECT_RESPONSE: usize = 256;
@@ -71,243 +69,6 @@ const MAX_PING_PAUSE: u64 = 10_000;
 
 /// How much earlier than needed a ping is sent, ms, so that one lost second does no harm.
 const PING_SLACK: u64 = 1_000;
-
-/// What a session is told at its beginning.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Number of servers that the shell can dial (at least 1).
-    pub hosts: usize,
-    /// The session timeout to ask for, ms.
-    pub timeout: i32,
-    /// Whether a read-only server will do.
-    pub read_only: bool,
-    /// The most requests without a reply.
-    pub max_outstanding: usize,
-    /// The largest request, bytes without the length of its frame. Servers end the connection
-    /// above their `jute.maxbuffer`.
-    pub max_request: usize,
-    /// The largest reply, bytes without the length of its frame.
-    pub max_reply: usize,
-    /// Decides the order of dialling and its pauses.
-    pub seed: u64,
-    /// A session to continue.
-    pub resume: Option<Resume>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            hosts: 1,
-            timeout: 30_000,
-            read_only: false,
-            max_outstanding: 1000,
-            max_request: JUTE_MAXBUFFER,
-            max_reply: JUTE_MAXBUFFER,
-            seed: 0,
-            resume: None,
-        }
-    }
-}
-
-/// Apache's default `jute.maxbuffer`.
-pub const JUTE_MAXBUFFER: usize = 0xf_ffff;
-
-/// What is needed to continue a session, see [`Session::resume`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Resume {
-    /// The session.
-    pub session_id: SessionId,
-    /// Its password.
-    pub passwd: [u8; PASSWD],
-    /// The last zxid that it saw.
-    pub last_zxid: Zxid,
-}
-
-impl fmt::Debug for Resume {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The password stays out of logs.
-        write!(f, "Resume({}, {})", self.session_id, self.last_zxid)
-    }
-}
-
-/// What the session keeps its tables in.
-#[derive(Debug)]
-pub struct Storage<'m> {
-    /// Requests until they are answered: 12 bytes and the body each.
-    pub requests: Bytes<'m>,
-    /// Watched paths: 6 bytes and the path each.
-    pub watches: Bytes<'m>,
-    /// Credentials: 24 bytes, the scheme and the secret each.
-    pub auths: Bytes<'m>,
-}
-
-#[cfg(feature = "alloc")]
-impl Storage<'static> {
-    /// On the heap, with ceilings for an ordinary client: 16 MiB of requests, 16 MiB of watches,
-    /// 64 KiB of credentials.
-    pub fn owned() -> Self {
-        Self {
-            requests: Bytes::owned(16 << 20),
-            watches: Bytes::owned(16 << 20),
-            auths: Bytes::owned(64 << 10),
-        }
-    }
-}
-
-/// What came of a [`Session::receive`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken<'b> {
-    /// So many bytes from the start are done with. When it is not 0 there may be more in the rest:
-    /// ask again.
-    pub consumed: usize,
-    /// If nothing was consumed: how many bytes, counted from the start, must be shown together.
-    pub need: usize,
-    /// What was in them.
-    pub event: Option<Event<'b>>,
-}
-
-/// What the application hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'b> {
-    /// A new session has begun.
-    Connected {
-        /// Whether the server can only be read (it has no quorum).
-        read_only: bool,
-    },
-    /// The session goes on, on a new connection. Its watches are registered again.
-    Reconnected {
-        /// Whether the server can only be read (it has no quorum).
-        read_only: bool,
-    },
-    /// The connection is gone, or could not be made; the session may go on. Requests that were
-    /// under way have been answered with [`Code::ConnectionLoss`] before.
-    Disconnected(Cause),
-    /// The session is gone, and its ephemeral nodes.
-    Expired,
-    /// A credential was refused, which ends the session's use.
-    AuthFailed,
-    /// The session was closed, as was asked for.
-    Closed,
-    /// A reply, from the server or (code only) from this side.
-    Reply(Reply<'b>),
-    /// A watch fired.
-    Watch(Watch<'b>),
-    /// The server would not register the watches again: they are lost.
-    WatchesRefused(Code),
-}
-
-/// A reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply<'b> {
-    /// Which request.
-    pub xid: Xid,
-    /// What it asked.
-    pub op: OpCode,
-    /// The last zxid of the server, and the result.
-    pub header: ReplyHeader,
-    /// The record that belongs to `op`; empty when the result is an error.
-    pub body: &'b [u8],
-}
-
-/// A watch event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watch<'b> {
-    /// An [`EventType`](crate::wire::client::EventType), or what a later server may send.
-    pub kind: i32,
-    /// The node.
-    pub path: Ustring<'b>,
-    /// The transaction, from servers 3.9 and later; else [`Zxid::NONE`].
-    pub zxid: Zxid,
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The shell said so: it could not connect, or the server closed.
-    Closed,
-    /// No connection and answer to the first packet within the timeout divided by the number of
-    /// hosts.
-    ConnectTimeout,
-    /// Nothing was heard for two thirds of the session timeout.
-    ReadTimeout,
-    /// The server sent what no server sends.
-    Protocol(Violation),
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "the connection was closed",
-            Self::ConnectTimeout => "the server did not answer in time",
-            Self::ReadTimeout => "nothing was heard from the server for too long",
-            Self::Protocol(what) => return write!(f, "not a ZooKeeper server's answer: {what}"),
-        })
-    }
-}
-
-/// How a server broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// A frame with a negative length, or above [`Config::max_reply`].
-    Length,
-    /// A record that cannot be decoded.
-    Record,
-    /// A reply to another request than the oldest.
-    Xid {
-        /// The oldest request's, if there is one.
-        expected: Option<Xid>,
-        /// What came.
-        got: Xid,
-    },
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Length => f.write_str("a frame of unreasonable length"),
-            Self::Record => f.write_str("a record that cannot be decoded"),
-            Self::Xid { expected: Some(expected), got } => {
-                write!(f, "a reply to request {} instead of {}", got.0, expected.0)
-            }
-            Self::Xid { expected: None, got } => {
-                write!(f, "a reply to request {}, but none is outstanding", got.0)
-            }
-        }
-    }
-}
-
-/// Why a command was not accepted. Nothing has happened then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubmitError {
-    /// Too many requests wait for replies: try again after the next reply.
-    Full,
-    /// The request is larger than [`Config::max_request`], or than the storage.
-    TooLarge,
-    /// No room for another watch: remove one.
-    TooManyWatches,
-    /// No room for another credential.
-    TooManyAuths,
-    /// The session has ended or is being closed.
-    Ended,
-    /// Not a request for [`Session::submit`]: ping, auth, setWatches and closeSession have ways of
-    /// their own.
-    NotARequest,
-}
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "too many requests are waiting for replies",
-            Self::TooLarge => "the request is too large",
-            Self::TooManyWatches => "there is no room for another watch",
-            Self::TooManyAuths => "there is no room for another credential",
-            Self::Ended => "the session has ended",
-            Self::NotARequest => "this is not sent as a request",
-        })
-    }
-}
-
-impl core::error::Error for SubmitError {}
 
 /// The connection under the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -420,9 +181,9 @@ impl<'m> Session<'m> {
             last_zxid: resume.map_or(Zxid::ZERO, |r| r.last_zxid),
             global: resume.is_some(),
             xid: Xid(0),
-            requests: Requests::new(storage.requests),
-            watches: Watches::new(storage.watches),
-            auths: Auths::new(storage.auths),
+            requests: Requests::new(Bytes::new(storage.requests)),
+            watches: Watches::new(Bytes::new(storage.watches)),
+            auths: Auths::new(Bytes::new(storage.auths)),
             sending: Sending::Nothing,
             sent: 0,
             ping: false,
@@ -941,44 +702,4 @@ fn encoded(
 
 fn header_only(from: usize, out: &mut [u8], xid: Xid, op: OpCode) -> (usize, bool) {
     encoded(from, out, |window| jute::write(&(8i32, RequestHeader { xid, op }), window))
-}
-
-/// The path of a request that may leave a watch.
-fn watched_path(op: OpCode, body: &[u8]) -> Option<&[u8]> {
-    match op {
-        OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
-            let PathWatch { path, watch } = jute::decode(body).ok()?;
-            watch.then_some(path.bytes())
-        }
-        OpCode::AddWatch => {
-            let PathMode { path, .. } = jute::decode(body).ok()?;
-            Some(path.bytes())
-        }
-        _ => None,
-    }
-}
-
-/// The watch that a request has left, now that its result is known.
-fn left_watch(op: OpCode, body: &[u8], err: Code) -> Option<(&[u8], Kinds)> {
-    let path = watched_path(op, body)?;
-    let kinds = match (op, err) {
-        (OpCode::Exists | OpCode::GetData, Code::Ok) => Kinds::DATA,
-        (OpCode::Exists, Code::NoNode) => Kinds::EXIST,
-        (OpCode::GetChildren | OpCode::GetChildren2, Code::Ok) => Kinds::CHILD,
-        (OpCode::AddWatch, Code::Ok) => match jute::decode(body).ok()? {
-            PathMode { mode: 0, .. } => Kinds::PERSISTENT,
-            PathMode { .. } => Kinds::RECURSIVE,
-        },
-        _ => return None,
-    };
-    Some((path, kinds))
-}
-
-/// The watches that a removeWatches has removed.
-fn removed_watch(op: OpCode, body: &[u8], err: Code) -> Option<(&[u8], Kinds)> {
-    if op != OpCode::RemoveWatches || err != Code::Ok {
-        return None;
-    }
-    let PathMode { path, mode } = jute::decode(body).ok()?;
-    Some((path.bytes(), Kinds::of_watcher_type(mode)))
 }

@@ -141,6 +141,7 @@ pub(super) fn frame_size<T: Serialize + ?Sized>(body: &T) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Table;
 
     #[test]
     fn xids_stay_positive() {
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn a_frame_stays_until_it_is_answered() {
         let mut storage = [0; 32];
-        let mut requests = Requests::new(Bytes::lent(&mut storage));
+        let mut requests = Requests::new(Bytes::new(Table::lent(&mut storage)));
         let header = |xid| RequestHeader { xid: Xid(xid), op: OpCode::WhoAmI };
         requests.push(header(1), &(), 8).unwrap();
         requests.push(header(2), &7, 12).unwrap();

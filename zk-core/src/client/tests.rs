@@ -10,7 +10,9 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::client::{SetWatches2, Stat};
+use crate::memory::Table;
+use crate::wire::client::{PathMode, PathWatch, SetWatches2, Stat};
+use crate::wire::jute::Ustring;
 
 /// Bytes from hexadecimal digits; anything else is layout.
 fn hex(text: &str) -> Vec<u8> {
@@ -428,9 +430,9 @@ fn an_old_session_can_be_continued() {
 fn limits_are_answered() {
     let (mut requests, mut watches, mut auths) = ([0; 64], [0; 16], [0; 32]);
     let storage = Storage {
-        requests: Bytes::lent(&mut requests),
-        watches: Bytes::lent(&mut watches),
-        auths: Bytes::lent(&mut auths),
+        requests: Table::lent(&mut requests),
+        watches: Table::lent(&mut watches),
+        auths: Table::lent(&mut auths),
     };
     let config = Config { max_outstanding: 3, max_request: 40, ..Config::default() };
     let mut s = Session::new(config, storage, Instant(0));
@@ -504,9 +506,9 @@ fn a_broken_server_is_left() {
 fn a_full_pipeline_keeps_its_order() {
     let (mut requests, mut watches, mut auths) = ([0; 1000], [0; 0], [0; 0]);
     let storage = Storage {
-        requests: Bytes::lent(&mut requests),
-        watches: Bytes::lent(&mut watches),
-        auths: Bytes::lent(&mut auths),
+        requests: Table::lent(&mut requests),
+        watches: Table::lent(&mut watches),
+        auths: Table::lent(&mut auths),
     };
     let now = Instant(0);
     let mut s = Session::new(Config::default(), storage, now);

@@ -2,9 +2,9 @@
 
 use super::bytes::Bytes;
 use crate::id::{Xid, Zxid};
-use crate::wire::OpCode;
-use crate::wire::client::{EventType, RequestHeader};
+use crate::wire::client::{EventType, PathMode, PathWatch, RequestHeader};
 use crate::wire::jute::{self, Count, Sink, Ustring};
+use crate::wire::{Code, OpCode};
 
 /// Kinds of watches on one path: a set of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -312,12 +312,53 @@ impl<'m> Watches<'m> {
     }
 }
 
+/// The path of a request that may leave a watch.
+pub(super) fn watched_path(op: OpCode, body: &[u8]) -> Option<&[u8]> {
+    match op {
+        OpCode::Exists | OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
+            let PathWatch { path, watch } = jute::decode(body).ok()?;
+            watch.then_some(path.bytes())
+        }
+        OpCode::AddWatch => {
+            let PathMode { path, .. } = jute::decode(body).ok()?;
+            Some(path.bytes())
+        }
+        _ => None,
+    }
+}
+
+/// The watch that a request has left, now that its result is known.
+pub(super) fn left_watch(op: OpCode, body: &[u8], err: Code) -> Option<(&[u8], Kinds)> {
+    let path = watched_path(op, body)?;
+    let kinds = match (op, err) {
+        (OpCode::Exists | OpCode::GetData, Code::Ok) => Kinds::DATA,
+        (OpCode::Exists, Code::NoNode) => Kinds::EXIST,
+        (OpCode::GetChildren | OpCode::GetChildren2, Code::Ok) => Kinds::CHILD,
+        (OpCode::AddWatch, Code::Ok) => match jute::decode(body).ok()? {
+            PathMode { mode: 0, .. } => Kinds::PERSISTENT,
+            PathMode { .. } => Kinds::RECURSIVE,
+        },
+        _ => return None,
+    };
+    Some((path, kinds))
+}
+
+/// The watches that a removeWatches has removed.
+pub(super) fn removed_watch(op: OpCode, body: &[u8], err: Code) -> Option<(&[u8], Kinds)> {
+    if op != OpCode::RemoveWatches || err != Code::Ok {
+        return None;
+    }
+    let PathMode { path, mode } = jute::decode(body).ok()?;
+    Some((path.bytes(), Kinds::of_watcher_type(mode)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::format;
     use std::vec::Vec;
 
     use super::*;
+    use crate::memory::Table;
     use crate::wire::client::{SetWatches, SetWatches2};
 
     fn batch(watches: &Watches<'_>) -> Vec<u8> {
@@ -334,7 +375,7 @@ mod tests {
     #[test]
     fn kinds_on_one_path_share_an_entry() {
         let mut storage = [0; 100];
-        let mut watches = Watches::new(Bytes::lent(&mut storage));
+        let mut watches = Watches::new(Bytes::new(Table::lent(&mut storage)));
         assert!(watches.add(b"/a", Kinds::DATA) && watches.add(b"/b", Kinds::RECURSIVE));
         assert!(watches.add(b"/a", Kinds::CHILD) && watches.add(b"/c", Kinds::EXIST));
         assert_eq!(watches.count(), 3);
@@ -352,7 +393,7 @@ mod tests {
 
     #[test]
     fn events_use_up_watches_but_not_persistent_ones() {
-        let mut watches = Watches::new(Bytes::owned(1000));
+        let mut watches = Watches::new(Bytes::new(Table::owned(1000)));
         let all = Kinds::of_watcher_type(3);
         for (event, left) in [
             (EventType::NodeCreated, 0x1c),
@@ -372,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_batch_does_not_change_while_it_is_sent() {
-        let mut watches = Watches::new(Bytes::owned(1 << 20));
+        let mut watches = Watches::new(Bytes::new(Table::owned(1 << 20)));
         for i in 0..3000 {
             watches.add(format!("/{i:0>99}").as_bytes(), Kinds::DATA);
         }
@@ -399,7 +440,7 @@ mod tests {
     #[test]
     fn room_is_promised_before_a_watch_is_asked_for() {
         let mut storage = [0; 20];
-        let mut watches = Watches::new(Bytes::lent(&mut storage));
+        let mut watches = Watches::new(Bytes::new(Table::lent(&mut storage)));
         assert!(watches.reserve(b"/abc") && watches.reserve(b"/def"));
         assert!(!watches.reserve(b"/"));
         watches.release(b"/abc");
