@@ -1,2 +1,139 @@
-//! xtask
-fn main() {}
+//! Builds, tests and measures every target of zk: `cargo xtask help`.
+
+mod bare;
+mod checkout;
+mod command;
+mod groups;
+mod install;
+mod interop;
+mod needs;
+mod qemu;
+mod report;
+mod rules;
+mod size;
+mod targets;
+
+use std::process::ExitCode;
+
+use crate::checkout::Checkout;
+use crate::install::Installing;
+
+const USAGE: &str = "\
+cargo xtask test [--only GROUP,..] [--long] [--install]
+    Run every group of tests, or only those named. --long adds long searches.
+    --install: install what is missing with the system's package manager (on Debian and Ubuntu
+    root does so without being asked).
+cargo xtask doctor
+    List what the groups need, what of it is missing, and the lines that install it. Runs nothing.
+cargo xtask size [--install]
+    Build the firmware image of the smallest target and hold it to its budget.
+
+`cargo xtask test --only core,std` needs Rust alone.
+";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Verb {
+    Test { only: Option<Vec<String>>, long: bool, install: bool },
+    Doctor,
+    Size { install: bool },
+    Help,
+}
+
+fn parse(args: &[String]) -> Result<Verb, String> {
+    let (verb, mut rest) = match args.split_first() {
+        None => return Ok(Verb::Help),
+        Some((verb, rest)) => (verb.as_str(), rest.iter()),
+    };
+    let (mut only, mut long, mut install) = (None, false, false);
+    while let Some(arg) = rest.next() {
+        match (verb, arg.as_str()) {
+            ("test", "--only") => {
+                let names =
+                    rest.next().ok_or("--only wants the names of groups: --only core,std")?;
+                only = Some(split(names));
+            }
+            ("test", named) if named.starts_with("--only=") => {
+                only = Some(split(&named["--only=".len()..]));
+            }
+            ("test", "--long") => long = true,
+            ("test" | "size", "--install") => install = true,
+            (_, "--help" | "-h") => return Ok(Verb::Help),
+            _ => return Err(format!("`{verb}` does not know `{arg}`")),
+        }
+    }
+    match verb {
+        "test" => Ok(Verb::Test { only, long, install }),
+        "doctor" => Ok(Verb::Doctor),
+        "size" => Ok(Verb::Size { install }),
+        "help" | "--help" | "-h" => Ok(Verb::Help),
+        _ => Err(format!("no such command: `{verb}`")),
+    }
+}
+
+fn split(names: &str) -> Vec<String> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let verb = match parse(&args) {
+        Ok(verb) => verb,
+        Err(message) => {
+            eprintln!("{message}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let checkout = Checkout::here();
+    let ok = match verb {
+        Verb::Help => {
+            print!("{USAGE}");
+            groups::list();
+            true
+        }
+        Verb::Doctor => needs::doctor(&checkout),
+        Verb::Test { only, long, install } => {
+            let chosen = match groups::choose(&checkout, only.as_deref(), long) {
+                Ok(chosen) => chosen,
+                Err(message) => {
+                    eprintln!("{message}");
+                    return ExitCode::from(2);
+                }
+            };
+            groups::run(&checkout, &chosen, &mut Installing::new(install))
+        }
+        Verb::Size { install } => {
+            groups::run(&checkout, &[groups::named("size")], &mut Installing::new(install))
+        }
+    };
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Verb, String> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_command_line_is_read() {
+        let only = Some(vec!["core".to_owned(), "std".to_owned()]);
+        let test = Verb::Test { only, long: false, install: false };
+        assert_eq!(parsed("test --only core,std"), Ok(test));
+        let test = Verb::Test { only: Some(vec!["qemu".to_owned()]), long: true, install: true };
+        assert_eq!(parsed("test --only=qemu --long --install"), Ok(test));
+        assert_eq!(parsed("doctor"), Ok(Verb::Doctor));
+        assert_eq!(parsed("size --install"), Ok(Verb::Size { install: true }));
+        assert_eq!(parsed(""), Ok(Verb::Help));
+        assert_eq!(parsed("test --help"), Ok(Verb::Help));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in ["tset", "test --olny core", "test --only", "doctor --install", "size --long"] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+}

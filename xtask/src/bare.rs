@@ -1,0 +1,200 @@
+//! The compiler for bare-metal targets: the host's with its targets installed, or Debian's, which
+//! builds `core` and `alloc` from source where the host's toolchains are not ours to change.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::checkout::Checkout;
+use crate::command::first_line;
+use crate::targets::TARGETS;
+
+/// Debian's compiler.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// The library sources that belong to it.
+const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
+
+/// Where `core` for a bare-metal target comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// The host's toolchain has every target of the table.
+    Installed,
+    /// Debian's compiler builds it.
+    Debian,
+}
+
+/// How a machine without either comes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// `rustup target add`.
+    Rustup,
+    /// Debian's packages.
+    Apt,
+}
+
+/// What decides where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Targets of the table that the host's toolchain lacks.
+    pub(crate) missing: Vec<&'static str>,
+    /// The version of Debian's compiler, if it and its sources are there and new enough.
+    pub(crate) debian: Option<String>,
+    /// `RUSTUP_AUTO_INSTALL=0`: this machine's toolchains are not ours to change.
+    pub(crate) guarded: bool,
+    /// Whether rustup is there.
+    pub(crate) rustup: bool,
+}
+
+impl Facts {
+    /// Asks the machine.
+    pub(crate) fn gather() -> Self {
+        let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+        let lacks = |triple: &str| {
+            let dir = first_line(&rustc, &["--print", "target-libdir", "--target", triple]);
+            !dir.is_some_and(|dir| has_core(Path::new(&dir)))
+        };
+        let debian = first_line(DEBIAN_RUSTC, &["--version"])
+            .filter(|line| Path::new(DEBIAN_SOURCES).is_file() && new_enough(line));
+        Self {
+            missing: TARGETS.iter().map(|target| target.triple).filter(|t| lacks(t)).collect(),
+            debian,
+            guarded: std::env::var_os("RUSTUP_AUTO_INSTALL").is_some_and(|value| value == "0"),
+            rustup: first_line("rustup", &["--version"]).is_some(),
+        }
+    }
+
+    /// What builds the targets now, if anything does.
+    pub(crate) fn supply(&self) -> Option<Supply> {
+        if self.missing.is_empty() {
+            Some(Supply::Installed)
+        } else {
+            self.debian.as_ref().map(|_| Supply::Debian)
+        }
+    }
+
+    /// Where to get it from when nothing does.
+    pub(crate) fn source(&self) -> Source {
+        if self.rustup && !self.guarded { Source::Rustup } else { Source::Apt }
+    }
+}
+
+fn has_core(dir: &Path) -> bool {
+    let Ok(entries) = dir.read_dir() else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name().display().to_string();
+        name.starts_with("libcore-") && name.ends_with(".rlib")
+    })
+}
+
+/// Whether `rustc --version` tells of a compiler that the workspace can be built with.
+fn new_enough(line: &str) -> bool {
+    match (version(line), version(concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")))) {
+        (Some(found), Some(wanted)) => found >= wanted,
+        _ => false,
+    }
+}
+
+/// Major and minor version in the first line of `rustc --version`.
+fn version(line: &str) -> Option<(u32, u32)> {
+    let mut numbers = line.strip_prefix("rustc ")?.split(['.', ' ', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// `cargo build` for bare-metal targets, to which `-p` and the like may be added.
+pub(crate) fn build(checkout: &Checkout, supply: Supply, triples: &[&str]) -> Command {
+    let mut command = checkout.cargo(["build"]);
+    command.env("CARGO_TARGET_DIR", checkout.bare_target());
+    // Nobody steps through these with a debugger, and its tables take a third of the time.
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    for triple in triples {
+        command.args(["--target", triple]);
+    }
+    if supply == Supply::Debian {
+        command.args(["-Zbuild-std=core,alloc"]);
+        command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+        // A wrapper (sccache) would find its answers under the host's compiler.
+        command.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
+    }
+    command
+}
+
+/// The command that builds a package of `zk-embedded/boards` with some flags for rustc, and where it
+/// leaves the image.
+pub(crate) fn firmware(
+    checkout: &Checkout,
+    supply: Supply,
+    triple: &str,
+    package: &str,
+    flags: &str,
+) -> (Command, PathBuf) {
+    let mut command = build(checkout, supply, &[triple]);
+    command.current_dir(checkout.boards()).args(["--profile", "size", "-p", package]);
+    let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace(['-', '.'], "_"));
+    let mut flags = flags.to_owned();
+    if supply == Supply::Debian
+        && let Some(linker) = host_linker()
+    {
+        // Debian's package brings no rust-lld.
+        command.env(format!("{variable}_LINKER"), linker);
+        flags.push_str(" -Clinker-flavor=ld.lld");
+    }
+    command.env(format!("{variable}_RUSTFLAGS"), flags.trim());
+    (command, checkout.bare_target().join(triple).join("size").join(package))
+}
+
+/// rust-lld of the host's toolchain.
+fn host_linker() -> Option<PathBuf> {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let sysroot = first_line(&rustc, &["--print", "sysroot"])?;
+    let hosts = Path::new(&sysroot).join("lib/rustlib").read_dir().ok()?;
+    hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts { missing: vec!["thumbv7m-none-eabi"], debian: None, guarded: false, rustup: true }
+    }
+
+    #[test]
+    fn what_is_there_is_used_first() {
+        let debian = Some("rustc 1.96.0".to_owned());
+        assert_eq!(facts().supply(), None);
+        assert_eq!(Facts { debian: debian.clone(), ..facts() }.supply(), Some(Supply::Debian));
+        let both = Facts { missing: Vec::new(), debian, ..facts() };
+        assert_eq!(both.supply(), Some(Supply::Installed));
+    }
+
+    #[test]
+    fn guarded_toolchains_are_left_alone() {
+        assert_eq!(facts().source(), Source::Rustup);
+        assert_eq!(Facts { guarded: true, ..facts() }.source(), Source::Apt);
+        assert_eq!(Facts { rustup: false, ..facts() }.source(), Source::Apt);
+    }
+
+    #[test]
+    fn versions_are_read_as_rustc_prints_them() {
+        assert_eq!(version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
+        assert_eq!(version("rustc 1.96.0-nightly (abc 2026-05-01)"), Some((1, 96)));
+        assert_eq!(version("cargo 1.95.0"), None);
+        assert!(new_enough("rustc 1.96.0 (built from a source tarball)"));
+        assert!(!new_enough("rustc 1.63.0"));
+        assert!(!new_enough("not a version"));
+    }
+
+    #[test]
+    fn debians_compiler_is_named_only_for_itself() {
+        let checkout = Checkout { root: "/zk".into(), target: "/zk/target".into() };
+        let variable = |supply, key: &str| {
+            let command = build(&checkout, supply, &["thumbv7m-none-eabi"]);
+            let mut envs = command.get_envs();
+            envs.find(|(name, _)| *name == key).and_then(|(_, value)| value.map(ToOwned::to_owned))
+        };
+        assert_eq!(variable(Supply::Debian, "RUSTC"), Some(DEBIAN_RUSTC.into()));
+        assert_eq!(variable(Supply::Installed, "RUSTC"), None);
+        assert_eq!(variable(Supply::Installed, "RUSTC_BOOTSTRAP"), None);
+        let dir = PathBuf::from("/zk/target").join("bare");
+        assert_eq!(variable(Supply::Installed, "CARGO_TARGET_DIR"), Some(dir.into()));
+    }
+}

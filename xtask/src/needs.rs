@@ -1,0 +1,166 @@
+//! What groups of tests need beyond Rust, whether it is here, and the lines that install it.
+
+use std::path::Path;
+
+use crate::bare::{Facts, Source, Supply};
+use crate::checkout::Checkout;
+use crate::command::first_line;
+use crate::install::{self, System};
+use crate::{groups, interop};
+
+/// Something that a group cannot be run without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// `cargo fmt`.
+    Rustfmt,
+    /// `cargo clippy`.
+    Clippy,
+    /// A compiler for every target of the table.
+    BareMetal,
+    /// The emulator of Cortex-M boards.
+    QemuArm,
+    /// A Java runtime.
+    Java,
+    /// Apache ZooKeeper's jars.
+    ZooKeeper,
+    /// Python with kazoo, in a virtual environment below the target directory.
+    Kazoo,
+}
+
+/// Every need, in the order of the doctor's list.
+const ALL: [Need; 7] = [
+    Need::Rustfmt,
+    Need::Clippy,
+    Need::BareMetal,
+    Need::QemuArm,
+    Need::Java,
+    Need::ZooKeeper,
+    Need::Kazoo,
+];
+
+/// Where packages put Apache ZooKeeper's jar: Debian, Homebrew on both of its prefixes.
+const JARS: [&str; 3] = [
+    "/usr/share/java/zookeeper.jar",
+    "/opt/homebrew/opt/zookeeper/libexec",
+    "/usr/local/opt/zookeeper/libexec",
+];
+
+impl Need {
+    /// What it is.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rustfmt => "rustfmt",
+            Self::Clippy => "clippy",
+            Self::BareMetal => "Rust for bare-metal targets",
+            Self::QemuArm => "QEMU for Cortex-M boards",
+            Self::Java => "a Java runtime",
+            Self::ZooKeeper => "Apache ZooKeeper",
+            Self::Kazoo => "Python with kazoo",
+        }
+    }
+
+    /// What is here, or nothing.
+    pub(crate) fn found(self, checkout: &Checkout) -> Option<String> {
+        let cargo = checkout.cargo([]).get_program().display().to_string();
+        match self {
+            Self::Rustfmt => first_line(&cargo, &["fmt", "--version"]),
+            Self::Clippy => first_line(&cargo, &["clippy", "--version"]),
+            Self::BareMetal => {
+                let facts = Facts::gather();
+                Some(match facts.supply()? {
+                    Supply::Installed => "targets of the host's toolchain".to_owned(),
+                    Supply::Debian => format!("Debian's {}, building core", facts.debian?),
+                })
+            }
+            Self::QemuArm => first_line("qemu-system-arm", &["--version"]),
+            // Java prints its version on standard error; macOS has a `java` that only asks for one.
+            Self::Java => first_line("java", &["-version"]).map(|_| "java".to_owned()),
+            Self::ZooKeeper => {
+                JARS.iter().find(|jar| Path::new(jar).exists()).map(ToString::to_string)
+            }
+            Self::Kazoo => interop::kazoo(checkout),
+        }
+    }
+
+    /// Debian's packages that bring it.
+    pub(crate) fn apt(self) -> &'static [&'static str] {
+        match self {
+            Self::Rustfmt | Self::Clippy => &[],
+            Self::BareMetal => &["rustc-web", "rust-web-src"],
+            Self::QemuArm => &["qemu-system-arm"],
+            Self::Java => &["default-jre-headless"],
+            Self::ZooKeeper => &["zookeeper"],
+            Self::Kazoo => &["python3", "python3-venv"],
+        }
+    }
+
+    /// Homebrew's formulas that bring it.
+    pub(crate) fn brew(self) -> &'static [&'static str] {
+        match self {
+            Self::Rustfmt | Self::Clippy => &[],
+            Self::BareMetal => &["rustup"],
+            Self::QemuArm => &["qemu"],
+            Self::Java => &["openjdk"],
+            Self::ZooKeeper => &["zookeeper"],
+            Self::Kazoo => &["python3"],
+        }
+    }
+
+    /// The lines that a person types to get it.
+    pub(crate) fn lines(self, checkout: &Checkout, system: System) -> Vec<String> {
+        let packages = |system: System| match system {
+            System::Apt => install::Apt::plan(self.apt()).lines(),
+            System::Brew => vec![format!("brew install {}", self.brew().join(" "))],
+            System::Other => vec![
+                format!("apt-get install --no-install-recommends {}", self.apt().join(" ")),
+                format!("or: brew install {}", self.brew().join(" ")),
+            ],
+        };
+        match self {
+            Self::Rustfmt => vec!["rustup component add rustfmt".to_owned()],
+            Self::Clippy => vec!["rustup component add clippy".to_owned()],
+            Self::BareMetal => {
+                let facts = Facts::gather();
+                match facts.source() {
+                    Source::Rustup => {
+                        vec![format!("rustup target add {}", facts.missing.join(" "))]
+                    }
+                    Source::Apt => packages(system),
+                }
+            }
+            Self::Kazoo => {
+                let mut lines = Vec::new();
+                if first_line("python3", &["-c", "import venv, ensurepip"]).is_none() {
+                    lines = packages(system);
+                }
+                lines.extend(interop::kazoo_lines(checkout));
+                lines
+            }
+            Self::QemuArm | Self::Java | Self::ZooKeeper => packages(system),
+        }
+    }
+}
+
+/// Prints what is here and what is missing; returns whether nothing is.
+pub(crate) fn doctor(checkout: &Checkout) -> bool {
+    let system = System::here();
+    let mut complete = true;
+    for need in ALL {
+        let users = groups::that_need(need).join(", ");
+        if let Some(found) = need.found(checkout) {
+            println!("present  {} ({users}): {found}", need.name());
+        } else {
+            complete = false;
+            println!("MISSING  {} ({users}). To install it:", need.name());
+            for line in need.lines(checkout, system) {
+                println!("             {line}");
+            }
+        }
+    }
+    if !complete {
+        println!(
+            "\n`cargo xtask test --install` installs it too, and root on Debian needs no flag."
+        );
+    }
+    complete
+}

@@ -1,0 +1,174 @@
+//! Holds a firmware image to its budget, and tells where the bytes are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SymbolKind, elf};
+
+use crate::bare::{self, Facts};
+use crate::groups::Steps;
+use crate::targets::SIZED;
+
+/// The package in `zk-embedded/boards` that is measured.
+const FIRMWARE: &str = "size";
+/// The smallest profile: handles of 16 bits.
+const PROFILE: &str = "--cfg zk_handle16";
+/// Bytes of flash that code and constants may take.
+const TEXT: u64 = 70 * 1024;
+/// How many groups of symbols are shown.
+const SHOWN: usize = 20;
+
+/// Bytes of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    /// Code and constants: what is loaded and never written.
+    text: u64,
+    /// Variables with a value at start; they take flash and RAM.
+    data: u64,
+    /// Variables that start as zero.
+    bss: u64,
+    /// Code and constants by crate and module.
+    groups: BTreeMap<String, u64>,
+}
+
+/// The group.
+pub(crate) fn run(steps: &mut Steps<'_>) {
+    let Some(supply) = Facts::gather().supply() else {
+        return steps.check("no compiler for bare-metal targets", false);
+    };
+    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE, PROFILE);
+    if !steps.run(&mut build) {
+        return;
+    }
+    match measure(&image) {
+        Ok(sizes) => {
+            print!("{}", shown(&sizes));
+            let what = format!("{} bytes of text, at most {TEXT} on {SIZED}", sizes.text);
+            steps.check(&what, sizes.text <= TEXT);
+        }
+        Err(error) => {
+            println!("{error}");
+            steps.check(&error, false);
+        }
+    }
+}
+
+fn measure(image: &Path) -> Result<Sizes, String> {
+    let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+    let file = object::File::parse(&*bytes);
+    let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
+    let mut sizes = Sizes::default();
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+        let loaded = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
+        let written = sh_flags.0 & elf::SHF_WRITE.0 != 0;
+        let zero = section.kind() == object::SectionKind::UninitializedData;
+        match (loaded, written) {
+            (true, true) if zero => sizes.bss += section.size(),
+            (true, true) => sizes.data += section.size(),
+            (true, false) => sizes.text += section.size(),
+            (false, _) => {}
+        }
+    }
+    // One function under several names (identical code folded) is counted once.
+    let mut counted = BTreeMap::new();
+    for symbol in file.symbols() {
+        let text = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data);
+        let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
+        let Some(SectionFlags::Elf { sh_flags, .. }) = section.map(|section| section.flags())
+        else {
+            continue;
+        };
+        if text && symbol.size() > 0 && sh_flags.0 & elf::SHF_WRITE.0 == 0 {
+            let name = symbol.name().unwrap_or_default();
+            counted.insert(symbol.address(), (group(name), symbol.size()));
+        }
+    }
+    for (name, size) in counted.into_values() {
+        // The compiler's own names for constants say nothing.
+        if !name.starts_with('.') {
+            *sizes.groups.entry(name).or_default() += size;
+        }
+    }
+    let named: u64 = sizes.groups.values().sum();
+    sizes.groups.insert("(constants without a name)".to_owned(), sizes.text.saturating_sub(named));
+    if sizes.text == 0 {
+        return Err(format!("{}: no code in it", image.display()));
+    }
+    Ok(sizes)
+}
+
+/// The crate and module that a symbol belongs to: `<a::b::C as d::E>::f` is `a::b`'s.
+fn group(symbol: &str) -> String {
+    let name = format!("{:#}", rustc_demangle::demangle(symbol));
+    let path = name.trim_start_matches(['<', '&', '(', '[']);
+    let path = path.strip_prefix("mut ").unwrap_or(path);
+    let path = path.split(['<', ' ', '>', ',', ')', ']', '{']).next().unwrap_or_default();
+    let mut parts = path.split("::").filter(|part| !part.is_empty());
+    match (parts.next(), parts.next()) {
+        // A type of the language itself, or a function of C: all that there is to say.
+        (Some(first), None) if !name.contains("::") => first.to_owned(),
+        (Some(first), None) => format!("{first} (a type of the language)"),
+        // Names of types and functions are not modules.
+        (Some(first), Some(second)) if second.starts_with(char::is_uppercase) => first.to_owned(),
+        (Some(first), Some(second)) => format!("{first}::{second}"),
+        (None, _) => name,
+    }
+}
+
+fn shown(sizes: &Sizes) -> String {
+    let mut groups: Vec<(&String, &u64)> = sizes.groups.iter().collect();
+    groups.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let mut out = format!("\n{:>8}  code and constants of\n", "bytes");
+    for (name, size) in groups.iter().take(SHOWN) {
+        out.push_str(&format!("{size:>8}  {name}\n"));
+    }
+    if groups.len() > SHOWN {
+        let rest: u64 = groups[SHOWN..].iter().map(|(_, size)| **size).sum();
+        out.push_str(&format!("{rest:>8}  {} others\n", groups.len() - SHOWN));
+    }
+    out.push_str(&format!(
+        "\ntext {} of {TEXT} bytes, data {}, bss {}\n",
+        sizes.text, sizes.data, sizes.bss
+    ));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_belong_to_modules() {
+        assert_eq!(group("_ZN7zk_core4wire4jute6decode17h0123456789abcdefE"), "zk_core::wire");
+        assert_eq!(
+            group(
+                "_ZN54_$LT$zk_core..id..Zxid$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123456789abcdefE"
+            ),
+            "zk_core::id"
+        );
+        assert_eq!(group("_RNvNtNtCs1234_7zk_core4wire4jute6decode"), "zk_core::wire");
+        assert_eq!(group("memcpy"), "memcpy");
+        assert_eq!(
+            group("_RNvXs_NtC4core3fmtjNtB4_7Display3fmt"),
+            "usize (a type of the language)"
+        );
+    }
+
+    #[test]
+    fn the_largest_come_first() {
+        let groups = (0..30).map(|i| (format!("m{i}"), i)).collect();
+        let sizes = Sizes { text: 100, data: 2, bss: 3, groups };
+        let shown = shown(&sizes);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[2], "      29  m29");
+        assert_eq!(lines[22], "      45  10 others");
+        assert!(shown.ends_with("\ntext 100 of 71680 bytes, data 2, bss 3\n"));
+    }
+
+    #[test]
+    fn what_is_no_image_is_an_error() {
+        assert!(measure(Path::new("Cargo.toml")).is_err_and(|error| error.contains("Cargo.toml")));
+        assert!(measure(Path::new("no such file")).is_err());
+    }
+}
