@@ -1,1 +1,3 @@
-//! zk-std
+//! A ZooKeeper server on an operating system.
+
+pub mod store;
