@@ -139,7 +139,8 @@ pub enum Error {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A sync failed before. What the disk holds is not known any more, until a restart reads it.
+    /// A write or sync of the log failed, now or before. What the disk holds is not known any
+    /// more, until a restart reads it.
     Stopped {
         /// How it failed.
         cause: String,

@@ -200,21 +200,23 @@ impl<D: Directory> LogWriter<D> {
             false => current.file.set_len(size).inspect(|()| current.size = size),
         }
         .and_then(|()| current.file.write_all_at(&self.batch, current.position));
-        if let Err(source) = written {
+        match written {
+            Ok(()) => {}
             // A full disk may get room again: the batch is kept, and written once more at the
             // same place. After anything else nobody knows what is there.
-            if !is_full(&source) {
-                self.stopped = Some(format!("{} could not be written: {source}", path().display()));
+            Err(e) if is_full(&e) => return Err(e).context("write", path),
+            Err(e) => {
+                let cause = format!("{} could not be written: {e}", path().display());
+                return Err(Error::Stopped { cause: self.stopped.insert(cause).clone() });
             }
-            return Err(source).context("write", path);
         }
         current.position += self.batch.len() as u64;
         self.batch.clear();
         Ok(())
     }
 
-    /// Makes all that was appended durable. An error to sync is final: every later call answers
-    /// [`Error::Stopped`]. After [`Error::is_full`] the same can be tried again.
+    /// Makes all that was appended durable. An error to sync is final: this and every later call
+    /// answers [`Error::Stopped`]. After [`Error::is_full`] the same can be tried again.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.check()?;
         self.write()?;
@@ -227,9 +229,9 @@ impl<D: Directory> LogWriter<D> {
             true => Ok(()),
             false => self.directory.sync(),
         });
-        if let Err(source) = synced {
-            self.stopped = Some(format!("{} could not be synced: {source}", path().display()));
-            return Err(source).context("sync", path);
+        if let Err(e) = synced {
+            let cause = format!("{} could not be synced: {e}", path().display());
+            return Err(Error::Stopped { cause: self.stopped.insert(cause).clone() });
         }
         current.named = true;
         current.synced = current.position;

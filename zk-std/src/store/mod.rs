@@ -16,7 +16,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | what was synced | is there after any crash; what was not is there whole, or cut off |
+//! | what was synced | is there after any crash; of what was not, the first whole transactions |
 //! | an error to sync | ends the store: every later call answers [`Error::Stopped`] |
 //! | a full disk | the batch is kept; `zk.reserve` is given up once and the write repeated |
 //! | limits | [`Options::record_max`], [`Options::batch_max`], [`snapshot::CANDIDATES_MAX`] |
@@ -202,9 +202,9 @@ impl<D: Directory> Store<D> {
     /// Makes all transactions durable that were appended: one write, one `fdatasync`.
     ///
     /// # Errors
-    /// After [`Error::is_full`] the batch is kept and the call can be repeated. After any other
-    /// error the store has stopped for good, and the process has to end: nobody knows what of the
-    /// batch will be found on the disk.
+    /// After [`Error::is_full`] the batch is kept and the call can be repeated.
+    /// [`Error::Stopped`]: the store has stopped for good, and the process has to end; nobody
+    /// knows what of the batch will be found on the disk.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.with_reserve(|store| store.log.sync())
     }
@@ -249,8 +249,9 @@ impl<D: Directory> Store<D> {
         Ok(())
     }
 
-    /// Reads transactions from `start` on, up to the last that is durable. A file that is open
-    /// for this may be purged meanwhile.
+    /// Reads transactions from `start` on, up to the last that is durable now. What is appended
+    /// later takes another call. Files that are not yet open must not be purged meanwhile
+    /// ([`purge`](Self::purge) has a pin for that).
     ///
     /// # Errors
     /// When the directory cannot be listed.
@@ -277,7 +278,7 @@ impl<D: Directory> Store<D> {
         snapshot::candidates(&self.snapshots, snapshot::CANDIDATES_MAX)
     }
 
-    /// Opens a snapshot for reading, to send it for instance. It may be purged meanwhile.
+    /// Opens a snapshot for reading, to send it for instance. On Unix it may be purged meanwhile.
     ///
     /// # Errors
     /// See [`Unreadable`].

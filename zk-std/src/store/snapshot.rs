@@ -10,7 +10,7 @@
 //!
 //! Each checksum covers everything before it, earlier checksums and their "/" included. Writing
 //! is in [`snapshot_writer`](super::snapshot_writer), compression in
-//! [`compression`](super::compression).
+//! `compression`.
 //!
 //! Answers to `org.apache.zookeeper.server.persistence.FileSnap` and `SnapStream`.
 

@@ -91,6 +91,7 @@ impl<D: Directory> Store<D> {
             )));
         }
         hint::forget(&self.logs).context("remove", || self.logs.path(""))?;
+        self.hinted = None;
         for name in &newer {
             remove_durably(&self.snapshots, name)?;
         }

@@ -18,10 +18,10 @@ fn payload(rng: &mut Rng) -> Vec<u8> {
 
 /// A server's life between two power cuts. Returns what it appended beyond what it was told was
 /// durable.
-fn live(disk: &Disk, rng: &mut Rng, durable: &mut Ledger) -> Result<(), (Ledger, Error)> {
+fn live(disk: &Disk, rng: &mut Rng, durable: &mut Ledger) -> Result<(), Box<(Ledger, Error)>> {
     let fail = |durable: &Ledger| {
         let durable = durable.clone();
-        move |e| (durable, e)
+        move |e| Box::new((durable, e))
     };
     let (mut store, ledger, restored) = restore(disk).map_err(fail(durable))?;
     // Checked by the caller through `durable`, which it has set to what this finds.
@@ -72,7 +72,8 @@ fn acknowledged_transactions_survive_every_crash() {
             disk.cut_power_after(rng.below(120) + 1);
             let appended = match live(&disk, &mut rng, &mut durable) {
                 Ok(()) => durable.clone(),
-                Err((appended, error)) => {
+                Err(failed) => {
+                    let (appended, error) = *failed;
                     assert!(matches!(error, Error::Io { .. } | Error::Directory { .. }), "{error}");
                     appended
                 }
