@@ -1,2 +1,5 @@
-//! zk-std
+//! A ZooKeeper server on an operating system: `zoo.cfg`, Apache's files, mio.
+#![forbid(unsafe_code)]
+
 pub mod config;
+pub mod store;

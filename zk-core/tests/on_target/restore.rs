@@ -1,7 +1,7 @@
 //! Restoring: a snapshot written by one tree is loaded by another, in pieces of every size.
 
 use zk_core::id::{SessionId, Zxid};
-use zk_core::tree::snapshot::{LoadError, Loader, Piece};
+use zk_core::tree::snapshot::{LoadError, Loader, Step};
 use zk_core::tree::{DataTree, NewNode, Owner};
 use zk_core::wire::file::SnapshotSession;
 
@@ -51,8 +51,9 @@ fn written(
     assert_eq!(tree.snapshot_begin(1, [SESSION].into_iter()), Ok(true));
     let mut len = 0;
     loop {
-        match tree.snapshot_piece() {
-            Some(Piece::Bytes(bytes)) => {
+        match tree.snapshot_step() {
+            Some(Step::Bytes) => {
+                let bytes = tree.snapshot_bytes();
                 let n = bytes.len().min(23);
                 out[len..len + n].copy_from_slice(&bytes[..n]);
                 tree.snapshot_taken(n);
@@ -61,7 +62,7 @@ fn written(
                 }
                 len += n;
             }
-            Some(Piece::End) => break,
+            Some(Step::End) => break,
             other => panic!("{other:?} behind {len} bytes"),
         }
     }

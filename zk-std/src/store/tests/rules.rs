@@ -1,0 +1,736 @@
+//! What is restored, refused and repaired, case by case (scenarios D1-D18).
+
+use super::*;
+use crate::store::{Compression, Damage, Epochs, File, Finding, INITIALIZE, error};
+use zk_core::id::ServerId;
+
+fn refused(disk: &Disk) -> Error {
+    match restore(disk) {
+        Ok((_, _, restored)) => panic!("{restored:?}"),
+        Err(e) => e,
+    }
+}
+
+fn cut(disk: &Disk, path: &str, len: usize) {
+    let bytes = disk.read(path).unwrap();
+    disk.write(path, &bytes[..len]);
+}
+
+fn remove(disk: &Disk, path: &str) {
+    let (directory, name) = path.rsplit_once('/').unwrap();
+    let directory = directory.split('/').fold(disk.root(), |d, part| d.join(part));
+    directory.unlink(name).unwrap();
+    directory.sync().unwrap();
+}
+
+#[test]
+fn what_was_written_is_restored() {
+    let (disk, expected) = disk_with(&[1..=3, 4..=9]);
+    let (mut store, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries, expected.entries);
+    assert_eq!((restored.zxid, restored.txns, restored.needs_snapshot), (z(9), 9, false));
+    // From a snapshot in the middle, then with a next log.
+    save(&mut store, &Ledger { entries: expected.entries[..5].into(), ..expected.clone() }, z(5))
+        .unwrap();
+    let entry = txn(z(10), b"more");
+    store.append(z(10), &entry).unwrap();
+    store.sync().unwrap();
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!((restored.snapshot, restored.txns), (Some(z(5)), 5));
+    assert_eq!(ledger.end.last_zxid, Some(z(5)));
+    assert_eq!(ledger.entries.len(), 10);
+    assert_eq!(ledger.entries[..9], expected.entries);
+    assert_eq!(restored.findings.count, 0);
+}
+
+#[test]
+fn an_empty_directory_is_new_or_lost() {
+    let lost = Options { db_autocreate: false, ..options() };
+    let disk = Disk::new(1);
+    let (_, _, restored) = restore(&disk).unwrap();
+    assert_eq!((restored.zxid, restored.needs_snapshot), (Zxid::ZERO, true));
+    let (_, _, restored) = restore_with(&disk, lost.clone()).unwrap();
+    assert_eq!((restored.zxid, restored.needs_snapshot), (Zxid::NONE, false));
+    // `initialize` makes it a new one, until there is a snapshot.
+    disk.write(&format!("data/{INITIALIZE}"), b"");
+    for _ in 0..2 {
+        let (_, _, restored) = restore_with(&disk, lost.clone()).unwrap();
+        assert_eq!((restored.zxid, restored.needs_snapshot), (Zxid::ZERO, true));
+    }
+    let (mut store, ledger, _) = restore_with(&disk, lost.clone()).unwrap();
+    save(&mut store, &ledger, Zxid::ZERO).unwrap();
+    assert_eq!(disk.paths(), ["data/version-2/snapshot.0"]);
+    let (_, _, restored) = restore_with(&disk, lost.clone()).unwrap();
+    assert_eq!((restored.zxid, restored.needs_snapshot), (Zxid::ZERO, false));
+    // In a database that is not empty it is used up at once.
+    disk.write(&format!("data/{INITIALIZE}"), b"");
+    restore_with(&disk, lost).unwrap();
+    assert_eq!(disk.paths(), ["data/version-2/snapshot.0"]);
+}
+
+#[test]
+fn logs_without_snapshot_are_refused() {
+    let (disk, expected) = disk_with(&[1..=3, 4..=6]);
+    remove(&disk, "data/version-2/snapshot.0");
+    assert!(matches!(refused(&disk), Error::LogsAlone { .. }));
+    // Also if only the beginning of one record is there, and twice: nothing was repaired.
+    let torn = disk.fork(1);
+    remove(&torn, &log_path(1));
+    cut(&torn, &log_path(4), 40);
+    assert!(matches!(refused(&torn), Error::LogsAlone { .. }));
+    assert!(matches!(refused(&torn), Error::LogsAlone { .. }));
+    // An upgrade from 3.4.
+    let (_, ledger, restored) =
+        restore_with(&disk, Options { trust_empty: true, ..options() }).unwrap();
+    assert_eq!(ledger.entries, expected.entries);
+    assert_eq!((restored.zxid, restored.needs_snapshot), (z(6), true));
+}
+
+#[test]
+fn a_bad_snapshot_gives_way_to_an_older_one() {
+    let (disk, expected) = disk_with(&[1..=3, 4..=6]);
+    let (mut store, ledger, _) = restore(&disk).unwrap();
+    let name = format!("data/version-2/{}", save(&mut store, &ledger, z(6)).unwrap());
+    let spoil: [&dyn Fn(&Disk); 4] = [
+        // Empty, cut, with a wrong byte, with a wrong end.
+        &|disk| disk.write(&name, b""),
+        &|disk| cut(disk, &name, 60),
+        &|disk| disk.flip(&name, 40, 1),
+        &|disk| disk.flip(&name, disk.read(&name).unwrap().len() - 1, 1),
+    ];
+    for (case, spoil) in spoil.iter().enumerate() {
+        let disk = disk.fork(1);
+        spoil(&disk);
+        let (_, ledger, restored) = restore(&disk).unwrap();
+        assert_eq!(restored.snapshot, Some(Zxid::ZERO), "{case}");
+        assert_eq!(ledger.entries, expected.entries, "{case}");
+        let skipped = matches!(restored.findings.kept[..], [Finding::SnapshotSkipped { .. }]);
+        assert_eq!(skipped, case == 2, "{case}: the others do not even look whole");
+        // Without the older one, or without its logs, there is no way.
+        let without = disk.fork(1);
+        remove(&without, "data/version-2/snapshot.0");
+        match case {
+            2 => assert!(matches!(refused(&without), Error::NoSnapshot { tried: 1, .. })),
+            _ => assert!(matches!(refused(&without), Error::LogsAlone { .. })),
+        }
+        remove(&disk, &log_path(1));
+        match refused(&disk) {
+            Error::Gap { last: Zxid::ZERO, found, .. } => assert_eq!(found, z(4), "{case}"),
+            other => panic!("{case}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn a_loader_that_refuses_is_heard() {
+    let (disk, _) = disk_with(&[1..=3]);
+    let mut store = open(&disk, options()).unwrap();
+    let mut full = Ledger {
+        refuse: Some(Refusal::Stop("the node table is full".into())),
+        ..Ledger::default()
+    };
+    match store.restore(&mut full).unwrap_err() {
+        Error::Load { what, .. } => assert_eq!(what, "the node table is full"),
+        other => panic!("{other}"),
+    }
+    let mut sees_damage =
+        Ledger { refuse: Some(Refusal::Damaged("bad".into())), ..Ledger::default() };
+    let refused = store.restore(&mut sees_damage).unwrap_err();
+    assert!(matches!(refused, Error::NoSnapshot { tried: 1, .. }), "{refused}");
+    assert_eq!(refused.exit_code(), 1);
+}
+
+#[test]
+fn a_torn_batch_is_cut_and_new_records_go_elsewhere() {
+    let (disk, expected) = disk_with(&[1..=3, 4..=6]);
+    let record = 13 + 72;
+    cut(&disk, &log_path(4), 16 + 2 * record + 50);
+    let (mut store, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries, expected.entries[..5]);
+    match &restored.findings.kept[..] {
+        [Finding::Torn { offset, extent, damage: Damage::Short, .. }] => {
+            assert_eq!((*offset, *extent), (16 + 2 * record as u64, 16 + 2 * record as u64 + 50));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(disk.read(&log_path(4)).unwrap().len(), 16 + 2 * record);
+    store.append(z(6), &txn(z(6), b"again")).unwrap();
+    store.sync().unwrap();
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!((ledger.entries.len(), restored.findings.count), (6, 0));
+    assert!(disk.read(&log_path(6)).is_some());
+}
+
+#[test]
+fn an_empty_newest_log_is_removed_and_an_empty_older_one_refused() {
+    for len in [0, 1, 15] {
+        let (disk, expected) = disk_with(&[1..=3, 4..=6]);
+        disk.write(&log_path(7), &b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0"[..len]);
+        let (_, ledger, _) = restore(&disk).unwrap();
+        assert_eq!(ledger.entries, expected.entries);
+        assert!(disk.read(&log_path(7)).is_none(), "{len}");
+        cut(&disk, &log_path(1), len);
+        let refused = refused(&disk);
+        assert!(matches!(refused, Error::Rot { offset: 0, .. }), "{refused}");
+    }
+}
+
+/// Reading only changes nothing, and tells the same.
+#[test]
+fn reading_only_leaves_all_as_it_is() {
+    let (disk, expected) = disk_with(&[1..=3]);
+    cut(&disk, &log_path(1), 150);
+    let before = disk.operations();
+    let (_, ledger, restored) =
+        restore_with(&disk, Options { read_only: true, ..options() }).unwrap();
+    assert_eq!(ledger.entries, expected.entries[..1]);
+    assert!(matches!(restored.findings.kept[..], [Finding::Torn { .. }]));
+    assert_eq!(disk.operations(), before);
+    assert_eq!(disk.read(&log_path(1)).unwrap().len(), 150);
+}
+
+/// Apache leaves a torn tail behind and goes on with another file: nothing is missing then.
+#[test]
+fn a_torn_tail_in_an_older_log_is_accepted_if_nothing_is_missing() {
+    let (disk, mut expected) = disk_with(&[1..=3, 4..=6]);
+    let record = 13 + 72;
+    // Record 4 was torn in the first log and written anew into the second.
+    let mut first = disk.read(&log_path(1)).unwrap();
+    let torn = 16 + 3 * record..16 + 3 * record + 30;
+    first[torn.clone()].copy_from_slice(&disk.read(&log_path(4)).unwrap()[16..46]);
+    disk.write(&log_path(1), &first);
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries, expected.entries);
+    assert!(matches!(restored.findings.kept[..], [Finding::PartialTail { .. }]));
+    assert_eq!(disk.read(&log_path(1)).unwrap(), first, "it is left alone");
+    // The file may also simply end there.
+    cut(&disk, &log_path(1), torn.end);
+    restore(&disk).unwrap();
+    // A new epoch may begin there as well; what was lost before it cannot show.
+    let disk = disk.fork(1);
+    remove(&disk, &log_path(4));
+    let mut store = open(&disk, options()).unwrap();
+    expected.entries.truncate(3);
+    let first_of_epoch = Zxid::new(Epoch(2), 1);
+    let entry = txn(first_of_epoch, b"epoch");
+    store.append(first_of_epoch, &entry).unwrap();
+    store.sync().unwrap();
+    expected.add(first_of_epoch, &entry);
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries, expected.entries);
+    assert!(matches!(restored.findings.kept[..], [Finding::PartialTail { .. }]));
+}
+
+#[test]
+fn missing_transactions_are_refused() {
+    // A file is missing.
+    let (disk, _) = disk_with(&[1..=3, 4..=6, 7..=9]);
+    remove(&disk, &log_path(4));
+    match refused(&disk) {
+        Error::Gap { last, found, .. } => assert_eq!((last, found), (z(3), z(7))),
+        other => panic!("{other}"),
+    }
+    let (_, ledger, restored) =
+        restore_with(&disk, Options { accept_gaps: true, ..options() }).unwrap();
+    assert_eq!(ledger.entries.len(), 6);
+    // Between files and at the first record.
+    assert!(matches!(restored.findings.kept[..], [Finding::Gap { .. }, Finding::Gap { .. }]));
+    // Records are missing within a file.
+    let (disk, _) = disk_with(&[1..=3, 5..=6]);
+    assert!(matches!(refused(&disk), Error::Gap { .. }));
+    let (disk, _) = disk_with(&[1..=3]);
+    let mut store = open(&disk, options()).unwrap();
+    for zxid in [z(4), z(6)] {
+        store.append(zxid, &txn(zxid, b"")).unwrap();
+    }
+    store.sync().unwrap();
+    match refused(&disk) {
+        Error::Gap { last, found, offset, .. } => {
+            assert_eq!((last, found, offset), (z(4), z(6), 16 + 13 + 32));
+        }
+        other => panic!("{other}"),
+    }
+    // An epoch that does not begin with its first transaction.
+    let (disk, _) = disk_with(&[1..=3]);
+    let mut store = open(&disk, options()).unwrap();
+    let zxid = Zxid::new(Epoch(2), 2);
+    store.append(zxid, &txn(zxid, b"")).unwrap();
+    store.sync().unwrap();
+    assert!(matches!(refused(&disk), Error::Gap { .. }));
+    // Covered by a snapshot, it does not matter.
+    save(&mut store, &Ledger::default(), Zxid::new(Epoch(2), 1)).unwrap();
+    restore(&disk).unwrap();
+}
+
+#[test]
+fn repeated_transactions_are_reported_and_loaded() {
+    let (disk, _) = disk_with(&[1..=3, 3..=5]);
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    let counters: Vec<_> = ledger.entries.iter().map(|(zxid, _)| zxid.counter()).collect();
+    assert_eq!(counters, [1, 2, 3, 3, 4, 5]);
+    assert_eq!(restored.zxid, z(5));
+    match &restored.findings.kept[..] {
+        [Finding::OutOfOrder { zxid, after, .. }] => assert_eq!((*zxid, *after), (z(3), z(3))),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn directories_are_checked() {
+    let disk = Disk::new(1);
+    let strict = Options { datadir_autocreate: false, ..options() };
+    let refused = open(&disk, strict.clone()).unwrap_err();
+    assert_eq!(refused.exit_code(), 3);
+    assert!(refused.to_string().contains("create this directory manually"), "{refused}");
+    open(&disk, options()).unwrap();
+    open(&disk, strict).unwrap();
+    // The files of one in the other.
+    let (data, logs) = (disk.root().join("data"), disk.root().join("logs"));
+    Store::open(data.clone(), logs.clone(), options()).unwrap();
+    for (path, what) in [
+        ("logs/version-2/snapshot.0", "Log directory has snapshot files"),
+        ("data/version-2/log.1", "Snapshot directory has log files"),
+    ] {
+        disk.write(path, b"");
+        let refused = Store::open(data.clone(), logs.clone(), options()).unwrap_err();
+        assert_eq!(refused.exit_code(), 3);
+        assert!(refused.to_string().contains(what), "{refused}");
+        remove(&disk, path);
+    }
+    Store::open(data, logs, options()).unwrap();
+}
+
+#[test]
+fn logs_and_snapshots_may_be_apart() {
+    let disk = Disk::new(1);
+    let (data, logs) = (disk.root().join("data"), disk.root().join("logs"));
+    let mut store = Store::open(data.clone(), logs.clone(), options()).unwrap();
+    let mut ledger = Ledger::default();
+    store.restore(&mut ledger).unwrap();
+    save(&mut store, &ledger, Zxid::ZERO).unwrap();
+    store.append(z(1), &txn(z(1), b"x")).unwrap();
+    store.roll().unwrap();
+    assert!(disk.read("data/version-2/snapshot.0").is_some());
+    assert!(disk.read("logs/version-2/log.100000001").is_some());
+    let mut store = Store::open(data, logs, options()).unwrap();
+    assert_eq!(store.restore(&mut ledger).unwrap().zxid, z(1));
+}
+
+#[test]
+fn a_hint_tells_rot_from_a_torn_batch() {
+    let (disk, expected) = disk_with(&[]);
+    let mut store = open(&disk, options()).unwrap();
+    for counter in 1..=4 {
+        store.append(z(counter), &txn(z(counter), &[0; 2000])).unwrap();
+        store.sync().unwrap();
+        if counter == 2 {
+            store.idle().unwrap();
+        }
+    }
+    drop(expected);
+    let record = 13 + 32 + 2000;
+    // Whole sectors of zeros, as a torn batch leaves them.
+    let wipe = |counter: usize| {
+        let disk = disk.fork(1);
+        let mut bytes = disk.read(&log_path(1)).unwrap();
+        let at = 16 + (counter - 1) * record;
+        bytes[at + 20..at + 1800].fill(0);
+        disk.write(&log_path(1), &bytes);
+        disk
+    };
+    for counter in [3, 4] {
+        let (_, ledger, restored) = restore(&wipe(counter)).unwrap();
+        assert_eq!(ledger.entries.len(), counter - 1);
+        assert!(matches!(restored.findings.kept[..], [Finding::Torn { .. }]));
+    }
+    for counter in [1, 2] {
+        match refused(&wipe(counter)) {
+            Error::Rot { last, damage: Damage::Checksum, .. } => {
+                assert_eq!(last, if counter == 1 { Zxid::ZERO } else { z(1) });
+            }
+            other => panic!("{other}"),
+        }
+    }
+    // Zeros to the end.
+    let disk2 = disk.fork(1);
+    let mut bytes = disk2.read(&log_path(1)).unwrap();
+    bytes[16 + record..].fill(0);
+    disk2.write(&log_path(1), &bytes);
+    assert!(matches!(refused(&disk2), Error::Rot { damage: Damage::BelowHint, .. }));
+    // A file that was cut between two records was truncated on purpose; that is reported.
+    cut(&disk, &log_path(1), 16 + record);
+    let (_, ledger, restored) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries.len(), 1);
+    match restored.findings.kept[..] {
+        [Finding::BehindHint { synced, last }] => assert_eq!((synced, last), (z(2), z(1))),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_failed_sync_is_final() {
+    let (disk, mut expected) = disk_with(&[1..=2]);
+    let (mut store, ..) = restore(&disk).unwrap();
+    let entry = txn(z(3), b"three");
+    store.append(z(3), &entry).unwrap();
+    expected.add(z(3), &entry);
+    disk.fail_syncs(1);
+    let stopped = |result: Result<(), Error>| match result.unwrap_err() {
+        Error::Stopped { cause } => assert!(cause.contains("log.100000003 could not be synced")),
+        other => panic!("{other}"),
+    };
+    stopped(store.sync());
+    stopped(store.sync());
+    stopped(store.append(z(4), &txn(z(4), b"")));
+    stopped(store.roll());
+    stopped(store.idle());
+    stopped(store.truncate(z(1)));
+    stopped(store.set_current_epoch(Epoch(7)));
+    stopped(store.purge(3, None).map(drop));
+    stopped(store.begin_snapshot(z(2)).map(drop));
+    stopped(store.restore(&mut Ledger::default()).map(drop));
+    // What is there is found out by starting again.
+    disk.crash();
+    let (_, ledger, _) = restore(&disk).unwrap();
+    assert!(expected.entries.starts_with(&ledger.entries) && ledger.entries.len() >= 2);
+}
+
+#[test]
+fn a_full_disk_has_a_reserve() {
+    let disk = Disk::new(1);
+    let with_reserve = Options { reserve: 64 << 10, ..options() };
+    disk.set_capacity(Some(256 << 10));
+    let (mut store, ledger, _) = restore_with(&disk, with_reserve.clone()).unwrap();
+    save(&mut store, &ledger, Zxid::ZERO).unwrap();
+    assert!(store.has_reserve());
+    let reserve = "data/version-2/zk.reserve";
+    assert_eq!(disk.read(reserve).unwrap().len(), 64 << 10);
+    let mut counter = 0;
+    let mut append = |store: &mut Store<Simulated>| {
+        counter += 1;
+        store.append(z(counter), &txn(z(counter), &[7; 8000])).unwrap();
+        store.sync()
+    };
+    while store.has_reserve() {
+        append(&mut store).unwrap();
+    }
+    assert!(disk.read(reserve).is_none());
+    assert!(store.space().unwrap().unwrap() < 64 << 10);
+    // Epochs go on, until nothing is left.
+    store.set_accepted_epoch(Epoch(3)).unwrap();
+    let full = loop {
+        if let Err(e) = append(&mut store) {
+            break e;
+        }
+    };
+    assert!(full.is_full(), "{full}");
+    assert!(store.sync().unwrap_err().is_full());
+    // With room again the batch that was refused is written, and the reserve comes back.
+    disk.set_capacity(Some(1 << 20));
+    store.sync().unwrap();
+    store.idle().unwrap();
+    assert!(store.has_reserve() && disk.read(reserve).is_some());
+    drop(store);
+    let (_, ledger, restored) = restore_with(&disk, with_reserve).unwrap();
+    assert_eq!(ledger.entries.len(), counter as usize);
+    assert_eq!(restored.findings.count, 0);
+    // A snapshot that does not fit leaves nothing.
+    disk.set_capacity(Some(0));
+    let mut store = open(&disk, options()).unwrap();
+    assert!(save(&mut store, &ledger, restored.zxid).unwrap_err().is_full());
+    assert!(disk.paths().iter().all(|path| !path.contains(".tmp")));
+    assert_eq!(store.candidates().unwrap().len(), 1);
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_logged() {
+    let (disk, _) = disk_with(&[]);
+    let mut store = open(&disk, Options { record_max: 100, ..options() }).unwrap();
+    let refused = store.append(z(1), &txn(z(1), &[0; 69])).unwrap_err();
+    assert!(matches!(refused, Error::Transaction { len: 101, .. }), "{refused}");
+    assert!(matches!(store.append(z(1), &[0; 20]), Err(Error::Transaction { .. })));
+    assert!(matches!(store.append(z(1), &txn(z(2), b"")), Err(Error::Transaction { .. })));
+    store.append(z(1), &txn(z(1), &[0; 68])).unwrap();
+    store.sync().unwrap();
+    // One that is there and too large is damage that no crash leaves.
+    match restore_with(&disk, Options { record_max: 99, ..options() }) {
+        Err(Error::Rot { damage: Damage::Length(100), .. }) => {}
+        other => panic!("{:?}", other.map(|(_, _, restored)| restored)),
+    }
+}
+
+#[test]
+fn a_large_batch_is_synced_in_parts() {
+    let (disk, _) = disk_with(&[]);
+    let mut store = open(&disk, Options { batch_max: 10_000, ..options() }).unwrap();
+    for counter in 1..=10 {
+        store.append(z(counter), &txn(z(counter), &[1; 3000])).unwrap();
+    }
+    let synced = store.synced().unwrap();
+    assert_eq!((synced.zxid, store.log_len()), (z(9), 16 + 10 * 3045));
+    // A record larger than a batch goes alone.
+    store.append(z(11), &txn(z(11), &[1; 20_000])).unwrap();
+    assert_eq!(store.synced().unwrap().zxid, z(10));
+}
+
+#[test]
+fn existing_logs_are_not_overwritten() {
+    let (disk, expected) = disk_with(&[1..=3]);
+    let (mut store, ..) = restore(&disk).unwrap();
+    assert!(store.append(z(1), &txn(z(1), b"other")).is_err());
+    let (_, ledger, _) = restore(&disk).unwrap();
+    assert_eq!(ledger.entries, expected.entries);
+}
+
+#[test]
+fn the_log_is_read_while_it_is_written() {
+    let (disk, mut expected) = disk_with(&[1..=3, 4..=6]);
+    let (mut store, ..) = restore(&disk).unwrap();
+    for counter in 7..=9 {
+        let entry = txn(z(counter), b"live");
+        store.append(z(counter), &entry).unwrap();
+        store.sync().unwrap();
+        expected.add(z(counter), &entry);
+    }
+    store.append(z(10), &txn(z(10), b"not synced")).unwrap();
+    for start in 1..=10 {
+        let mut replay = store.read_log(z(start)).unwrap();
+        let mut found = Ledger::default();
+        while replay.advance(&mut Default::default()).unwrap() {
+            found.add(replay.zxid(), replay.entry());
+        }
+        assert_eq!(found.entries, expected.entries[start as usize - 1..]);
+    }
+    store.sync().unwrap();
+    store.roll().unwrap();
+    store.append(z(11), &txn(z(11), b"of a log with nothing synced")).unwrap();
+    let mut replay = store.read_log(z(9)).unwrap();
+    let mut count = 0;
+    while replay.advance(&mut Default::default()).unwrap() {
+        count += 1;
+    }
+    assert_eq!(count, 2);
+}
+
+#[test]
+fn a_history_is_truncated() {
+    for (to, logs) in [(6, &[1, 4][..]), (5, &[1, 4]), (4, &[1, 4]), (3, &[1]), (1, &[1])] {
+        let (disk, expected) = disk_with(&[1..=3, 4..=6, 7..=9]);
+        let (mut store, ledger, _) = restore(&disk).unwrap();
+        save(&mut store, &ledger, z(9)).unwrap();
+        store.truncate(z(to)).unwrap();
+        let mut left = Ledger::default();
+        let restored = store.restore(&mut left).unwrap();
+        assert_eq!(left.entries, expected.entries[..to as usize]);
+        assert_eq!((restored.zxid, restored.findings.count), (z(to), 0));
+        for counter in [1, 4, 7] {
+            let there = disk.read(&log_path(counter)).is_some();
+            assert_eq!(there, logs.contains(&counter), "log of {counter} after {to}");
+        }
+        // It goes on in another way.
+        store.append(z(to + 1), &txn(z(to + 1), b"other")).unwrap();
+        store.sync().unwrap();
+        let (_, ledger, _) = restore(&disk).unwrap();
+        assert_eq!(ledger.entries.len(), to as usize + 1);
+        assert_ne!(ledger.entries.get(to as usize), expected.entries.get(to as usize));
+    }
+}
+
+#[test]
+fn a_history_is_not_truncated_where_it_cannot_be() {
+    // The transaction is in no log (1..=3, 5..=6), unless a snapshot ends there.
+    let (disk, _) = disk_with(&[1..=3, 5..=6]);
+    let mut store = open(&disk, options()).unwrap();
+    let before = disk.operations();
+    assert!(matches!(store.truncate(z(4)), Err(Error::Truncate { .. })));
+    assert!(matches!(store.truncate(z(7)), Err(Error::Truncate { .. })));
+    assert_eq!(disk.operations(), before);
+    save(&mut store, &Ledger::default(), z(4)).unwrap();
+    store.truncate(z(4)).unwrap();
+    assert!(disk.read(&log_path(5)).is_none());
+    assert_eq!(store.restore(&mut Ledger::default()).unwrap().zxid, z(4));
+    // All snapshots are later.
+    remove(&disk, "data/version-2/snapshot.0");
+    assert!(matches!(store.truncate(z(2)), Err(Error::Truncate { .. })));
+    // A snapshot of Apache that holds effects of later transactions is none to go back to.
+    let (disk, ledger) = disk_with(&[1..=6]);
+    let mut store = open(&disk, options()).unwrap();
+    for (zxid, digest, last) in [(z(2), z(4), None), (z(3), z(4), Some(z(4)))] {
+        let mut writer = store.begin_snapshot(zxid).unwrap();
+        writer.write(&ledger.to_body()).unwrap();
+        let digest = SnapshotDigest { zxid: digest, version: 2, tree_digest: 1 };
+        writer.finish(Some(digest), last).unwrap();
+    }
+    let fuzzy = disk.fork(1);
+    store.truncate(z(3)).unwrap();
+    assert_eq!(store.candidates().unwrap().len(), 1);
+    assert_eq!(store.restore(&mut Ledger::default()).unwrap().snapshot, Some(Zxid::ZERO));
+    let mut store = open(&fuzzy, options()).unwrap();
+    store.truncate(z(4)).unwrap();
+    assert_eq!(store.candidates().unwrap().len(), 3);
+}
+
+#[test]
+fn a_history_is_discarded_for_a_snapshot() {
+    let (disk, _) = disk_with(&[1..=3, 5..=6]);
+    let mut store = open(&disk, options()).unwrap();
+    store.discard_after(z(4)).unwrap();
+    save(&mut store, &Ledger::default(), z(4)).unwrap();
+    assert_eq!(store.restore(&mut Ledger::default()).unwrap().zxid, z(4));
+    store.discard_after(Zxid::ZERO).unwrap();
+    assert_eq!(disk.paths(), ["data/version-2/snapshot.0"]);
+}
+
+#[test]
+fn purging_leaves_what_is_needed() {
+    let (disk, ledger) = disk_with(&[1..=3, 4..=6, 7..=9, 10..=12]);
+    let mut store = open(&disk, options()).unwrap();
+    for at in [2, 5, 6, 9, 11] {
+        let until = Ledger { entries: ledger.entries[..at].into(), ..Ledger::default() };
+        save(&mut store, &until, z(at as u32)).unwrap();
+    }
+    // One that does not look whole is not counted.
+    disk.write("data/version-2/snapshot.10000000c", b"rubbish");
+    assert_eq!(store.purge(1, Some(z(5))).unwrap().len(), 3, "two snapshots and a log");
+    let removed = store.purge(1, None).unwrap();
+    assert_eq!(removed.len(), 1, "{removed:?}");
+    let expected: Vec<_> = ["log.100000004", "log.100000007", "log.10000000a"]
+        .into_iter()
+        .chain(["snapshot.100000006", "snapshot.100000009", "snapshot.10000000b"])
+        .chain(["snapshot.10000000c"])
+        .map(|name| format!("data/version-2/{name}"))
+        .collect();
+    assert_eq!(disk.paths(), expected);
+    // From each of the three the whole can be restored.
+    for at in [11, 9, 6] {
+        let (_, restored, _) = restore(&disk).unwrap();
+        assert_eq!((&restored.entries, restored.base), (&ledger.entries, Some(z(at))));
+        remove(&disk, &format!("data/version-2/snapshot.{:x}", z(at).0));
+    }
+}
+
+#[test]
+fn epochs_are_derived_checked_and_repaired() {
+    let zxid = Zxid::new(Epoch(5), 1);
+    let file = |name: &str| format!("data/version-2/{name}");
+    let text =
+        |disk: &Disk, name: &str| String::from_utf8(disk.read(&file(name)).unwrap()).unwrap();
+    let with = |files: &[(&str, &str)]| {
+        let disk = Disk::new(1);
+        for (name, content) in files {
+            disk.write(&file(name), content.as_bytes());
+        }
+        let epochs = open(&disk, options()).unwrap().epochs(zxid);
+        (disk, epochs.map(|Epochs { current, accepted }| (current.0, accepted.0)))
+    };
+    let (disk, epochs) = with(&[]);
+    assert_eq!(epochs.unwrap(), (5, 5));
+    assert_eq!(
+        (text(&disk, "currentEpoch"), text(&disk, "acceptedEpoch")),
+        ("5".into(), "5".into())
+    );
+    assert_eq!(with(&[("currentEpoch", "6"), ("acceptedEpoch", "7\n")]).1.unwrap(), (6, 7));
+    for (current, accepted) in [("4", "7"), ("6", "5"), ("x", "7"), ("", "7"), ("6", "4294967296")]
+    {
+        let refused =
+            with(&[("currentEpoch", current), ("acceptedEpoch", accepted)]).1.unwrap_err();
+        assert!(matches!(refused, Error::Number { .. }), "{current} {accepted}");
+    }
+    // A crash between the snapshot of a new epoch and its file.
+    let (disk, epochs) =
+        with(&[("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", "5")]);
+    assert_eq!(epochs.unwrap(), (5, 5));
+    assert_eq!(text(&disk, "currentEpoch"), "5");
+    assert!(disk.read(&file("currentEpoch.tmp")).is_none());
+    for left in ["4", "", "rubbish"] {
+        let files = [("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", left)];
+        assert!(with(&files).1.is_err(), "{left}");
+    }
+    // What Apache writes beside an empty database.
+    let disk = Disk::new(1);
+    disk.write(&file("currentEpoch"), b"-1");
+    disk.write(&file("acceptedEpoch"), b"-1");
+    let epochs = open(&disk, options()).unwrap().epochs(Zxid::NONE).unwrap();
+    assert_eq!(epochs, Epochs { current: Epoch(0), accepted: Epoch(0) });
+}
+
+#[test]
+fn my_id_is_read_and_written() {
+    let disk = Disk::new(1);
+    let data = disk.root().join("data");
+    let store = open(&disk, options()).unwrap();
+    assert_eq!(store.my_id().unwrap(), None);
+    crate::store::epochs::set_my_id(&data, ServerId(7)).unwrap();
+    assert_eq!(store.my_id().unwrap(), Some(ServerId(7)));
+    disk.write("data/myid", b" 12 \nrest");
+    assert_eq!(store.my_id().unwrap(), Some(ServerId(12)));
+    disk.write("data/myid", b"one");
+    assert!(matches!(store.my_id(), Err(Error::Number { .. })));
+}
+
+#[test]
+fn trailers_may_be_missing_or_old() {
+    let (disk, _) = disk_with(&[]);
+    let mut store = open(&disk, options()).unwrap();
+    let body = Ledger::default().to_body();
+    let digest = |zxid| SnapshotDigest { zxid, version: 2, tree_digest: -5 };
+    for (given, last, kept) in [
+        (None, None, None),
+        (None, Some(z(9)), None),
+        (Some(digest(z(1))), None, Some(digest(z(1)))),
+        (Some(digest(z(3))), Some(z(9)), Some(digest(z(3)))),
+        // Empty, and below the snapshot.
+        (Some(digest(Zxid::ZERO)), Some(z(9)), None),
+    ] {
+        let mut writer = store.begin_snapshot(z(1)).unwrap();
+        writer.write(&body).unwrap();
+        writer.finish(given, last).unwrap();
+        let (_, ledger, restored) = restore(&disk).unwrap();
+        assert_eq!(restored.snapshot, Some(z(1)));
+        assert_eq!(ledger.end, SnapshotEnd { digest: kept, last_zxid: last });
+    }
+    // A body without an end is none.
+    let mut writer = store.begin_snapshot(z(2)).unwrap();
+    writer.write(&body[..body.len() - 1]).unwrap();
+    assert!(matches!(writer.finish(None, None), Err(Error::Snapshot { .. })));
+    let mut writer = store.begin_snapshot(z(2)).unwrap();
+    writer.write(&body).unwrap();
+    writer.abort();
+    assert_eq!(disk.paths().len(), 2, "{:?}", disk.paths());
+}
+
+#[test]
+fn a_snapshot_cannot_ask_for_more_than_the_limit() {
+    let (disk, _) = disk_with(&[]);
+    let small = Options { record_max: 1000, compression: Compression::Gzip, ..options() };
+    let limit = small.snapshot_record_max();
+    let mut store = open(&disk, small.clone()).unwrap();
+    // A hundred thousand times its compressed size, in one node.
+    let mut body = vec![0; 8];
+    let data = vec![0; 4 * limit];
+    let node = SnapshotNode { data: Buffer::new(&data), acl: -1, stat: Default::default() };
+    jute::write(&(Ustring::new(b""), node), &mut body).unwrap();
+    jute::write(&END, &mut body).unwrap();
+    let mut writer = store.begin_snapshot(z(1)).unwrap();
+    writer.write(&body).unwrap();
+    writer.finish(None, None).unwrap();
+    let (_, _, restored) = restore_with(&disk, small).unwrap();
+    match &restored.findings.kept[..] {
+        [Finding::SnapshotSkipped { why, .. }] => assert!(why.contains("are allowed"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(restored.snapshot, Some(Zxid::ZERO));
+}
+
+#[test]
+fn errors_say_where_and_what_to_do() {
+    let (disk, _) = disk_with(&[1..=3]);
+    disk.flip(&log_path(1), 16 + 85 + 50, 1);
+    let rot = refused(&disk).to_string();
+    for part in ["log.100000001", "offset 101", "0x100000001", "checksum", "move version-2 away"] {
+        assert!(rot.contains(part), "{rot}");
+    }
+    let full = std::io::Error::from(std::io::ErrorKind::QuotaExceeded);
+    assert!(error::is_full(&full));
+    assert!(disk.root().open("data/version-2/snapshot.0").unwrap().len().unwrap() > 0);
+}
