@@ -377,3 +377,13 @@ def digest_id(user_password):
     user = user_password.split(":", 1)[0]
     hashed = hashlib.sha1(user_password.encode()).digest()
     return "%s:%s" % (user, base64.b64encode(hashed).decode())
+
+
+def session_password(session):
+    """The password Apache derives from a session id: java.util.Random seeded with it."""
+    state = ((session ^ 0xB3415C00) ^ 0x5DEECE66D) & (2 ** 48 - 1)
+    words = []
+    for _ in range(4):
+        state = (state * 0x5DEECE66D + 0xB) & (2 ** 48 - 1)
+        words.append(struct.pack("<I", (state >> 16) & 0xffffffff))
+    return b"".join(words)
