@@ -13,23 +13,45 @@ WORLD_READ = ("world", "anyone")
 
 
 class Knowledge:
-    """What the steps so far say about paths."""
+    """What the steps so far say about the paths and sessions of a script."""
 
     def __init__(self):
-        self.restricted = set()
+        self.made = {}  # step number -> path that its reply named
+        self.restricted = set()  # paths that ever had an ACL without READ for the world
+        self.denied = set()  # (session, path) whose exists we refused and Apache did not
+        self.session = None
+        self.calls = []
 
-    def learn(self, calls, outcome):
-        """Remember every path that ever got an ACL without READ for the world."""
-        for number, (name, *values) in enumerate(calls):
-            if name == "multi":
-                self.learn(values[0], None)
-                continue
-            acl = {"create": 2, "create2": 2, "createContainer": 2, "createTTL": 2, "setACL": 1}.get(name)
-            if acl is None or readable(values[acl]):
-                continue
-            body = outcome.replies[number]["body"] if outcome and number < len(outcome.replies) else None
-            path = body.get("path") if isinstance(body, dict) else None
+    def begin(self, step, outcome):
+        """Take in a step before its facts are compared."""
+        number, verb, self.session, *arguments = step
+        calls = [arguments] if verb == "call" else arguments[0] if verb == "burst" else []
+        self.calls = [[name] + [self.path(value) for value in values] for name, *values in calls]
+        for (name, *values), reply in zip(self.calls, outcome.replies):
+            path = reply["body"].get("path") if isinstance(reply["body"], dict) else None
+            if verb == "call" and path:
+                self.made[number] = path
+            self.learn(name, values, path)
+
+    def path(self, value):
+        if isinstance(value, tuple) and len(value) == 2 and value[0] == "made":
+            return self.made.get(value[1])
+        return value
+
+    def learn(self, name, values, path):
+        if name == "multi":
+            for part, *inside in values[0]:
+                self.learn(part, [self.path(value) for value in inside], None)
+        acl = {"create": 2, "create2": 2, "createContainer": 2, "createTTL": 2, "setACL": 1}.get(name)
+        if acl is not None and not readable(values[acl]):
             self.restricted.add(path or values[0])
+
+    def call_of(self, fact):
+        """The request that this fact answers: [name, values...], or None."""
+        words = fact.split()
+        if words[0] != "reply" or int(words[1]) >= len(self.calls):
+            return None
+        return self.calls[int(words[1])]
 
 
 def readable(acl):
@@ -38,20 +60,35 @@ def readable(acl):
 
 def event_zxid(fact, apache, ours, _knowledge):
     """Watch events carry the zxid that caused them (ZOOKEEPER-4655); 3.8 sends -1."""
-    if not fact.startswith("events of") or len(apache) != len(ours):
-        return False
-    return all(one[:3] == two[:3] and one[4] == two[4] and one[3] == -1 and (two[3] == -1 or two[3] > 0)
-               for one, two in zip(apache, ours))
+    return fact.startswith("events of") and len(apache) == len(ours) and all(map(same_event, apache, ours))
+
+
+def same_event(apache, ours):
+    kind, path, state, zxid, err = apache
+    return (kind, path, state, err) == (ours[0], ours[1], ours[2], ours[4]) and zxid == -1 and (
+        ours[3] == -1 or ours[3] > 0)
 
 
 def exists_needs_read(fact, apache, ours, knowledge):
     """exists wants READ on the node, and registers no watch without it; 3.8 does not check."""
+    if fact.startswith("events of"):
+        session, rest = int(fact.split()[-1]), list(ours)
+        for event in apache:
+            if rest and same_event(event, rest[0]):
+                rest.pop(0)
+            elif (session, event[1]) not in knowledge.denied:
+                return False
+        return not rest
     call = knowledge.call_of(fact)
-    if call is None or not (call[1] in knowledge.restricted):
+    if call is None or call[0] not in ("exists", "checkWatches", "removeWatches"):
         return False
-    if call[0] == "exists":
-        return fact.endswith(" err") and (apache, ours) == (0, -102) or fact.endswith(" body") and ours is None
-    if call[0] in ("checkWatches", "removeWatches"):
+    name, path = call[:2]
+    if name == "exists" and path in knowledge.restricted:
+        if fact.endswith(" err") and (apache, ours) == (0, -102):
+            knowledge.denied.add((knowledge.session, path))
+            return True
+        return fact.endswith(" body") and ours is None
+    if name != "exists" and (knowledge.session, path) in knowledge.denied:
         return fact.endswith(" err") and (apache, ours) == (0, -121) or fact.endswith(" body") and ours is None
     return False
 

@@ -15,8 +15,9 @@ CONFIG = {"DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER)
           "forceSync": "no"}
 LENGTH = 50
 SHORT, LONG = 200, 10000
-REPORTED = 3  # failing seeds to explain before giving up
-SHRINK_RUNS = 80
+REPORTED = 3  # failing seeds before giving up; the first is shrunk and explained
+SHRINK_RUNS = 60
+SHOWN = 160  # characters of a value in a transcript
 
 
 class Pair:
@@ -39,34 +40,11 @@ class Pair:
         return list(self.pool.map(lambda server: replay(server.address, root, steps), self.servers))
 
 
-class Context(differences.Knowledge):
-    """Knowledge of a script while its facts are compared."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def call_of(self, fact):
-        """The request whose reply this fact is about: [name, path, ...]."""
-        words = fact.split()
-        if words[0] != "reply" or int(words[1]) >= len(self.calls):
-            return None
-        call = self.calls[int(words[1])]
-        return call if len(call) > 1 else None
-
-
-def calls_of(step, outcome):
-    _, verb, _, *arguments = step
-    calls = [arguments] if verb == "call" else list(arguments[0]) if verb == "burst" else []
-    return [list(call) for call in calls]
-
-
 def compare(left, right, explained):
     """The first step with an unexplained difference: (step, [(fact, apache, ours)]), or None."""
-    context = Context()
+    context = differences.Knowledge()
     for (step, one), (_, two) in zip(left[0], right[0]):
-        context.calls = calls_of(step, one)
-        context.learn(context.calls, one)
+        context.begin(step, one)
         found = differing(dict(one.facts()), dict(two.facts()), context, explained)
         if found:
             return step, found
@@ -114,6 +92,19 @@ def shrink(subject, root, steps):
     return steps
 
 
+def brief(value):
+    """A value for a reader: long byte strings by their length."""
+    if isinstance(value, bytes) and len(value) > 40:
+        return "<%d bytes>" % len(value)
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join(brief(part) for part in value)
+        return "(%s)" % inside if isinstance(value, tuple) else "[%s]" % inside
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join("%s: %s" % (key, brief(part)) for key, part in value.items())
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
 def transcript(seed, subject, root, steps):
     """What to read when a script fails: the steps left, and where the two part."""
     with Pair(subject) as pair:
@@ -123,16 +114,16 @@ def transcript(seed, subject, root, steps):
         return "seed %d differs only after other scripts; steps as generated: %d" % (seed, len(steps))
     lines = ["seed %d, %d steps left:" % (seed, len(steps))]
     for step, _ in left[0]:
-        lines.append("  %s" % (step,))
+        lines.append("  " + brief(step))
         if step == found[0]:
             break
     else:
-        lines.append("  %s" % (found[0],))
+        lines.append("  " + brief(found[0]))
     for fact, apache, ours in found[1][:10]:
         lines.append("    %s" % fact)
         if apache != ours:
-            lines.append("      apache: %r" % (apache,))
-            lines.append("      ours:   %r" % (ours,))
+            lines.append("      apache: " + brief(apache))
+            lines.append("      ours:   " + brief(ours))
     return "\n".join(lines)
 
 
@@ -152,8 +143,10 @@ def scripts(options):
                     failed.append(made)
                     break  # histories parted: start both afresh
     if failed:
-        raise Failure("\n".join(transcript(made.seed, subject, made.root, shrink(subject, made.root, made.steps))
-                                for made in failed))
+        first = failed[0]
+        raise Failure("seeds %s (run one with --only differential --seed N)\n%s" % (
+            [made.seed for made in failed],
+            transcript(first.seed, subject, first.root, shrink(subject, first.root, first.steps))))
     return "%d scripts, %d steps, explained differences: %s" % (
         len(seeds), steps, dict(explained) or "none")
 

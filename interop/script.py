@@ -71,6 +71,7 @@ class Script:
         self.random = random.Random(seed)
         self.steps = []
         self.made = []
+        self.likely = [self.root]  # paths that some create asked for
         self.add("open", 0, 30000)
         self.add("call", 0, "create", self.root, b"root", OPEN, wire.PERSISTENT)
         for session in range(1, SESSIONS):
@@ -93,8 +94,20 @@ class Script:
             return self.random.choice(RESERVED)
         if self.made and self.chance(0.12):
             return ("made", self.random.choice(self.made))
+        if self.chance(0.75):
+            return self.random.choice(self.likely[-12:])
         depth = self.random.choice((0, 1, 1, 1, 1, 2, 2, 3))
         return self.root + "".join("/" + self.random.choice(NAMES) for _ in range(depth))
+
+    def new_path(self):
+        """Mostly a child of a path that probably exists."""
+        if self.chance(0.2):
+            return self.path()
+        path = self.random.choice(self.likely[-8:]) + "/" + self.random.choice(NAMES)
+        if path.count("/") > 4:
+            path = self.root + "/" + self.random.choice(NAMES)
+        self.likely.append(path)
+        return path
 
     def data(self):
         return self.random.choice(DATA)
@@ -109,7 +122,7 @@ class Script:
 
     def create(self, names=("create", "create", "create2", "createContainer", "createTTL")):
         name = self.random.choice(names)
-        path, data, acl = self.path(), self.data(), self.acl()
+        path, data, acl = self.new_path(), self.data(), self.acl()
         if name == "createContainer":
             return name, path, data, acl, wire.CONTAINER
         if name == "createTTL":
@@ -132,7 +145,10 @@ class Script:
         if kind < 0.7:
             return "setData", self.path(), self.data(), self.version()
         if kind < 0.9 or inside_multi:
-            return "delete", self.path(), self.version()
+            path = self.path()
+            if path in self.likely[1:] and self.chance(0.5):
+                self.likely.remove(path)
+            return "delete", path, self.version()
         return "setACL", self.path(), self.acl(), self.version()
 
     def watch_style(self, session, path):
@@ -161,7 +177,7 @@ class Script:
             return "addWatch", path, style
         if kind < 0.6:
             return "addWatch", path, self.random.choice((2, -1, 7))
-        types = (1, 2, 3, 3, 0, 9) if style == "standard" else (3, 3, 0, -1)
+        types = (1, 1, 2, 2, 3, 3, 3, 9) if style == "standard" else (3, 3, 3, 0, -1)
         return self.random.choice(("checkWatches", "removeWatches")), path, self.random.choice(types)
 
     def multi(self):
@@ -184,6 +200,8 @@ class Script:
         return ("setWatches2", relative, *lists, style(0), style(1))
 
     def plain(self):
+        if self.chance(0.6):
+            return self.random.choice(self.likely[1:] or [self.root + "/a"])
         return self.root + "".join("/" + self.random.choice(NAMES) for _ in range(self.random.choice((1, 1, 2))))
 
     def quota(self):
