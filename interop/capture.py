@@ -342,28 +342,25 @@ AREAS = (connect, create, data, acl, multi, watches, errors)
 
 
 def files(directory):
-    """A small log with every kind of transaction, and snapshots of the result three ways."""
+    """A small log with every kind of transaction, and snapshots of its result three ways."""
     os.makedirs(directory, exist_ok=True)
-    for method in ("", "gz", "snappy"):
-        config = dict(CONFIG)
-        if method:
-            config["snapshot.compression.method"] = method
-        with Apache(config, {"znode.container.checkIntervalMs": "300"}) as server:
-            server.start()
-            write_every_kind(server)
-            log = glob.glob(os.path.join(server.data, "version-2", "log.*"))
-            server.kill()
-            if not method:
-                for path in log:
-                    shutil.copy(path, os.path.join(directory, os.path.basename(path)))
-            server.start()  # a start writes a snapshot of what it restored
-            newest = max(glob.glob(os.path.join(server.data, "version-2", "snapshot.*")),
-                         key=lambda path: int(os.path.basename(path).split(".")[1], 16))
-            if not method:
-                with open(os.path.join(directory, "tree.json"), "w") as out:
-                    out.write(tree.dump(tree.walk_as_super(server.address)))
-            server.kill()
-            shutil.copy(newest, os.path.join(directory, os.path.basename(newest)))
+    with Apache(CONFIG, {"znode.container.checkIntervalMs": "300"}) as server:
+        write_every_kind(server.start())
+        server.kill()
+        written = os.path.join(server.data, "version-2")
+        for path in glob.glob(os.path.join(written, "log.*")):
+            shutil.copy(path, directory)
+        for method in ("gz", "snappy", ""):
+            # A start writes a snapshot of what it restored.
+            with Apache(dict(CONFIG, **{"snapshot.compression.method": method or None})) as reader:
+                shutil.copytree(written, os.path.join(reader.data, "version-2"))
+                reader.start()
+                snapshots = glob.glob(os.path.join(reader.data, "version-2", "snapshot.*"))
+                newest = max(snapshots, key=lambda path: int(os.path.basename(path).split(".")[1], 16))
+                shutil.copy(newest, directory)
+                if not method:
+                    with open(os.path.join(directory, "tree.json"), "w") as out:
+                        out.write(tree.dump(tree.walk_as_super(reader.address)))
 
 
 def write_every_kind(server):

@@ -22,11 +22,16 @@ from report import Failure, Missing  # noqa: E402
 from zk import Zk  # noqa: E402
 
 import differential  # noqa: E402
+import files  # noqa: E402
 
 # name: (function, whether it needs Apache, whether the subject must be zk)
 CHECKS = {
     "differential": (differential.scripts, True, False),
     "differential-listed": (differential.listed, True, False),
+    "files-fixture": (files.fixture, False, False),
+    "files-compressed": (files.compressed, False, False),
+    "files-every-txn": (files.every_kind, True, False),
+    "files-handovers": (files.handovers, True, False),
 }
 
 

@@ -8,20 +8,27 @@ from wire import Client
 SUPER = "super:secret"
 
 
+BATCH = 64  # nodes asked about in one go
+
+
 def walk(client, root="/"):
     """{path: {"data": bytes or None, "stat": {...}, "acl": [(perms, scheme, id)...]}} for `root` and below."""
     seen, queue = {}, [root]
     while queue:
-        path = queue.pop()
-        data = client.call("getData", path, False)
-        if data.err == -101:
-            continue  # gone between its parent's list and now
-        if data.err != 0:
-            raise AssertionError("getData %s: err %d" % (path, data.err))
-        acl = client.ok("getACL", path)
-        seen[path] = {"data": data["data"], "stat": data["stat"], "acl": acl["acl"]}
-        children = client.ok("getChildren", path, False)["children"]
-        queue.extend((path if path != "/" else "") + "/" + child for child in children)
+        batch, queue = queue[:BATCH], queue[BATCH:]
+        for path in batch:
+            client.send("getData", path, False)
+            client.send("getACL", path)
+            client.send("getChildren", path, False)
+        for path in batch:
+            data, acl, children = client.recv(), client.recv(), client.recv()
+            if data.err == -101:
+                continue  # gone since its parent listed it
+            for reply in (data, acl, children):
+                if reply.err != 0:
+                    raise AssertionError("%s %s: err %d" % (reply.name, path, reply.err))
+            seen[path] = {"data": data["data"], "stat": data["stat"], "acl": acl["acl"]}
+            queue.extend((path if path != "/" else "") + "/" + child for child in children["children"])
     return seen
 
 

@@ -268,7 +268,7 @@ class Connection:
                 chunk = b""
             if not chunk:
                 raise Closed("end of stream with %d bytes of an unfinished frame" % len(self.buffer))
-            self.buffer += chunk
+            self.buffer = self.buffer + chunk if self.buffer else chunk
 
     def recv_frame(self):
         self.fill(4)
