@@ -111,7 +111,7 @@ def transcript(seed, subject, root, steps):
         left, right = pair.replay(root, steps)
     found = compare(left, right, collections.Counter())
     if found is None:
-        return "seed %d differs only after other scripts; steps as generated: %d" % (seed, len(steps))
+        return "seed %d did not differ again, alone on fresh servers (%d steps)" % (seed, len(steps))
     lines = ["seed %d, %d steps left:" % (seed, len(steps))]
     for step, _ in left[0]:
         lines.append("  " + brief(step))

@@ -9,6 +9,7 @@ import wire
 from wire import Client, Closed
 
 IO_SECONDS = 15
+ENDING = (-6, -115, -124)  # errors after which the server closes, sometimes a ping later
 BEFORE = -10 ** 6  # zxids from before the script stay apart from its own
 
 
@@ -144,6 +145,10 @@ class Replay:
             for _ in requests:
                 reply = client.recv()
                 outcome.replies.append(self.reply(reply, len(client.events)))
+            if reply.err in ENDING and reply.zxid <= 0:
+                outcome.notes.append(("closes after %d" % reply.err, client.at_end()))
+                outcome.events[session] += self.events(client)
+                self.lose(session, outcome)
         except Closed:
             outcome.events[session] += self.events(client)
             self.lose(session, outcome)

@@ -119,7 +119,8 @@ class Server:
             deadline = time.monotonic() + START_SECONDS
             while True:
                 try:
-                    if "Mode:" in four_letter(self.port, "srvr", timeout=5):
+                    # Apache can leave a question unanswered that arrives while it starts: ask again soon.
+                    if "Mode:" in four_letter(self.port, "srvr", timeout=0.3):
                         return self
                 except OSError:
                     pass
