@@ -1,0 +1,168 @@
+"""The same random scripts to Apache and to the subject, compared fact by fact."""
+
+import collections
+import concurrent.futures
+
+import differences
+import tree
+import wire
+from apache import Apache
+from replay import replay
+from report import Failure
+from script import Script
+
+CONFIG = {"DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER), "enforceQuota": "true",
+          "forceSync": "no"}
+LENGTH = 50
+SHORT, LONG = 200, 10000
+REPORTED = 3  # failing seeds before giving up; the first is shrunk and explained
+SHRINK_RUNS = 60
+SHOWN = 160  # characters of a value in a transcript
+
+
+class Pair:
+    """Apache and the subject, started afresh whenever their histories may have parted."""
+
+    def __init__(self, subject):
+        self.servers = [Apache(CONFIG), subject(CONFIG)]
+        self.pool = concurrent.futures.ThreadPoolExecutor(2)
+
+    def __enter__(self):
+        list(self.pool.map(lambda server: server.start(), self.servers))
+        return self
+
+    def __exit__(self, *_):
+        self.pool.shutdown()
+        for server in self.servers:
+            server.close()
+
+    def replay(self, root, steps):
+        return list(self.pool.map(lambda server: replay(server.address, root, steps), self.servers))
+
+
+def compare(left, right, explained):
+    """The first step with an unexplained difference: (step, [(fact, apache, ours)]), or None."""
+    context = differences.Knowledge()
+    for (step, one), (_, two) in zip(left[0], right[0]):
+        context.begin(step, one)
+        found = differing(dict(one.facts()), dict(two.facts()), context, explained)
+        if found:
+            return step, found
+    lines = tree.differences(left[1], right[1])
+    if lines:
+        return "the final tree", [(line, "", "") for line in lines]
+    return None
+
+
+def differing(one, two, context, explained):
+    found = []
+    for fact in list(one) + [fact for fact in two if fact not in one]:
+        apache, ours = one.get(fact, "absent"), two.get(fact, "absent")
+        if apache == ours:
+            continue
+        for reason in differences.EXPLAINED:
+            if "absent" not in (apache, ours) and reason(fact, apache, ours, context):
+                explained[reason.__name__] += 1
+                break
+        else:
+            found.append((fact, apache, ours))
+    return found
+
+
+def shrink(subject, root, steps):
+    """Fewer steps that still differ, by leaving out ever smaller runs of them."""
+    runs = 0
+
+    def differs(candidate):
+        nonlocal runs
+        runs += 1
+        with Pair(subject) as pair:
+            return compare(*pair.replay(root, candidate), collections.Counter()) is not None
+
+    size = max(1, len(steps) // 2)
+    while size and runs < SHRINK_RUNS:
+        at = 0
+        while at < len(steps) and runs < SHRINK_RUNS:
+            candidate = steps[:at] + steps[at + size:]
+            if differs(candidate):
+                steps = candidate
+            else:
+                at += size
+        size //= 2
+    return steps
+
+
+def brief(value):
+    """A value for a reader: long byte strings by their length."""
+    if isinstance(value, bytes) and len(value) > 40:
+        return "<%d bytes>" % len(value)
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join(brief(part) for part in value)
+        return "(%s)" % inside if isinstance(value, tuple) else "[%s]" % inside
+    if isinstance(value, dict):
+        return "{%s}" % ", ".join("%s: %s" % (key, brief(part)) for key, part in value.items())
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def transcript(seed, subject, root, steps):
+    """What to read when a script fails: the steps left, and where the two part."""
+    with Pair(subject) as pair:
+        left, right = pair.replay(root, steps)
+    found = compare(left, right, collections.Counter())
+    if found is None:
+        return "seed %d did not differ again, alone on fresh servers (%d steps)" % (seed, len(steps))
+    lines = ["seed %d, %d steps left:" % (seed, len(steps))]
+    for step, _ in left[0]:
+        lines.append("  " + brief(step))
+        if step == found[0]:
+            break
+    else:
+        lines.append("  " + brief(found[0]))
+    for fact, apache, ours in found[1][:10]:
+        lines.append("    %s" % fact)
+        if apache != ours:
+            lines.append("      apache: " + brief(apache))
+            lines.append("      ours:   " + brief(ours))
+    return "\n".join(lines)
+
+
+def scripts(options):
+    """differential: random scripts, replies and trees alike"""
+    subject = options.subject
+    seeds = [options.seed] if options.seed is not None else range(1, (LONG if options.long else SHORT) + 1)
+    explained, failed, steps = collections.Counter(), [], 0
+    pending = list(seeds)
+    while pending and len(failed) < REPORTED:
+        with Pair(subject) as pair:
+            while pending:
+                seed = pending.pop(0)
+                made = Script(seed, LENGTH)
+                steps += len(made.steps)
+                if compare(*pair.replay(made.root, made.steps), explained) is not None:
+                    failed.append(made)
+                    break  # histories parted: start both afresh
+    if failed:
+        first = failed[0]
+        raise Failure("seeds %s (run one with --only differential --seed N)\n%s" % (
+            [made.seed for made in failed],
+            transcript(first.seed, subject, first.root, shrink(subject, first.root, first.steps))))
+    return "%d scripts, %d steps, explained differences: %s" % (
+        len(seeds), steps, dict(explained) or "none")
+
+
+def listed(options):
+    """differential-listed: each difference on the list is exactly as stated"""
+    wrong = []
+    ours_is_apache = options.subject is Apache
+    for name, (perform, apache, ours, _) in differences.OBSERVED.items():
+        for kind, expected in ((Apache, apache), (options.subject, apache if ours_is_apache else ours)):
+            with kind(CONFIG) as server:
+                seen = perform(server.start())
+            if seen != expected:
+                wrong.append("%s: %s answers %r, the list says %r" % (name, kind.name, seen, expected))
+            if ours_is_apache:
+                break
+    if wrong:
+        raise Failure("\n".join(wrong))
+    return "%d differences" % len(differences.OBSERVED)
