@@ -67,12 +67,22 @@ pub(crate) fn here(checkout: &Checkout) -> bool {
 
 /// The group.
 pub(crate) fn run(steps: &mut Steps<'_>) {
+    against(steps, &[]);
+}
+
+/// The same checks in their long form.
+pub(crate) fn run_long(steps: &mut Steps<'_>) {
+    against(steps, &["--long"]);
+}
+
+fn against(steps: &mut Steps<'_>, options: &[&str]) {
     let checkout = steps.checkout;
     if !steps.run(&mut checkout.cargo(["build", "--release", "-p", "zk-cli"])) {
         return;
     }
     let zk = checkout.target.join("release").join(if cfg!(windows) { "zk.exe" } else { "zk" });
     let mut command = Command::new(python(checkout));
-    command.current_dir(&checkout.root).arg("interop/run.py").arg("--zk").arg(zk);
+    command.current_dir(&checkout.root).env("ZK_VENV", environment(checkout));
+    command.arg("interop/run.py").arg("--zk").arg(zk).args(options);
     steps.run(&mut command);
 }

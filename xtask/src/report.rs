@@ -34,7 +34,7 @@ pub(crate) fn all_passed(rows: &[Row]) -> bool {
 /// run counts as one failure: what was not seen to work is not passed.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut out = format!(
-        "\n{:<9} {:<8} {:>7} {:>7} {:>8} {:>8}\n",
+        "\n{:<12} {:<8} {:>7} {:>7} {:>8} {:>8}\n",
         "group", "result", "passed", "failed", "seconds", "budget"
     );
     let mut sum = Tally::default();
@@ -46,7 +46,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         };
         let late = if row.took > row.budget { "  over its budget" } else { "" };
         out.push_str(&format!(
-            "{:<9} {:<8} {:>7} {:>7} {:>8.1} {:>8}{late}\n",
+            "{:<12} {:<8} {:>7} {:>7} {:>8.1} {:>8}{late}\n",
             row.group,
             result,
             row.tests.passed,
@@ -62,7 +62,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let took: Duration = rows.iter().map(|row| row.took).sum();
     let budget: Duration = rows.iter().map(|row| row.budget).sum();
     out.push_str(&format!(
-        "{:<9} {:<8} {:>7} {:>7} {:>8.1} {:>8}\n",
+        "{:<12} {:<8} {:>7} {:>7} {:>8.1} {:>8}\n",
         "all",
         "",
         sum.passed,
@@ -106,14 +106,14 @@ mod tests {
         assert!(all_passed(&rows[..1]));
         let table = table(&rows);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[1], "group     result    passed  failed  seconds   budget");
+        assert_eq!(lines[1], "group        result    passed  failed  seconds   budget");
         assert_eq!(
             lines[2],
-            "core      passed        40       0     61.0       60  over its budget"
+            "core         passed        40       0     61.0       60  over its budget"
         );
-        assert_eq!(lines[3], "std       FAILED         9       1      5.0       60");
-        assert_eq!(lines[4], "qemu      NOT RUN        0       0      0.0       60");
-        assert_eq!(lines[5], "all                     49       2     66.0      180");
+        assert_eq!(lines[3], "std          FAILED         9       1      5.0       60");
+        assert_eq!(lines[4], "qemu         NOT RUN        0       0      0.0       60");
+        assert_eq!(lines[5], "all                        49       2     66.0      180");
         assert!(table.contains("std failed:\n  cargo test -p zk-std\n"));
         assert!(table.contains("qemu not run:\n  apt-get install qemu\n"));
         assert!(table.ends_with("\n49 passed, 2 failed\n"));
