@@ -3,7 +3,7 @@
 use super::bytes::Bytes;
 use crate::id::Xid;
 use crate::wire::client::{AuthPacket, RequestHeader};
-use crate::wire::jute::{self, Sink};
+use crate::wire::jute;
 use crate::wire::{OpCode, frame};
 
 /// Authentication frames in the order in which they were added.
@@ -28,7 +28,7 @@ impl<'m> Auths<'m> {
             return false;
         };
         let mut out = jute::Slice::new(place);
-        out.put(&len.to_be_bytes()).and_then(|()| jute::write(&(header, packet), &mut out)).is_ok()
+        jute::write(&(len, header, packet), &mut out).is_ok()
     }
 
     /// What was not sent yet: frames one after the other, the first perhaps begun.

@@ -1,6 +1,6 @@
 //! Sending a packet through a buffer that may be smaller than the packet.
 
-use crate::wire::jute::{Error, Sink};
+use crate::memory::{Full, Sink};
 
 /// A sink that keeps only what lies behind the first `skip` bytes and fits `out`, and counts all.
 ///
@@ -25,7 +25,7 @@ impl<'b> Window<'b> {
 }
 
 impl Sink for Window<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let skipped = self.skip.saturating_sub(self.total).min(bytes.len());
         let wanted = bytes.get(skipped..).unwrap_or_default();
         let room = self.out.get_mut(self.kept..).unwrap_or_default();

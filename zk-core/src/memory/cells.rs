@@ -4,8 +4,7 @@
 //! count always fits, however fragmented the table is, and nothing is ever moved. A chain that was
 //! written into fresh cells lies in consecutive memory.
 
-use super::{Full, Handle, NIL, Table};
-use crate::wire::jute::{self, Sink};
+use super::{Full, Handle, NIL, Sink, Table};
 
 /// Bytes of content in a cell; with the link to the next cell it is a power of two.
 #[cfg(not(zk_handle16))]
@@ -238,7 +237,7 @@ impl<'m> Cells<'m> {
         from: usize,
         len: usize,
         sink: &mut S,
-    ) -> Result<(), jute::Error> {
+    ) -> Result<(), Full> {
         for chunk in self.chunks(head, from, len) {
             sink.put(chunk)?;
         }

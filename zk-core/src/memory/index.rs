@@ -219,12 +219,13 @@ impl<'m> Index<'m> {
     /// Removes an entry, if it is there.
     pub fn remove(&mut self, hash: Handle, handle: Handle) {
         self.grow();
-        if let Some(at) = self.current.find(hash, |h| h == handle) {
+        let found = self.current.find(hash, |h| h == handle);
+        if let Some(at) = found {
             self.current.remove(at);
-            return;
         }
         #[cfg(feature = "alloc")]
-        if let Some(growing) = &mut self.growing
+        if found.is_none()
+            && let Some(growing) = &mut self.growing
             && let Some(at) = growing.from.find(hash, |h| h == handle)
         {
             growing.from.remove(at);

@@ -9,6 +9,8 @@ mod cells;
 mod index;
 mod pipe;
 mod records;
+mod seeds;
+mod sink;
 mod slab;
 
 use core::fmt;
@@ -18,6 +20,8 @@ pub use cells::{CELL_BYTES, Cell, Cells, Chunks};
 pub use index::{Index, Slot};
 pub use pipe::Pipe;
 pub use records::{Meta, Records};
+pub use seeds::Seeds;
+pub use sink::Sink;
 pub use slab::{Entry, Slab};
 
 /// Number of an entry in a table.

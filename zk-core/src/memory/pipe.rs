@@ -1,7 +1,6 @@
 //! Bytes that wait: put at the end, taken from the front, always contiguous.
 
-use super::{Full, Table};
-use crate::wire::jute::{self, Sink};
+use super::{Full, Sink, Table};
 
 /// A bounded queue of bytes.
 #[derive(Debug)]
@@ -114,8 +113,8 @@ impl<'m> Pipe<'m> {
 }
 
 impl Sink for Pipe<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), jute::Error> {
-        self.room(bytes.len()).map_err(|_| jute::Error::Full)?.copy_from_slice(bytes);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        self.room(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 }

@@ -149,7 +149,7 @@ impl Peer<'_> {
         if before != NIL && before != link {
             self.drop_link(before);
         }
-        self.sessions.set_timeout(at, timeout);
+        self.sessions.grant(at, timeout);
         self.sessions.touch(at, now.monotonic);
         self.sessions.attach(at, link);
         self.connections[link].session = id;

@@ -78,6 +78,8 @@ pub(super) struct Snapshot {
     /// Transactions and bytes since the last roll.
     txns: u32,
     bytes: u64,
+    /// Nothing may be appended before a snapshot is durable.
+    required: bool,
     /// A little pseudo-random state, so that members do not snapshot all at once.
     jitter: u64,
 }
@@ -90,6 +92,7 @@ impl Snapshot {
             digest: 0,
             txns: 0,
             bytes: 0,
+            required: false,
             jitter: seeds.0 | 1,
         }
     }
@@ -124,7 +127,10 @@ impl Peer<'_> {
         if self.state != State::Standalone {
             return None;
         }
-        if self.syncing.is_none() && self.next_append < self.history.end() {
+        if self.syncing.is_none()
+            && self.next_append < self.history.end()
+            && !self.snapshot.required
+        {
             return Some(Disk::Append(self.next_batch()));
         }
         match self.snapshot.phase {
@@ -218,7 +224,15 @@ impl Peer<'_> {
     pub fn snapshot_done(&mut self) {
         if self.snapshot.phase == Phase::Ending {
             self.snapshot.phase = Phase::Idle;
+            self.snapshot.required = false;
         }
+    }
+
+    /// The disk has no snapshot at all: none of the transactions to come is handed to it before it
+    /// has one. (A log without a snapshot is refused at the next start, by Apache as well.)
+    pub fn require_snapshot(&mut self) {
+        self.snapshot.required = true;
+        self.snapshot.want();
     }
 
     /// The snapshot could not be written; the disk has dropped it. The log goes on, and another
@@ -226,7 +240,7 @@ impl Peer<'_> {
     pub fn snapshot_failed(&mut self) {
         if self.snapshot.phase != Phase::Idle {
             self.tree.snapshot_abandon();
-            self.snapshot.phase = Phase::Idle;
+            self.snapshot.phase = if self.snapshot.required { Phase::Wanted } else { Phase::Idle };
             self.stats.snapshots_failed += 1;
         }
     }

@@ -8,7 +8,7 @@
 //! - **outlets**, which ask it what to do next: [`poll_link`](Peer::poll_link) and
 //!   [`output`](Peer::output), [`poll_disk`](Peer::poll_disk), [`poll_timeout`](Peer::poll_timeout).
 //!   They lend, and cost nothing when there is nothing to do;
-//! - **commands**: [`serve`](Peer::serve).
+//! - **commands**: [`serve`](Peer::serve), [`require_snapshot`](Peer::require_snapshot).
 //!
 //! A shell's loop: give the inlets what came; ask `poll_disk` until it has nothing; ask `poll_link`
 //! until it has nothing, and write each link's output; sleep until something comes or

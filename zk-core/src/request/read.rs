@@ -3,7 +3,7 @@
 //! Answers to `FinalRequestProcessor`.
 
 use crate::id::{SessionId, Zxid};
-use crate::memory::{Handle, Pipe};
+use crate::memory::{Full, Handle, Pipe};
 use crate::session::auth::Identities;
 use crate::tree::DataTree;
 use crate::tree::watch::{Modes, Own, Watches};
@@ -26,6 +26,12 @@ pub enum NoReply {
 impl From<Code> for NoReply {
     fn from(code: Code) -> Self {
         Self::Code(code)
+    }
+}
+
+impl From<Full> for NoReply {
+    fn from(_: Full) -> Self {
+        Self::Full
     }
 }
 

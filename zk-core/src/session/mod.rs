@@ -7,9 +7,8 @@
 pub mod auth;
 
 use crate::id::{ServerId, SessionId, Zxid};
-use crate::memory::{Entry, Full, Handle, Index, NIL, Slab, Table};
+use crate::memory::{Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
 use crate::time::Instant;
-use crate::tree::Seeds;
 use crate::wire::file::SnapshotSession;
 
 /// Buckets of the ring. A session whose deadline lies further ahead waits in the last one.
@@ -45,6 +44,9 @@ pub fn password_is(id: SessionId, given: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Session {
     id: SessionId,
+    /// As its createSession says, for snapshots.
+    created_timeout: u32,
+    /// As its last handshake was granted.
     timeout: u32,
     deadline: Instant,
     /// Its connection at this peer.
@@ -70,6 +72,7 @@ impl Session {
     /// An entry of a lent table, before first use.
     pub const EMPTY: Self = Self {
         id: SessionId::NONE,
+        created_timeout: 0,
         timeout: 0,
         deadline: Instant(0),
         connection: NIL,
@@ -278,7 +281,14 @@ impl<'m> Sessions<'m> {
             return Ok(at);
         }
         let deadline = self.bucket_end(now, timeout);
-        let session = Session { id, timeout, deadline, state: State::Opening, ..Session::EMPTY };
+        let session = Session {
+            id,
+            timeout,
+            granted: timeout,
+            deadline,
+            state: State::Opening,
+            ..Session::EMPTY
+        };
         let at = self.entries.insert(session)?;
         let hash = self.hash(id);
         self.index.insert(hash, at).inspect_err(|_| self.entries.remove(at))?;
@@ -299,6 +309,7 @@ impl<'m> Sessions<'m> {
             self.applied += 1;
         }
         entry.timeout = timeout;
+        entry.created_timeout = timeout;
         Ok(())
     }
 
@@ -337,8 +348,9 @@ impl<'m> Sessions<'m> {
         self.entries[at].connection = connection;
     }
 
-    /// The client asked for another timeout on reconnecting.
-    pub fn set_timeout(&mut self, at: Handle, timeout: u32) {
+    /// The client was granted another timeout on reconnecting. Snapshots keep the first one, as a
+    /// replay of the log would.
+    pub fn grant(&mut self, at: Handle, timeout: u32) {
         self.entries[at].timeout = timeout;
     }
 
@@ -397,9 +409,9 @@ impl<'m> Sessions<'m> {
 
     /// The sessions that a snapshot shows: those whose creation is applied.
     pub fn applied(&self) -> impl Iterator<Item = SnapshotSession> + '_ {
-        self.iter()
-            .filter(|session| session.state != State::Opening)
-            .map(|session| SnapshotSession { id: session.id, timeout: session.timeout as i32 })
+        self.iter().filter(|session| session.state != State::Opening).map(|session| {
+            SnapshotSession { id: session.id, timeout: session.created_timeout as i32 }
+        })
     }
 
     /// All sessions.

@@ -2,12 +2,7 @@
 //!
 //! Answers to `ReferenceCountedACLCache` and `ZooKeeperServer.checkACL`.
 
-use core::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
-
-use super::Seeds;
-use crate::memory::{Cells, Entry, Full, Handle, Index, NIL, Slab};
+use crate::memory::{Cells, Entry, Full, Handle, Index, NIL, Seeds, Slab};
 use crate::wire::client::{Acl, Id, perms};
 use crate::wire::jute::{self, List, Sink};
 
@@ -160,11 +155,7 @@ impl<'m> AclTable<'m> {
 
     fn drop_entry(&mut self, cells: &mut Cells<'m>, at: Handle) {
         let entry = self.entries[at];
-        let mut hasher = SipHasher13::new_with_keys(self.seeds.0, self.seeds.1);
-        for chunk in cells.chunks(entry.blob, 0, entry.len as usize) {
-            hasher.write(chunk);
-        }
-        let hash = super::fold(hasher.finish());
+        let hash = self.seeds.hash_parts(cells.chunks(entry.blob, 0, entry.len as usize));
         self.by_content.remove(hash, at);
         self.by_id.remove(self.hash(&entry.id.to_be_bytes()), at);
         cells.remove(entry.blob);
@@ -263,7 +254,7 @@ impl<'m> AclTable<'m> {
         }
         let entry = &self.entries[at];
         sink.put(&entry.count.to_be_bytes())?;
-        cells.put(entry.blob, 0, entry.len as usize, sink)
+        Ok(cells.put(entry.blob, 0, entry.len as usize, sink)?)
     }
 
     /// Copies the list into `scratch`. `None` when it does not fit there.

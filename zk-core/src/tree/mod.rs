@@ -18,15 +18,13 @@ pub mod quota;
 pub mod snapshot;
 pub mod watch;
 
-use core::hash::Hasher;
-
+pub use crate::memory::Seeds;
 pub use acl::{AclEntry, AclTable, NO_ACL};
 use digest::Crc;
 pub use node::Node;
 pub use owner::{MAX_TTL, Owner};
 pub use owners::OwnerEntry;
 use owners::Owners;
-use siphasher::sip::SipHasher13;
 
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Cell, Cells, Chunks, Full, Handle, Index, NIL, Slab, Slot, Table};
@@ -34,31 +32,6 @@ use crate::wire::Code;
 use crate::wire::client::{Acl, Id, Stat, perms};
 use crate::wire::file::StatPersisted;
 use crate::wire::jute::{self, List, Sink};
-
-/// Keys of the hash functions, given by the shell: clients choose paths, and must not be able to
-/// choose collisions.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seeds(pub u64, pub u64);
-
-impl Seeds {
-    /// The hash of `bytes`, as wide as a handle.
-    pub fn hash(self, bytes: &[u8]) -> Handle {
-        self.hash_parts(&[bytes])
-    }
-
-    /// The hash of the concatenation of `parts`.
-    pub fn hash_parts(self, parts: &[&[u8]]) -> Handle {
-        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
-        for part in parts {
-            hasher.write(part);
-        }
-        fold(hasher.finish())
-    }
-}
-
-fn fold(hash: u64) -> Handle {
-    hash as Handle
-}
 
 /// Why a change could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -483,7 +456,7 @@ impl<'m> DataTree<'m> {
     ///
     /// # Errors
     /// What the sink answers.
-    pub fn put_data<S: Sink>(&self, at: Handle, sink: &mut S) -> Result<(), jute::Error> {
+    pub fn put_data<S: Sink>(&self, at: Handle, sink: &mut S) -> Result<(), Full> {
         let node = &self.nodes[at];
         match node.data_len() {
             None => sink.put(&(-1i32).to_be_bytes()),
@@ -512,7 +485,7 @@ impl<'m> DataTree<'m> {
     ///
     /// # Errors
     /// What the sink answers.
-    pub fn put_name<S: Sink>(&self, at: Handle, sink: &mut S) -> Result<(), jute::Error> {
+    pub fn put_name<S: Sink>(&self, at: Handle, sink: &mut S) -> Result<(), Full> {
         let node = &self.nodes[at];
         sink.put(&(node.name_len() as i32).to_be_bytes())?;
         self.cells.put(node.blob, 0, node.name_len(), sink)

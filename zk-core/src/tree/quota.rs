@@ -115,7 +115,7 @@ fn parse_chunks(len: usize, chunks: Chunks<'_>) -> Track {
 impl DataTree<'_> {
     fn quota_node(&self, limited: &[u8], name: &[u8]) -> Option<Handle> {
         let top = self.find(path::QUOTA)?;
-        let hash = self.seeds.hash_parts(&[path::QUOTA, limited, b"/", name]);
+        let hash = self.seeds.hash_parts([path::QUOTA, limited, b"/", name]);
         self.index.find(hash, |at| {
             let node = &self.nodes[at];
             node.name_len() == name.len()

@@ -4,8 +4,8 @@
 //! event for one change. Paths are watched, not nodes: a node need not exist. Answers to
 //! `WatchManager`.
 
-use super::{Seeds, path};
-use crate::memory::{Cell, Cells, Entry, Full, Handle, Index, NIL, Slab, Table};
+use super::path;
+use crate::memory::{Cell, Cells, Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
 use crate::wire::client::EventType;
 
 /// Ways to watch a path; bits of a set.
@@ -230,7 +230,7 @@ impl<'m> Watches<'m> {
     }
 
     fn pair_hash(&self, path: Handle, connection: Handle) -> Handle {
-        self.seeds.hash_parts(&[&path.to_be_bytes(), &connection.to_be_bytes()])
+        self.seeds.hash_parts([&path.to_be_bytes()[..], &connection.to_be_bytes()])
     }
 
     fn find_watch(&self, path: Handle, connection: Handle) -> Option<Handle> {
@@ -320,11 +320,7 @@ impl<'m> Watches<'m> {
         if entry.first != NIL {
             return;
         }
-        let mut hasher = siphasher::sip::SipHasher13::new_with_keys(self.seeds.0, self.seeds.1);
-        for chunk in self.cells.chunks(entry.blob, 0, entry.len as usize) {
-            core::hash::Hasher::write(&mut hasher, chunk);
-        }
-        let hash = super::fold(core::hash::Hasher::finish(&hasher));
+        let hash = self.seeds.hash_parts(self.cells.chunks(entry.blob, 0, entry.len as usize));
         self.path_index.remove(hash, at);
         self.cells.remove(entry.blob);
         self.paths.remove(at);

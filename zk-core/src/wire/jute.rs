@@ -20,6 +20,9 @@ use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use serde::ser::{self, SerializeStruct, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::memory::Full;
+pub use crate::memory::Sink;
+
 /// Why bytes were not the record they should have been, or a record did not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -46,30 +49,25 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+impl From<Full> for Error {
+    fn from(_: Full) -> Self {
+        Self::Full
+    }
+}
+
 impl de::Error for Error {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::Unsupported
+    }
+
+    fn invalid_length(_: usize, _: &dyn de::Expected) -> Self {
+        Self::Truncated
     }
 }
 
 impl ser::Error for Error {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self::Unsupported
-    }
-}
-
-/// Where encoded bytes go: a buffer, a counter, a checksum, a ring.
-pub trait Sink {
-    /// Takes all of `bytes`, or nothing.
-    ///
-    /// # Errors
-    /// [`Error::Full`] when they do not fit.
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error>;
-}
-
-impl<S: Sink + ?Sized> Sink for &mut S {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        (**self).put(bytes)
     }
 }
 
@@ -116,9 +114,9 @@ impl<'b> Slice<'b> {
 }
 
 impl Sink for Slice<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let end = self.len.checked_add(bytes.len()).ok_or(Error::Full)?;
-        self.bytes.get_mut(self.len..end).ok_or(Error::Full)?.copy_from_slice(bytes);
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let end = self.len.checked_add(bytes.len()).ok_or(Full)?;
+        self.bytes.get_mut(self.len..end).ok_or(Full)?.copy_from_slice(bytes);
         self.len = end;
         Ok(())
     }
@@ -129,16 +127,8 @@ impl Sink for Slice<'_> {
 pub struct Count(pub usize);
 
 impl Sink for Count {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Full> {
         self.0 = self.0.saturating_add(bytes.len());
-        Ok(())
-    }
-}
-
-#[cfg(feature = "alloc")]
-impl Sink for alloc::vec::Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -531,7 +521,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for ListVisitor<'a, T> {
         let Rest(from) = seq.next_element()?.ok_or_else(missing)?;
         // Every element has at least a byte, so a short input cannot claim endless work.
         if usize::try_from(count).unwrap_or(0) > from.len() {
-            return Err(missing());
+            return Err(de::Error::invalid_length(from.len(), &self));
         }
         for _ in 0..count {
             let _: T = seq.next_element()?.ok_or_else(missing)?;
@@ -615,10 +605,10 @@ enum Inside {
 
 impl<S: Sink> Encoder<'_, S> {
     fn nullable(&mut self, bytes: Option<&[u8]>) -> Result<(), Error> {
-        let Some(bytes) = bytes else { return self.sink.put(&(-1i32).to_be_bytes()) };
+        let Some(bytes) = bytes else { return Ok(self.sink.put(&(-1i32).to_be_bytes())?) };
         let len = i32::try_from(bytes.len()).map_err(|_| Error::Length)?;
         self.sink.put(&len.to_be_bytes())?;
-        self.sink.put(bytes)
+        Ok(self.sink.put(bytes)?)
     }
 
     fn with<T: Serialize + ?Sized>(&mut self, inside: Inside, value: &T) -> Result<(), Error> {
@@ -654,19 +644,19 @@ impl<S: Sink> Serializer for &mut Encoder<'_, S> {
              serialize_u64: u64, serialize_f32: f32, serialize_f64: f64, serialize_char: char);
 
     fn serialize_bool(self, v: bool) -> Result<(), Error> {
-        self.sink.put(&[u8::from(v)])
+        Ok(self.sink.put(&[u8::from(v)])?)
     }
 
     fn serialize_u8(self, v: u8) -> Result<(), Error> {
-        self.sink.put(&[v])
+        Ok(self.sink.put(&[v])?)
     }
 
     fn serialize_i32(self, v: i32) -> Result<(), Error> {
-        self.sink.put(&v.to_be_bytes())
+        Ok(self.sink.put(&v.to_be_bytes())?)
     }
 
     fn serialize_i64(self, v: i64) -> Result<(), Error> {
-        self.sink.put(&v.to_be_bytes())
+        Ok(self.sink.put(&v.to_be_bytes())?)
     }
 
     fn serialize_str(self, v: &str) -> Result<(), Error> {
@@ -674,7 +664,7 @@ impl<S: Sink> Serializer for &mut Encoder<'_, S> {
     }
 
     fn serialize_bytes(self, v: &[u8]) -> Result<(), Error> {
-        if self.inside == Inside::List { self.sink.put(v) } else { self.nullable(Some(v)) }
+        if self.inside == Inside::List { Ok(self.sink.put(v)?) } else { self.nullable(Some(v)) }
     }
 
     fn serialize_none(self) -> Result<(), Error> {
