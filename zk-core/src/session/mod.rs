@@ -284,7 +284,7 @@ impl<'m> Sessions<'m> {
         let session = Session {
             id,
             timeout,
-            granted: timeout,
+            created_timeout: timeout,
             deadline,
             state: State::Opening,
             ..Session::EMPTY
