@@ -14,8 +14,8 @@
 //!
 //! `ZK_SIM_SEED=n` replays one seed, `ZK_SIM_SEEDS=n` runs so many.
 
+use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::peer::{Ceilings, Disk as Want, Link, Options, Peer};
@@ -35,7 +35,7 @@ use zk_std::store::{self, SnapshotWriter, Store};
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 1500;
 /// Steps of a seed.
-const STEPS: usize = 400;
+const STEPS: usize = 1000;
 /// The next session id, every time: a clock that starts at 0.
 const FIRST_SESSION: SessionId = SessionId(0x0100_0000_0000_0000);
 
@@ -170,20 +170,20 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.rng.below(100) {
-            0..=3 => self.connect(),
-            4..=44 => self.ask(),
-            45..=74 => self.disk_step(),
-            75..=84 => self.deliver(),
-            85..=88 => self.pass(),
-            89..=90 => self.leave(),
-            91..=93 => self.crash(),
-            94 => {
+        match self.rng.below(1000) {
+            0..=29 => self.connect(),
+            30..=449 => self.ask(),
+            450..=749 => self.disk_step(),
+            750..=869 => self.deliver(),
+            870..=899 => self.pass(),
+            900..=907 => self.leave(),
+            908..=915 => self.crash(),
+            916..=919 => {
                 let operations = self.rng.below(40);
                 self.disk.cut_power_after(operations);
                 self.met.power_cuts += 1;
             }
-            95 => {
+            920..=922 => {
                 self.disk.fail_syncs(1);
                 self.met.failed_syncs += 1;
             }
