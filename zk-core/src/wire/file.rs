@@ -1,6 +1,6 @@
 //! Records of Apache's files: headers, the stat of a stored node, snapshot trailers.
 //!
-//! Layouts are in `docs/files.md`. Answers to `org.apache.zookeeper.server.persistence`.
+//! Answers to `org.apache.zookeeper.server.persistence`.
 
 use serde::{Deserialize, Serialize};
 
