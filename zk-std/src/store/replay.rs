@@ -95,6 +95,8 @@ pub struct Replay<D: Directory> {
     start: Zxid,
     /// Whether a transaction at or above `start` was met.
     started: bool,
+    /// Whether the last one repeated what was there.
+    back: bool,
     /// The highest zxid up to here: of the snapshot, then of the transactions.
     last: Zxid,
     zxid: Zxid,
@@ -146,6 +148,7 @@ impl<D: Directory> Replay<D> {
             name: String::new(),
             start,
             started: false,
+            back: false,
             last,
             zxid: last,
             offset: 0,
@@ -213,8 +216,11 @@ impl<D: Directory> Replay<D> {
         if !self.started && zxid < self.start {
             return Ok(false);
         }
-        match follows(last, zxid) {
+        let follows = follows(last, zxid);
+        match follows {
             Follows::Next | Follows::NewEpoch => {}
+            // Once for all that follow each other.
+            Follows::Back if self.back => {}
             Follows::Back => {
                 let (path, offset) = (self.path(), self.offset);
                 findings.add(Finding::OutOfOrder { path, offset, zxid, after: last });
@@ -222,6 +228,7 @@ impl<D: Directory> Replay<D> {
             Follows::Gap => self.gap(self.path(), self.offset, zxid, findings)?,
         }
         self.started = true;
+        self.back = follows == Follows::Back;
         self.last = last.max(zxid);
         Ok(true)
     }

@@ -74,7 +74,11 @@ fn acknowledged_transactions_survive_every_crash() {
                 Ok(()) => durable.clone(),
                 Err(failed) => {
                     let (appended, error) = *failed;
-                    assert!(matches!(error, Error::Io { .. } | Error::Directory { .. }), "{error}");
+                    let expected = matches!(
+                        error,
+                        Error::Io { .. } | Error::Stopped { .. } | Error::Directory { .. }
+                    );
+                    assert!(expected, "{error}");
                     appended
                 }
             };

@@ -264,15 +264,22 @@ fn missing_transactions_are_refused() {
 
 #[test]
 fn repeated_transactions_are_reported_and_loaded() {
-    let (disk, _) = disk_with(&[1..=3, 3..=5]);
-    let (_, ledger, restored) = restore(&disk).unwrap();
-    let counters: Vec<_> = ledger.entries.iter().map(|(zxid, _)| zxid.counter()).collect();
-    assert_eq!(counters, [1, 2, 3, 3, 4, 5]);
-    assert_eq!(restored.zxid, z(5));
+    let (disk, _) = disk_with(&[1..=5, 3..=6]);
+    let (mut store, ledger, restored) = restore(&disk).unwrap();
+    let counters = |ledger: &Ledger| -> Vec<_> {
+        ledger.entries.iter().map(|(zxid, _)| zxid.counter()).collect()
+    };
+    assert_eq!(counters(&ledger), [1, 2, 3, 4, 5, 3, 4, 5, 6]);
+    assert_eq!(restored.zxid, z(6));
     match &restored.findings.kept[..] {
-        [Finding::OutOfOrder { zxid, after, .. }] => assert_eq!((*zxid, *after), (z(3), z(3))),
+        [Finding::OutOfOrder { zxid, after, .. }] => assert_eq!((*zxid, *after), (z(3), z(5))),
         other => panic!("{other:?}"),
     }
+    // The end is cut off all logs that have it.
+    store.truncate(z(4)).unwrap();
+    let mut left = Ledger::default();
+    assert_eq!(store.restore(&mut left).unwrap().zxid, z(4));
+    assert_eq!(counters(&left), [1, 2, 3, 4, 3, 4]);
 }
 
 #[test]
