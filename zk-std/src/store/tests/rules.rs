@@ -374,6 +374,38 @@ fn a_hint_tells_rot_from_a_torn_batch() {
     }
 }
 
+/// A crash can only damage the last batch.
+#[test]
+fn damage_far_from_the_end_is_rot() {
+    let small = Options { batch_max: 4000, record_max: 2000, ..options() };
+    let (disk, _) = disk_with(&[]);
+    let mut store = open(&disk, small.clone()).unwrap();
+    for counter in 1..=8 {
+        store.append(z(counter), &txn(z(counter), &[1; 1500])).unwrap();
+        store.sync().unwrap();
+    }
+    let record = 13 + 32 + 1500;
+    for counter in 1..=8 {
+        let disk = disk.fork(1);
+        let mut bytes = disk.read(&log_path(1)).unwrap();
+        let at = 16 + (counter - 1) * record;
+        bytes[at + 20..at + 1400].fill(0);
+        disk.write(&log_path(1), &bytes);
+        let left = (9 - counter) * record;
+        match restore_with(&disk, small.clone()) {
+            Ok((_, ledger, _)) => {
+                assert!(left <= 4016);
+                assert_eq!(ledger.entries.len(), counter - 1);
+            }
+            Err(Error::Rot { offset, .. }) => {
+                assert!(left > 4016);
+                assert_eq!(offset, at as u64);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 #[test]
 fn a_failed_sync_is_final() {
     let (disk, mut expected) = disk_with(&[1..=2]);
