@@ -72,12 +72,9 @@ impl<F: File> LogReader<F> {
         }
     }
 
-    /// Reads no further than `end`. What is there may change between two reads, so nothing that
-    /// was read ahead of the next record is kept.
-    pub(super) fn set_end(&mut self, end: u64) {
-        self.end = end;
-        let keep = usize::try_from(self.offset - self.start).unwrap_or(0).min(self.window.len());
-        self.window.truncate(keep);
+    /// Reads no further than `end`, as if the file ended there.
+    pub(super) fn with_end(self, end: u64) -> Self {
+        Self { end, ..self }
     }
 
     /// Where the file is.

@@ -199,12 +199,11 @@ impl<D: Directory> Replay<D> {
     fn open(&mut self) -> Result<bool, Error> {
         let Some((_, name)) = self.files.pop_front() else { return Ok(false) };
         let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
-        let mut reader = LogReader::new(file, self.logs.path(&name), self.record);
-        if let Some((visible, end)) = &self.visible
-            && *visible == name
-        {
-            reader.set_end(*end);
-        }
+        let reader = LogReader::new(file, self.logs.path(&name), self.record);
+        let reader = match &self.visible {
+            Some((visible, end)) if *visible == name => reader.with_end(*end),
+            _ => reader,
+        };
         self.name = name;
         self.reader = Some(reader);
         Ok(true)
