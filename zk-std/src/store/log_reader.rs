@@ -47,6 +47,7 @@ pub struct LogReader<F> {
     limit: usize,
     /// What was read ahead, beginning at `start` in the file; the next record is at `offset`.
     window: Vec<u8>,
+    piece: Box<[u8]>,
     start: u64,
     offset: u64,
     /// Where the last record's entry is in the window.
@@ -63,6 +64,7 @@ impl<F: File> LogReader<F> {
             path,
             limit,
             window: Vec::new(),
+            piece: vec![0; READ].into(),
             start: 0,
             offset: 0,
             entry: 0..0,
@@ -70,12 +72,9 @@ impl<F: File> LogReader<F> {
         }
     }
 
-    /// Reads no further than `end`. What is there may change between two reads, so nothing that
-    /// was read ahead of the next record is kept.
-    pub(super) fn set_end(&mut self, end: u64) {
-        self.end = end;
-        let keep = usize::try_from(self.offset - self.start).unwrap_or(0).min(self.window.len());
-        self.window.truncate(keep);
+    /// Reads no further than `end`, as if the file ended there.
+    pub(super) fn with_end(self, end: u64) -> Self {
+        Self { end, ..self }
     }
 
     /// Where the file is.
@@ -106,19 +105,21 @@ impl<F: File> LogReader<F> {
 
     /// Shows `n` bytes at the next record, or fewer where the file ends.
     fn show(&mut self, n: usize) -> Result<&[u8], Error> {
-        let skip = usize::try_from(self.offset - self.start).unwrap_or(usize::MAX);
+        let mut skip = usize::try_from(self.offset - self.start).unwrap_or(usize::MAX);
         if self.window.len() < skip.saturating_add(n) {
             self.window.drain(..skip.min(self.window.len()));
-            self.start = self.offset;
-            let have = self.window.len();
-            let from = self.start + have as u64;
-            let room = usize::try_from(self.end.saturating_sub(from)).unwrap_or(usize::MAX);
-            self.window.resize(have + n.max(READ).saturating_sub(have).min(room), 0);
-            let got = read_full(&self.file, &mut self.window[have..], from)
-                .context("read", || self.path.clone())?;
-            self.window.truncate(have + got);
+            (self.start, skip) = (self.offset, 0);
         }
-        let skip = usize::try_from(self.offset - self.start).unwrap_or(usize::MAX);
+        while self.window.len() < skip.saturating_add(n) {
+            let from = self.start + self.window.len() as u64;
+            let room = usize::try_from(self.end.saturating_sub(from)).unwrap_or(READ).min(READ);
+            let got = read_full(&self.file, &mut self.piece[..room], from)
+                .context("read", || self.path.clone())?;
+            if got == 0 {
+                break;
+            }
+            self.window.extend_from_slice(&self.piece[..got]);
+        }
         let shown = self.window.get(skip..).unwrap_or_default();
         Ok(&shown[..n.min(shown.len())])
     }

@@ -95,6 +95,8 @@ pub struct Replay<D: Directory> {
     start: Zxid,
     /// Whether a transaction at or above `start` was met.
     started: bool,
+    /// Whether the last one repeated what was there.
+    back: bool,
     /// The highest zxid up to here: of the snapshot, then of the transactions.
     last: Zxid,
     zxid: Zxid,
@@ -146,6 +148,7 @@ impl<D: Directory> Replay<D> {
             name: String::new(),
             start,
             started: false,
+            back: false,
             last,
             zxid: last,
             offset: 0,
@@ -196,12 +199,11 @@ impl<D: Directory> Replay<D> {
     fn open(&mut self) -> Result<bool, Error> {
         let Some((_, name)) = self.files.pop_front() else { return Ok(false) };
         let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
-        let mut reader = LogReader::new(file, self.logs.path(&name), self.record);
-        if let Some((visible, end)) = &self.visible
-            && *visible == name
-        {
-            reader.set_end(*end);
-        }
+        let reader = LogReader::new(file, self.logs.path(&name), self.record);
+        let reader = match &self.visible {
+            Some((visible, end)) if *visible == name => reader.with_end(*end),
+            _ => reader,
+        };
         self.name = name;
         self.reader = Some(reader);
         Ok(true)
@@ -213,8 +215,11 @@ impl<D: Directory> Replay<D> {
         if !self.started && zxid < self.start {
             return Ok(false);
         }
-        match follows(last, zxid) {
+        let follows = follows(last, zxid);
+        match follows {
             Follows::Next | Follows::NewEpoch => {}
+            // Once for all that follow each other.
+            Follows::Back if self.back => {}
             Follows::Back => {
                 let (path, offset) = (self.path(), self.offset);
                 findings.add(Finding::OutOfOrder { path, offset, zxid, after: last });
@@ -222,6 +227,7 @@ impl<D: Directory> Replay<D> {
             Follows::Gap => self.gap(self.path(), self.offset, zxid, findings)?,
         }
         self.started = true;
+        self.back = follows == Follows::Back;
         self.last = last.max(zxid);
         Ok(true)
     }

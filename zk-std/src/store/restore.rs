@@ -89,7 +89,8 @@ pub enum Finding {
         /// Up to where something had been written, bytes.
         extent: u64,
     },
-    /// A transaction whose zxid is not above the one before it. It is loaded all the same.
+    /// A transaction whose zxid is not above all before it: the first of one or more. Apache logs
+    /// some twice when it syncs with a leader. They are loaded all the same.
     OutOfOrder {
         /// The log.
         path: PathBuf,

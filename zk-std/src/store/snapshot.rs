@@ -166,6 +166,7 @@ pub struct SnapshotReader<F: File> {
     path: PathBuf,
     source: Decoder<F>,
     window: Vec<u8>,
+    piece: Box<[u8]>,
     at: usize,
     limit: usize,
     sum: Adler32,
@@ -189,6 +190,7 @@ impl<F: File> SnapshotReader<F> {
             path: directory.path(&candidate.name),
             source: Decoder::new(Compression::of(&candidate.name), file),
             window: Vec::new(),
+            piece: vec![0; READ].into(),
             at: 0,
             limit: limit.max(FileHeader::LEN),
             sum: Adler32::new(),
@@ -237,13 +239,9 @@ impl<F: File> SnapshotReader<F> {
         while self.window.len() - self.at < need {
             self.window.drain(..self.at);
             self.at = 0;
-            let have = self.window.len();
-            self.window.resize(need.max(have + READ), 0);
-            let got = self.source.read(&mut self.window[have..]);
-            self.window.truncate(have + got.as_ref().map_or(0, |&n| n));
-            match got {
+            match self.source.read(&mut self.piece) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(n) => self.window.extend_from_slice(&self.piece[..n]),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(Unreadable::Io(e)),
             }

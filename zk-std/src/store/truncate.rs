@@ -11,14 +11,14 @@
 use zk_core::id::Zxid;
 use zk_core::wire::file::FileHeader;
 
-use super::Store;
 use super::compression::Compression;
 use super::directory::{Directory, File, read_full};
 use super::error::{Context, Error};
 use super::hint;
+use super::log::apache_reads_as_end;
 use super::log_reader::{LogReader, Step};
-use super::name;
 use super::snapshot::{SEAL, candidates};
+use super::{Store, name, replay};
 
 /// Where a log is to be cut.
 #[derive(Debug)]
@@ -52,18 +52,16 @@ impl<D: Directory> Store<D> {
         self.log.roll()?;
         let refuse = |what: String| Error::Truncate { zxid, what };
         let mut newer = Vec::new();
-        let mut base = false;
-        let mut exact = false;
+        let mut base = None;
         for candidate in candidates(&self.snapshots, usize::MAX)? {
             let end = self.effects_end(&candidate.name)?.unwrap_or(candidate.zxid);
             if candidate.zxid <= zxid && end <= zxid {
-                base = true;
-                exact |= candidate.zxid == zxid;
+                base = base.max(Some(candidate.zxid));
             } else {
                 newer.push(candidate.name);
             }
         }
-        if strict && !base {
+        if strict && base.is_none() {
             return Err(refuse(format!(
                 "there is no snapshot at or before it in {}",
                 self.snapshots.path("").display()
@@ -80,11 +78,16 @@ impl<D: Directory> Store<D> {
         let logs = name::list(&self.logs, name::LOG).context("list", || self.logs.path(""))?;
         let after = logs.partition_point(|(z, _)| *z <= zxid);
         let (before, later) = logs.split_at(after);
-        let (cut, found) = match before.last() {
-            Some((_, name)) => self.find(name, zxid)?,
-            None => (None, false),
-        };
-        if strict && !found && !exact {
+        // Apache may repeat transactions in a later log, so an earlier one can go beyond the cut.
+        let needed = base.map_or(before, |base| replay::from(before, base.successor()));
+        let mut cuts = Vec::new();
+        let mut there = base == Some(zxid);
+        for (_, name) in needed {
+            let (cut, found) = self.find(name, zxid)?;
+            cuts.extend(cut);
+            there |= found;
+        }
+        if strict && !there {
             return Err(refuse(format!(
                 "no log in {} has that transaction",
                 self.logs.path("").display()
@@ -98,40 +101,41 @@ impl<D: Directory> Store<D> {
         for (_, name) in later.iter().rev() {
             remove_durably(&self.logs, name)?;
         }
-        match cut {
-            Some(Cut { name, offset }) if offset <= FileHeader::LEN as u64 => {
-                remove_durably(&self.logs, &name)
+        for Cut { name, offset } in cuts.into_iter().rev() {
+            if offset <= FileHeader::LEN as u64 {
+                remove_durably(&self.logs, &name)?;
+                continue;
             }
-            Some(Cut { name, offset }) => {
-                let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
-                let cut = file.set_len(offset).and_then(|()| file.sync_data());
-                cut.context("cut", || self.logs.path(&name))
-            }
-            None => Ok(()),
+            let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
+            let cut = file.set_len(offset).and_then(|()| file.sync_data());
+            cut.context("cut", || self.logs.path(&name))?;
         }
+        Ok(())
     }
 
-    /// Where the log is to be cut so that `zxid` is the last record that is left in it, and
-    /// whether that is there.
+    /// Where the log is to be cut so that no record above `zxid` is left in it, if there are any;
+    /// and whether `zxid` itself is there.
     fn find(&self, name: &str, zxid: Zxid) -> Result<(Option<Cut>, bool), Error> {
-        let file = self.logs.open(name).context("open", || self.logs.path(name))?;
-        let mut reader = LogReader::new(file, self.logs.path(name), self.options.record_max);
-        let mut last = Zxid::NONE;
+        let path = self.logs.path(name);
+        let file = self.logs.open(name).context("open", || path.clone())?;
+        let mut reader = LogReader::new(file, path.clone(), self.options.record_max);
+        let (mut last, mut found) = (Zxid::NONE, false);
         loop {
-            let (offset, found) = match reader.step()? {
-                Step::Record { zxid: at, .. } if at < zxid => {
+            match reader.step()? {
+                Step::Record { zxid: at, .. } if at <= zxid => {
+                    found |= at == zxid;
                     last = at;
-                    continue;
                 }
-                Step::Record { zxid: at, .. } if at == zxid => (reader.offset(), true),
-                Step::Record { offset, .. } => (offset, false),
-                Step::End { damage: None, .. } => return Ok((None, false)),
-                Step::End { offset, damage: Some(damage) } => {
-                    let path = self.logs.path(name);
+                Step::Record { offset, .. } => {
+                    let cut = Cut { name: name.to_string(), offset };
+                    return Ok((Some(cut), found));
+                }
+                // The tails that Apache leaves behind hold nothing that is read.
+                Step::End { offset, damage: Some(damage) } if !apache_reads_as_end(damage) => {
                     return Err(Error::Rot { path, offset, last, damage });
                 }
-            };
-            return Ok((Some(Cut { name: name.to_string(), offset }), found));
+                Step::End { .. } => return Ok((None, found)),
+            }
         }
     }
 

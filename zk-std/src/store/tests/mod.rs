@@ -43,6 +43,8 @@ struct Ledger {
     /// Everything of the body.
     body: Vec<u8>,
     refuse: Option<Refusal>,
+    /// Bytes read and in all.
+    progress: (u64, u64),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,6 +148,11 @@ impl Load for Ledger {
     fn snapshot_done(&mut self, zxid: Zxid, end: &SnapshotEnd) -> Result<(), Refusal> {
         (self.base, self.end) = (Some(zxid), *end);
         Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        assert!(done >= self.progress.0 && done <= total, "{done} of {total}");
+        self.progress = (done, total);
     }
 
     fn txn(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {

@@ -29,6 +29,11 @@ fn what_was_written_is_restored() {
     let (mut store, ledger, restored) = restore(&disk).unwrap();
     assert_eq!(ledger.entries, expected.entries);
     assert_eq!((restored.zxid, restored.txns, restored.needs_snapshot), (z(9), 9, false));
+    let total = ["data/version-2/snapshot.0", &log_path(1), &log_path(4)]
+        .map(|path| disk.read(path).unwrap().len() as u64)
+        .iter()
+        .sum();
+    assert_eq!(ledger.progress, (total, total));
     // From a snapshot in the middle, then with a next log.
     save(&mut store, &Ledger { entries: expected.entries[..5].into(), ..expected.clone() }, z(5))
         .unwrap();
@@ -264,15 +269,22 @@ fn missing_transactions_are_refused() {
 
 #[test]
 fn repeated_transactions_are_reported_and_loaded() {
-    let (disk, _) = disk_with(&[1..=3, 3..=5]);
-    let (_, ledger, restored) = restore(&disk).unwrap();
-    let counters: Vec<_> = ledger.entries.iter().map(|(zxid, _)| zxid.counter()).collect();
-    assert_eq!(counters, [1, 2, 3, 3, 4, 5]);
-    assert_eq!(restored.zxid, z(5));
+    let (disk, _) = disk_with(&[1..=5, 3..=6]);
+    let (mut store, ledger, restored) = restore(&disk).unwrap();
+    let counters = |ledger: &Ledger| -> Vec<_> {
+        ledger.entries.iter().map(|(zxid, _)| zxid.counter()).collect()
+    };
+    assert_eq!(counters(&ledger), [1, 2, 3, 4, 5, 3, 4, 5, 6]);
+    assert_eq!(restored.zxid, z(6));
     match &restored.findings.kept[..] {
-        [Finding::OutOfOrder { zxid, after, .. }] => assert_eq!((*zxid, *after), (z(3), z(3))),
+        [Finding::OutOfOrder { zxid, after, .. }] => assert_eq!((*zxid, *after), (z(3), z(5))),
         other => panic!("{other:?}"),
     }
+    // The end is cut off all logs that have it.
+    store.truncate(z(4)).unwrap();
+    let mut left = Ledger::default();
+    assert_eq!(store.restore(&mut left).unwrap().zxid, z(4));
+    assert_eq!(counters(&left), [1, 2, 3, 4, 3, 4]);
 }
 
 #[test]
@@ -314,6 +326,44 @@ fn logs_and_snapshots_may_be_apart() {
     assert!(disk.read("logs/version-2/log.100000001").is_some());
     let mut store = Store::open(data, logs, options()).unwrap();
     assert_eq!(store.restore(&mut ledger).unwrap().zxid, z(1));
+}
+
+#[test]
+fn a_real_directory_does_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let data = crate::store::OsDirectory::new(root.path()).join("data");
+    let with = Options { reserve: 10_000, ..options() };
+    let mut store = Store::open(data.clone(), data.clone(), with.clone()).unwrap();
+    let mut ledger = Ledger::default();
+    assert!(store.restore(&mut ledger).unwrap().needs_snapshot);
+    let mut writer = store.begin_snapshot(Zxid::ZERO).unwrap();
+    writer.write(&ledger.to_body()).unwrap();
+    writer.finish(None, None).unwrap();
+    for counter in 1..=6 {
+        let entry = txn(z(counter), &[3; 5000]);
+        store.append(z(counter), &entry).unwrap();
+        ledger.add(z(counter), &entry);
+        if counter % 2 == 0 {
+            store.roll().unwrap();
+        } else {
+            store.sync().unwrap();
+            store.idle().unwrap();
+        }
+    }
+    assert!(store.has_reserve());
+    drop(store);
+    let mut store = Store::open(data.clone(), data.clone(), with).unwrap();
+    let mut found = Ledger::default();
+    assert_eq!(store.restore(&mut found).unwrap().findings.count, 0);
+    assert_eq!(found.entries, ledger.entries);
+    store.truncate(z(3)).unwrap();
+    assert_eq!(store.restore(&mut found).unwrap().zxid, z(3));
+    assert!(store.purge(3, None).unwrap().is_empty());
+    store.set_current_epoch(Epoch(1)).unwrap();
+    let mut names = data.join("version-2").list().unwrap();
+    names.sort();
+    let expected = ["currentEpoch", "log.100000001", "log.100000003", "snapshot.0", "zk.reserve"];
+    assert_eq!(names, expected);
 }
 
 #[test]
@@ -364,6 +414,38 @@ fn a_hint_tells_rot_from_a_torn_batch() {
     match restored.findings.kept[..] {
         [Finding::BehindHint { synced, last }] => assert_eq!((synced, last), (z(2), z(1))),
         ref other => panic!("{other:?}"),
+    }
+}
+
+/// A crash can only damage the last batch.
+#[test]
+fn damage_far_from_the_end_is_rot() {
+    let small = Options { batch_max: 4000, record_max: 2000, ..options() };
+    let (disk, _) = disk_with(&[]);
+    let mut store = open(&disk, small.clone()).unwrap();
+    for counter in 1..=8 {
+        store.append(z(counter), &txn(z(counter), &[1; 1500])).unwrap();
+        store.sync().unwrap();
+    }
+    let record = 13 + 32 + 1500;
+    for counter in 1..=8 {
+        let disk = disk.fork(1);
+        let mut bytes = disk.read(&log_path(1)).unwrap();
+        let at = 16 + (counter - 1) * record;
+        bytes[at + 20..at + 1400].fill(0);
+        disk.write(&log_path(1), &bytes);
+        let left = (9 - counter) * record;
+        match restore_with(&disk, small.clone()) {
+            Ok((_, ledger, _)) => {
+                assert!(left <= 4016);
+                assert_eq!(ledger.entries.len(), counter - 1);
+            }
+            Err(Error::Rot { offset, .. }) => {
+                assert!(left > 4016);
+                assert_eq!(offset, at as u64);
+            }
+            Err(other) => panic!("{other}"),
+        }
     }
 }
 
@@ -681,6 +763,7 @@ fn trailers_may_be_missing_or_old() {
         (Some(digest(z(3))), Some(z(9)), Some(digest(z(3)))),
         // Empty, and below the snapshot.
         (Some(digest(Zxid::ZERO)), Some(z(9)), None),
+        (Some(digest(Zxid(5))), None, None),
     ] {
         let mut writer = store.begin_snapshot(z(1)).unwrap();
         writer.write(&body).unwrap();
