@@ -38,7 +38,7 @@ impl AclText {
     }
 }
 
-impl std::str::FromStr for AclText {
+impl core::str::FromStr for AclText {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

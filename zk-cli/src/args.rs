@@ -1,8 +1,8 @@
 //! The command line.
 
+use core::str::FromStr;
+use core::time::Duration;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -49,6 +49,7 @@ pub(crate) struct Global {
         long,
         global = true,
         env = "ZK_SERVER",
+        hide_env_values = true,
         value_name = "SERVERS",
         default_value = "localhost:2181",
         help_heading = "Connection"
@@ -65,8 +66,15 @@ pub(crate) struct Global {
     )]
     timeout: u32,
     /// Authenticate first, for example digest:user:password; may be repeated
-    #[arg(long, global = true, value_name = "SCHEME:CRED", help_heading = "Connection")]
-    auth: Vec<Credential>,
+    // Its id is not `auth`: that is an argument of addauth.
+    #[arg(
+        long = "auth",
+        id = "credential",
+        global = true,
+        value_name = "SCHEME:CRED",
+        help_heading = "Connection"
+    )]
+    auths: Vec<Credential>,
     /// A server without a quorum will do, to read from
     #[arg(long, global = true, help_heading = "Connection")]
     readonly: bool,
@@ -82,7 +90,7 @@ impl Global {
             servers: self.server.clone(),
             timeout: Duration::from_millis(self.timeout.into()),
             read_only: self.readonly,
-            auths: self.auth.iter().map(|c| (c.scheme.clone(), c.secret.clone())).collect(),
+            auths: self.auths.iter().map(|c| (c.scheme.clone(), c.secret.clone())).collect(),
         }
     }
 }
@@ -108,8 +116,8 @@ impl FromStr for Credential {
     }
 }
 
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Credential({})", self.scheme)
     }
 }
@@ -144,7 +152,7 @@ pub(crate) fn modernize(mut args: Vec<String>) -> Vec<String> {
     let mut is_value = true; // The program's name.
     for arg in &mut args {
         match arg.as_str() {
-            _ if std::mem::take(&mut is_value) => {}
+            _ if core::mem::take(&mut is_value) => {}
             "-server" | "-timeout" if verb.is_none() => {
                 arg.insert(0, '-');
                 is_value = true;

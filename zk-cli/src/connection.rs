@@ -4,13 +4,15 @@
 //! does something else. Calls write from the caller's thread. Both hold the one lock only for as
 //! long as the session is touched.
 
+use core::hash::BuildHasher;
+use core::time::Duration;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use zk_core::client::{self, Cause, Config, Event, JUTE_MAXBUFFER, Session, Storage, SubmitError};
@@ -157,7 +159,7 @@ impl Connection {
                 return Ok(());
             }
             if state.session.is_ended() {
-                return Err(Failure::Auth("the server did not accept the session".into()));
+                return Err(Failure::Auth(state.why.clone()));
             }
             if state.failed >= self.options.servers.hosts.len() {
                 let why = format!("cannot connect to {}: {}", self.options.servers, state.why);
@@ -490,7 +492,7 @@ impl Shared {
         drop(state);
         {
             let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-            notices.into_iter().for_each(|notice| listener(notice));
+            notices.into_iter().for_each(&mut **listener);
         }
         self.lock()
     }

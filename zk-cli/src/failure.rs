@@ -1,6 +1,6 @@
 //! Why a verb did not do what it was asked for: one sentence, one exit code.
 
-use std::fmt;
+use core::fmt;
 use std::io;
 
 use zk_core::wire::Code;

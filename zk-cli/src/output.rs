@@ -77,7 +77,7 @@ impl Output {
             }
             return Ok(out.flush()?);
         }
-        match (data, std::str::from_utf8(bytes)) {
+        match (data, core::str::from_utf8(bytes)) {
             (None, _) => self.line("null"),
             (_, Ok(text)) if text.chars().all(is_harmless) => {
                 self.line(text.strip_suffix('\n').unwrap_or(text))
@@ -167,7 +167,7 @@ pub(crate) fn stat_json(stat: &Stat) -> Value {
 
 /// Bytes as JSON members: `data` is null, text, or base64; `encoding` says which of the latter.
 pub(crate) fn data_json(object: &mut Map<String, Value>, data: Option<&[u8]>) {
-    let (data, encoding) = match data.map(|bytes| (bytes, std::str::from_utf8(bytes))) {
+    let (data, encoding) = match data.map(|bytes| (bytes, core::str::from_utf8(bytes))) {
         None => (Value::Null, "null"),
         Some((_, Ok(text))) => (text.into(), "utf-8"),
         Some((bytes, Err(_))) => (Base64::encode_string(bytes).into(), "base64"),

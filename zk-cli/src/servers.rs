@@ -1,7 +1,7 @@
 //! A connect string: `host:port,host:port/chroot`.
 
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 use zk_core::tree::path;
 

@@ -1,8 +1,8 @@
 //! `zk shell`: verbs one after the other, in one session.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -227,7 +227,7 @@ impl Shell {
             if line.trim().is_empty() {
                 continue;
             }
-            if let Err(failure) = std::mem::replace(&mut last, Ok(())) {
+            if let Err(failure) = core::mem::replace(&mut last, Ok(())) {
                 output::complain("error", &Failure::to_string(&failure));
             }
             match self.line(&line) {
@@ -305,7 +305,7 @@ impl Shell {
 fn parse(line: &str) -> Result<Option<Command>, Failure> {
     let words = split(line)?;
     // The names that `modernize` skips: there is no program's name here.
-    let words: Vec<_> = std::iter::once("zk".to_owned()).chain(words).collect();
+    let words: Vec<_> = core::iter::once("zk".to_owned()).chain(words).collect();
     match Line::try_parse_from(modernize(words).into_iter().skip(1)) {
         Ok(line) => Ok(Some(line.command)),
         Err(error) if error.use_stderr() => {

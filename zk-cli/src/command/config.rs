@@ -15,7 +15,7 @@ use crate::operations::decode;
 use crate::output::stat_json;
 
 /// The node that holds the configuration, whatever the chroot.
-const NODE: &str = match std::str::from_utf8(path::CONFIG) {
+const NODE: &str = match core::str::from_utf8(path::CONFIG) {
     Ok(path) => path,
     Err(_) => "",
 };
@@ -113,11 +113,10 @@ impl Reconfig {
         };
         let text = |text: &Option<String>| text.as_ref().map(|text| text.to_lowercase());
         let [joining, leaving, members] = [text(&self.add), text(&self.remove), text(&members)];
-        let field = |text| Ustring(Option::<&String>::map(text, |text| text.as_bytes()));
         let request = ReconfigRequest {
-            joining: field(joining.as_ref()),
-            leaving: field(leaving.as_ref()),
-            new_members: field(members.as_ref()),
+            joining: joining.as_deref().map_or(Ustring::NULL, Ustring::from),
+            leaving: leaving.as_deref().map_or(Ustring::NULL, Ustring::from),
+            new_members: members.as_deref().map_or(Ustring::NULL, Ustring::from),
             cur_config_id: self.version.unwrap_or(-1),
         };
         let body = cx.connection.call(OpCode::Reconfig, &request, "the configuration")?;

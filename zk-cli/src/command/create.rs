@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn flags_make_the_mode() {
         let mode = |flags: &str| {
-            let line = std::iter::once("create").chain(flags.split_whitespace()).chain(["/a"]);
+            let line = core::iter::once("create").chain(flags.split_whitespace()).chain(["/a"]);
             Line::try_parse_from(line).map(|line| line.create.mode()).ok()
         };
         assert_eq!(mode(""), Some(CreateMode::Persistent));

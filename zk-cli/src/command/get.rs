@@ -33,7 +33,7 @@ impl Get {
             }
             cx.output.json(&Value::Object(object))?;
         } else {
-            cx.output.data(data, self.stat || self.watch)?;
+            cx.output.data(data, self.stat || self.watch || cx.notices.is_none())?;
             if self.stat {
                 cx.output.stat(&stat)?;
             }

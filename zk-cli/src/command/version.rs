@@ -1,7 +1,7 @@
 //! `version`
 
+use core::time::Duration;
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
