@@ -102,6 +102,8 @@ struct State {
     /// Failed attempts since the last success, and what the last one died of.
     failed: usize,
     why: String,
+    /// What the session died of.
+    end: Option<Code>,
 }
 
 impl Connection {
@@ -135,6 +137,7 @@ impl Connection {
             answers: HashMap::new(),
             failed: 0,
             why: String::new(),
+            end: None,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -241,7 +244,12 @@ impl Connection {
                 Err(SubmitError::Full) => {
                     state = self.shared.wait(state, Some(self.options.timeout));
                 }
-                Err(error) => return Err(unsubmitted(error)),
+                Err(error) => {
+                    return Err(match state.end {
+                        Some(code) => Failure::of(code, ""),
+                        None => unsubmitted(error),
+                    });
+                }
             }
         }
     }
@@ -403,6 +411,8 @@ impl Shared {
                 }
             };
         }
+        // What a close without a connection has left unanswered.
+        drop(self.settle(state, None));
     }
 
     /// Reads from one connection until its end.
@@ -528,14 +538,19 @@ impl State {
                 }
             }
             Event::WatchesRefused(_) => notices.push(Notice::WatchesLost),
-            Event::Expired => self.ended("the session has expired", notices),
-            Event::AuthFailed => self.ended("the server did not accept the credential", notices),
-            Event::Closed => self.ended("the session is closed", notices),
+            Event::Expired => {
+                self.ended(Code::SessionExpired, "the session has expired", notices);
+            }
+            Event::AuthFailed => {
+                self.ended(Code::AuthFailed, "the server did not accept the credential", notices);
+            }
+            Event::Closed => self.ended(Code::SessionExpired, "the session is closed", notices),
         }
     }
 
-    fn ended(&mut self, why: &'static str, notices: &mut Vec<Notice>) {
+    fn ended(&mut self, code: Code, why: &'static str, notices: &mut Vec<Notice>) {
         self.stream = None;
+        self.end = Some(code);
         self.why = why.to_owned();
         notices.push(Notice::Ended(why));
     }

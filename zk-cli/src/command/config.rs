@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 use zk_core::tree::path;
 use zk_core::wire::OpCode;
@@ -77,7 +77,9 @@ fn for_clients(text: &str) -> (&str, String) {
 
 /// Change the members of the ensemble
 #[derive(Args, Debug)]
-#[group(id = "change", required = true, multiple = true, args = ["file", "members", "add", "remove"])]
+#[command(group(
+    ArgGroup::new("change").required(true).multiple(true).args(["file", "members", "add", "remove"])
+))]
 pub(crate) struct Reconfig {
     /// Print the stat of the configuration's node too
     #[arg(short)]

@@ -3,7 +3,7 @@
 //! The quota of `/a` is the data of `/zookeeper/quota/a/zookeeper_limits`; what is used stands in
 //! `zookeeper_stats` beside it. Of a node, its ancestors and its descendants only one has a quota.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 use zk_core::tree::path;
 use zk_core::tree::quota::{LONGEST, Track};
@@ -45,7 +45,9 @@ fn no_quota(path: &str) -> Failure {
 /// Servers warn when a soft limit is exceeded, and refuse to exceed a hard one if their
 /// enforceQuota is on. Limits that are not named stay as they are.
 #[derive(Args, Debug)]
-#[group(id = "limit", required = true, multiple = true, args = ["count", "bytes", "hard_count", "hard_bytes"])]
+#[command(group(
+    ArgGroup::new("limit").required(true).multiple(true).args(["count", "bytes", "hard_count", "hard_bytes"])
+))]
 pub(crate) struct Setquota {
     /// Soft limit of nodes
     #[arg(short = 'n', value_parser = clap::value_parser!(i64).range(1..))]

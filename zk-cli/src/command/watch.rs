@@ -65,7 +65,6 @@ fn add(cx: &Context<'_>, path: &str, mode: Mode) -> Result<(), Failure> {
 
 /// Remove the watches that this session has left on a node
 #[derive(Args, Debug)]
-#[group(id = "kind", multiple = false)]
 pub(crate) struct Removewatches {
     /// Those on the list of children
     #[arg(short, group = "kind")]
