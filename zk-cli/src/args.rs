@@ -44,7 +44,7 @@ pub(crate) struct Cli {
 /// What holds for every verb.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// Servers to try, and the node that paths start from: host:port[,...][/chroot]
+    /// Servers to try, and the node that paths start from, as in a:2181,b:2181/app
     #[arg(
         long,
         global = true,

@@ -53,7 +53,7 @@ enum Command {
     },
     /// Leave the session and begin one with these servers, or the same
     Connect {
-        /// host:port[,...][/chroot]
+        /// As in a:2181,b:2181/app
         servers: Option<Servers>,
     },
     /// End the session

@@ -139,6 +139,11 @@ fn subtrees_are_listed_and_deleted() {
     assert_eq!(p.ok(&["getAllChildrenNumber", &p.root]), "932\n");
     let done = p.json(&["deleteall", "-b", "100", &p.at("/d01")]);
     assert_eq!(done, json!({ "path": p.at("/d01"), "deleted": 31 }));
+    // What cannot be deleted is named.
+    p.ok(&["setAcl", &p.at("/d02"), "world:anyone:ra"]);
+    let (code, text) = p.no(&["deleteall", &p.at("/d02")]);
+    assert!(code == 1 && text.contains("/d02/x-29") && text.ends_with("(NoAuth)"), "{text}");
+    p.ok(&["setAcl", &p.at("/d02"), "world:anyone:cdrwa"]);
     assert_eq!(p.ok(&["deleteall", &p.root]), "");
     assert_eq!(p.no(&["ls", &p.root]).0, 1);
 }

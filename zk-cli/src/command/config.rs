@@ -87,10 +87,10 @@ pub(crate) struct Reconfig {
     /// Only if this is the version of the configuration now, in hexadecimal
     #[arg(short, value_parser = hexadecimal)]
     version: Option<i64>,
-    /// Servers to add: id=host:port:port[:role];[host:]port[,...]
+    /// Servers to add, as in 4=host:2888:3888:participant;2181, separated by commas
     #[arg(long, conflicts_with_all = ["file", "members"])]
     add: Option<String>,
-    /// Ids of servers to remove: id[,...]
+    /// Ids of servers to remove, separated by commas
     #[arg(long, conflicts_with_all = ["file", "members"])]
     remove: Option<String>,
     /// The whole new membership
