@@ -235,6 +235,26 @@ fn a_session_goes_on_with_its_zxid_password_credentials_and_watches() {
 }
 
 #[test]
+fn what_is_lost_is_never_sent_again() {
+    run(|s| {
+        s.connect();
+        s.get("/a", false);
+        s.sent();
+        // The application looks for events only when the next connection stands.
+        s.session.handle_disconnected(s.now);
+        s.get("/b", false);
+        s.dial();
+        s.sent();
+        let connected = hex(CONNECTED);
+        let taken = s.session.receive(s.now, &connected);
+        assert_eq!(taken.event, Some(Event::Reconnected { read_only: false }));
+        s.expect("");
+        assert_eq!(s.events().len(), 2);
+        s.expect("0000000f|00000002|00000004|00000002|2f62|00");
+    });
+}
+
+#[test]
 fn persistent_watches_need_set_watches_2() {
     run(|s| {
         s.connect();
