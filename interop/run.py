@@ -23,6 +23,9 @@ from zk import Zk  # noqa: E402
 
 import differential  # noqa: E402
 import files  # noqa: E402
+import kazoo_suite  # noqa: E402
+import kill9  # noqa: E402
+import zkcli  # noqa: E402
 
 # name: (function, whether it needs Apache, whether the subject must be zk)
 CHECKS = {
@@ -32,6 +35,9 @@ CHECKS = {
     "files-compressed": (files.compressed, False, False),
     "files-every-txn": (files.every_kind, True, False),
     "files-handovers": (files.handovers, True, False),
+    "kill9": (kill9.kills, False, False),
+    "zkcli": (zkcli.session, True, False),
+    "kazoo": (kazoo_suite.suite, False, False),
 }
 
 
