@@ -23,6 +23,7 @@ from zk import Zk  # noqa: E402
 
 import differential  # noqa: E402
 import files  # noqa: E402
+import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
 import zkcli  # noqa: E402
@@ -39,6 +40,7 @@ CHECKS = {
     "zkcli": (zkcli.session, True, False),
     "kazoo": (kazoo_suite.suite, False, False),
 }
+CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 
 
 def arguments():
