@@ -10,6 +10,7 @@ failed, but something could not run and is named with what to install.
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
@@ -70,6 +71,8 @@ def selected(options):
 
 
 def main():
+    # So that an ended run ends its servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     if options.list:
         print("\n".join("%-22s %s" % (name, check[0].__doc__.split(": ", 1)[1]) for name, check in CHECKS.items()))
