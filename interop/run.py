@@ -27,6 +27,7 @@ import files  # noqa: E402
 import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
+import timers  # noqa: E402
 import zkcli  # noqa: E402
 
 # name: (function, whether it needs Apache, whether the subject must be zk)
@@ -38,6 +39,8 @@ CHECKS = {
     "files-every-txn": (files.every_kind, True, False),
     "files-handovers": (files.handovers, True, False),
     "kill9": (kill9.kills, False, False),
+    "timers-expiry": (timers.expiry, False, False),
+    "timers-reaping": (timers.reaping, False, False),
     "zkcli": (zkcli.session, True, False),
     "kazoo": (kazoo_suite.suite, False, False),
 }
