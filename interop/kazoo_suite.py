@@ -8,6 +8,7 @@ The environment lives in $ZK_VENV, else in target/interop-venv of the checkout.
 import concurrent.futures
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +24,8 @@ BASELINE = os.path.join(HERE, "kazoo-baseline.txt")
 # pyOpenSSL 24.2 and later lack what kazoo's harness uses to make certificates.
 PACKAGES = ["kazoo[test]==2.11.0", "pyopenssl<24.2"]
 PROCESSES = 6  # the tests mostly wait
-TEST_SECONDS = 90
+TEST_SECONDS = 60
+UNIT_SECONDS = 150  # for one process with the tests of a class, should it hang past every test's own limit
 PORTS = 5  # that kazoo's harness takes, from its port offset on
 # Needs TLS or a SASL server, or looks at kazoo's own version.
 LEFT_OUT = ["TestSSLClient"]
@@ -93,14 +95,23 @@ class Suite:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def pytest(self, arguments, offset=0):
+        """Standard output of a pytest process; it and its servers are gone afterwards."""
         environment = dict(self.environment, ZOOKEEPER_PORT_OFFSET=str(offset))
-        return subprocess.run(
-            [self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", str(TEST_SECONDS)] + arguments,
-            cwd=self.home, env=environment, capture_output=True, text=True)
+        command = [self.python, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", str(TEST_SECONDS)]
+        process = subprocess.Popen(command + arguments, cwd=self.home, env=environment, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        try:
+            return process.communicate(timeout=UNIT_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.communicate()[0]
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
     def units(self):
         """Classes (or lone functions) as pytest names them, with their tests: what one process runs."""
-        listing = self.pytest(["--collect-only", "--pyargs", "kazoo.tests"]).stdout
+        listing = self.pytest(["--collect-only", "-q", "--pyargs", "kazoo.tests"])
         units = {}
         for line in listing.splitlines():
             if "::" in line and not any(name in line for name in LEFT_OUT):
@@ -117,7 +128,7 @@ class Suite:
         report = os.path.join(self.home, "report-%d.xml" % offset)
         package = subprocess.run([self.python, "-c", "import kazoo.tests as t; print(t.__path__[0])"],
                                  capture_output=True, text=True, check=True).stdout.strip()
-        done = self.pytest(["--junitxml", report] + [os.path.join(package, test) for test in tests], offset)
+        said = self.pytest(["-v", "--junitxml", report] + [os.path.join(package, test) for test in tests], offset)
         results = {}
         if os.path.exists(report):
             for case in xml.etree.ElementTree.parse(report).iter("testcase"):
@@ -133,8 +144,9 @@ class Suite:
                 if results.get(name, "passed") == "passed":
                     results[name] = verdict
                 self.seconds[name] = float(case.get("time"))
-        for test in tests:
-            results.setdefault(test, "no result: " + done.stdout[-300:])
+        for test in tests:  # without a report, for a process that had to be ended
+            done = "%s PASSED" % test in said
+            results.setdefault(test, "passed" if done else "no result, the process said: " + said[-600:])
         return results
 
     def run(self, wanted=None):

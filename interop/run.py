@@ -10,6 +10,7 @@ failed, but something could not run and is named with what to install.
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,6 +24,11 @@ from zk import Zk  # noqa: E402
 
 import differential  # noqa: E402
 import files  # noqa: E402
+import hostile  # noqa: E402
+import kazoo_suite  # noqa: E402
+import kill9  # noqa: E402
+import timers  # noqa: E402
+import zkcli  # noqa: E402
 
 # name: (function, whether it needs Apache, whether the subject must be zk)
 CHECKS = {
@@ -32,7 +38,13 @@ CHECKS = {
     "files-compressed": (files.compressed, False, False),
     "files-every-txn": (files.every_kind, True, False),
     "files-handovers": (files.handovers, True, False),
+    "kill9": (kill9.kills, False, False),
+    "timers-expiry": (timers.expiry, False, False),
+    "timers-reaping": (timers.reaping, False, False),
+    "zkcli": (zkcli.session, True, False),
+    "kazoo": (kazoo_suite.suite, False, False),
 }
+CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 
 
 def arguments():
@@ -62,6 +74,8 @@ def selected(options):
 
 
 def main():
+    # So that an ended run ends its servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = arguments()
     if options.list:
         print("\n".join("%-22s %s" % (name, check[0].__doc__.split(": ", 1)[1]) for name, check in CHECKS.items()))
