@@ -461,19 +461,21 @@ impl Shared {
         input: &mut Vec<u8>,
     ) -> MutexGuard<'s, State> {
         let mut done = 0;
-        let mut notices = Vec::new();
         loop {
             let taken = state.session.receive(self.now(), &input[done..]);
-            if let Some(event) = taken.event {
-                state.heard(event, None, &mut notices);
-            }
             if taken.consumed == 0 {
                 break;
             }
             done += taken.consumed;
+            if let Some(event) = taken.event {
+                let mut notices = Vec::new();
+                state.heard(event, None, &mut notices);
+                // One by one: who sees an answer has heard what the server said before it.
+                state = self.tell(state, notices);
+            }
         }
         input.drain(..done);
-        self.tell(state, notices)
+        state
     }
 
     /// Fetches the events that are left.
@@ -494,17 +496,19 @@ impl Shared {
         state: MutexGuard<'s, State>,
         notices: Vec<Notice>,
     ) -> MutexGuard<'s, State> {
+        let state = if notices.is_empty() {
+            state
+        } else {
+            // The listener may print, which may take long: not under the lock.
+            drop(state);
+            {
+                let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+                notices.into_iter().for_each(&mut **listener);
+            }
+            self.lock()
+        };
         self.changed.notify_all();
-        if notices.is_empty() {
-            return state;
-        }
-        // The listener may print, which may take long: not under the lock.
-        drop(state);
-        {
-            let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-            notices.into_iter().for_each(&mut **listener);
-        }
-        self.lock()
+        state
     }
 }
 
