@@ -13,7 +13,7 @@ use zk_core::wire::client::{
     SetWatches, SetWatches2, Stat, WatcherEvent,
 };
 use zk_core::wire::frame::{self, Frame};
-use zk_core::wire::jute::{self, Error, List, Reader, Ustring};
+use zk_core::wire::jute::{self, Buffer, Error, List, Reader, Ustring};
 use zk_core::wire::{Code, OpCode};
 
 /// A frame of a file: the exchange, its part (`request`, `reply`, `event`, ...), its payload.
@@ -103,6 +103,7 @@ fn request(op: OpCode, reader: &mut Reader<'_>) -> Result<(), Error> {
         OpCode::SetWatches => same::<SetWatches<'_>>(reader),
         OpCode::SetWatches2 => same::<SetWatches2<'_>>(reader),
         OpCode::Auth => same::<AuthPacket<'_>>(reader),
+        OpCode::Sasl => same::<Buffer<'_>>(reader),
         OpCode::Multi | OpCode::MultiRead => multi(reader, request),
         _ => Ok(()),
     }
@@ -121,6 +122,7 @@ fn reply(op: OpCode, reader: &mut Reader<'_>) -> Result<(), Error> {
         OpCode::GetChildren2 => same::<GetChildren2Reply<'_>>(reader),
         OpCode::GetAllChildrenNumber | OpCode::AddWatch | OpCode::Error => same::<Code>(reader),
         OpCode::WhoAmI => same::<List<'_, ClientInfo<'_>>>(reader),
+        OpCode::Sasl => same::<Buffer<'_>>(reader),
         OpCode::Multi | OpCode::MultiRead => multi(reader, reply),
         _ => Ok(()),
     }
