@@ -3,4 +3,5 @@
 
 pub mod config;
 pub mod load;
+pub mod server;
 pub mod store;

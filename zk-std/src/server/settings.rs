@@ -1,0 +1,155 @@
+//! From a [`Config`] to what the core, the store and the listener are told.
+
+use core::time::Duration;
+
+use zk_core::id::ServerId;
+use zk_core::peer::Options;
+
+use super::Error;
+use crate::config::{Config, Mode};
+use crate::store;
+
+/// Bytes of transactions that are synced at once.
+const BATCH_MAX: usize = 1 << 20;
+
+/// Bytes of the log that a batch may become: a record takes 13 more than its transaction, which
+/// has at least 32.
+const FRAMED_BATCH_MAX: usize = 2 * BATCH_MAX;
+
+/// What the core is told.
+///
+/// # Errors
+/// [`Error::Config`] for what it cannot do.
+pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
+    if config.mode() == Mode::Quorum {
+        return Err(refuse(
+            "the configuration has server lines for an ensemble, and this zk serves alone. \
+             Remove the server lines to run it standalone, or run an ensemble with Apache \
+             ZooKeeper",
+        ));
+    }
+    if !config.digest_enabled {
+        return Err(refuse("digest.enabled=false: zk always keeps the digest of the tree"));
+    }
+    if !config.close_session_txn_enabled {
+        return Err(refuse(
+            "closeSessionTxn.enabled=false: zk always lists in a closeSession transaction the \
+             nodes that it deletes",
+        ));
+    }
+    if config.emulate_353_ttl_nodes {
+        return Err(refuse("emulate353TTLNodes=true: zk cannot read TTL nodes of 3.5.3"));
+    }
+    if config.enforce_auth_schemes.is_some() {
+        return Err(refuse(
+            "enforce.auth.enabled=true: zk cannot require it yet; without it, clients that have \
+             not authenticated would be served",
+        ));
+    }
+    if !config.digest_authentication_enabled {
+        return Err(refuse(
+            "DigestAuthenticationProvider.enabled=false: zk cannot switch the scheme digest off \
+             yet; clients could go on to use it",
+        ));
+    }
+    let super_digest = match &config.super_digest {
+        None => None,
+        Some(digest) => Some(heapless::String::try_from(digest.0.as_str()).map_err(|_| {
+            refuse("DigestAuthenticationProvider.superDigest is longer than 96 bytes")
+        })?),
+    };
+    let max_frame = config.jute_max_buffer as usize;
+    Ok(Options {
+        server: ServerId::STANDALONE,
+        tick_time: config.tick_time,
+        min_session_timeout: config.min_session_timeout,
+        max_session_timeout: config.max_session_timeout,
+        max_frame,
+        max_txn: max_txn(config),
+        max_waiting: Options::default().max_waiting.max(max_frame.saturating_mul(2)),
+        extended_types: config.extended_types_enabled,
+        enforce_quota: config.enforce_quota,
+        skip_acl: config.skip_acl,
+        super_digest,
+        snap_count: config.snap_count,
+        snap_size: config.snap_size_limit_kib.map_or(u64::MAX, |kib| kib.saturating_mul(1024)),
+        max_batch: BATCH_MAX,
+        container_check_interval: millis(config.container_check_interval),
+        container_max_per_minute: config.container_max_per_minute,
+        container_max_never_used: config.container_max_never_used_interval.map_or(0, millis),
+        ..Options::default()
+    })
+}
+
+/// What the store is told.
+pub(super) fn store_options(config: &Config) -> store::Options {
+    store::Options {
+        preallocate: config.pre_alloc_size_kib.saturating_mul(1024),
+        record_max: max_txn(config),
+        batch_max: FRAMED_BATCH_MAX,
+        trust_empty: config.snapshot_trust_empty,
+        db_autocreate: config.db_autocreate,
+        datadir_autocreate: config.datadir_autocreate,
+        ..store::Options::default()
+    }
+}
+
+fn max_txn(config: &Config) -> usize {
+    (config.jute_max_buffer as usize).saturating_add(config.jute_max_buffer_extra_size as usize)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn refuse(what: &str) -> Error {
+    Error::Config(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse(format!("dataDir=d\nclientPort=0\n{text}").as_bytes(), &[]).unwrap()
+    }
+
+    #[test]
+    fn what_the_core_can_do_reaches_it() {
+        let config = parse(
+            "tickTime=500\nminSessionTimeout=700\nmaxSessionTimeout=900\njute.maxbuffer=5000\n\
+             extendedTypesEnabled=true\nenforceQuota=true\nskipACL=yes\nsnapCount=7\n\
+             snapSizeLimitInKb=8\nznode.container.checkIntervalMs=11\n\
+             znode.container.maxPerMinute=12\n",
+        );
+        let options = peer_options(&config).unwrap();
+        assert_eq!((options.tick_time, options.max_frame), (500, 5000));
+        assert_eq!((options.min_session_timeout, options.max_session_timeout), (700, 900));
+        assert!(options.extended_types && options.enforce_quota && options.skip_acl);
+        assert_eq!((options.snap_count, options.snap_size), (7, 8192));
+        assert_eq!((options.container_check_interval, options.container_max_per_minute), (11, 12));
+    }
+
+    #[test]
+    fn an_ensemble_is_refused_with_exit_code_2() {
+        let mut config = parse("");
+        config.standalone_enabled = false;
+        assert_eq!(peer_options(&config).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        let cases: [fn(&mut Config); 5] = [
+            |config| config.digest_enabled = false,
+            |config| config.close_session_txn_enabled = false,
+            |config| config.emulate_353_ttl_nodes = true,
+            |config| config.enforce_auth_schemes = Some(vec!["digest".to_owned()]),
+            |config| config.digest_authentication_enabled = false,
+        ];
+        for change in cases {
+            let mut config = parse("");
+            change(&mut config);
+            assert!(matches!(peer_options(&config), Err(Error::Config(_))));
+        }
+    }
+}
