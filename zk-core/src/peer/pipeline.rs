@@ -99,6 +99,9 @@ impl<'m> Pending<'m> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 
+/// Bytes of a request's header.
+const REQUEST_HEADER: usize = 8;
+
 /// What a small transaction takes beyond its request.
 const TXN_OVERHEAD: usize = 1024;
 
@@ -241,7 +244,20 @@ impl Peer<'_> {
             waits = false;
         }
         self.reply.clear();
-        let Self { tree, watches, connections, history, scratch, reply, options, event, .. } = self;
+        let noted =
+            if waits && pending.op == OpCode::Multi { self.note_create2(pending.link) } else { 0 };
+        let Self {
+            tree,
+            watches,
+            connections,
+            history,
+            scratch,
+            acl_scratch,
+            reply,
+            options,
+            event,
+            ..
+        } = self;
         let txn = Txn::decode(bytes_of(history, seq))?;
         let mut tell = Tell {
             watches,
@@ -250,6 +266,7 @@ impl Peer<'_> {
             reply,
             skip_acl: options.skip_acl,
             high_mark: options.max_reply,
+            create2: acl_scratch.get(..noted).unwrap_or_default().iter(),
             slow: 0,
             sent: 0,
         };
@@ -289,6 +306,22 @@ impl Peer<'_> {
             self.unblock(pending.link);
         }
         Ok(())
+    }
+
+    /// Notes, in the scratch for lists, which operations of the multi at the head of a connection
+    /// were asked as create2: the transaction says create. Answers how many operations there are.
+    fn note_create2(&mut self, link: Handle) -> usize {
+        let Self { connections, acl_scratch, .. } = self;
+        let Some(waiting) = connections[link].waiting(0) else { return 0 };
+        let frame = connections[link].frame(0, waiting);
+        let mut ops = prep::multi_ops(frame.get(REQUEST_HEADER..).unwrap_or_default());
+        let mut noted = 0;
+        // A transaction was made of it, in scratches as long as the frame.
+        while let (Some(place), Some(op)) = (acl_scratch.get_mut(noted), ops.next()) {
+            *place = u8::from(op == OpCode::Create2);
+            noted += 1;
+        }
+        noted
     }
 
     /// Answers the write at the head of a connection's requests.
@@ -423,6 +456,8 @@ struct Tell<'t, 'm> {
     reply: &'t mut Pipe<'m>,
     skip_acl: bool,
     high_mark: usize,
+    /// For each operation of the multi, whether it was asked as create2.
+    create2: core::slice::Iter<'t, u8>,
     slow: u64,
     sent: u64,
 }
@@ -476,9 +511,10 @@ impl Observer for Tell<'_, '_> {
     }
 
     fn result(&mut self, tree: &DataTree<'_>, done: Done<'_>) {
-        let Self { reply, .. } = self;
+        let Self { reply, create2, .. } = self;
+        let create2 = create2.next() == Some(&1);
         // The room is bounded by the largest reply; a longer one is answered with an error.
-        let _ = put_result(reply, tree, done);
+        let _ = put_result(reply, tree, done, create2);
     }
 }
 
@@ -499,17 +535,22 @@ pub(super) fn put_event(
     .inspect_err(|_| out.truncate(before))
 }
 
-fn put_result(out: &mut Pipe<'_>, tree: &DataTree<'_>, done: Done<'_>) -> Result<(), jute::Error> {
+fn put_result(
+    out: &mut Pipe<'_>,
+    tree: &DataTree<'_>,
+    done: Done<'_>,
+    create2: bool,
+) -> Result<(), jute::Error> {
     let header = |op| MultiHeader { op, done: false, err: 0 };
     if done.err != Code::Ok || done.op == OpCode::Error {
         let header = MultiHeader { op: OpCode::Error, done: false, err: done.err.0 };
         return jute::write(&(header, done.err), out);
     }
     match (done.op, done.node) {
-        (OpCode::Create, _) => {
+        (OpCode::Create, _) if !create2 => {
             jute::write(&(header(OpCode::Create), Ustring(Some(done.path))), out)
         }
-        (OpCode::CreateContainer | OpCode::CreateTtl, Some(at)) => {
+        (OpCode::Create | OpCode::CreateContainer | OpCode::CreateTtl, Some(at)) => {
             jute::write(&(header(OpCode::Create2), Ustring(Some(done.path)), tree.stat(at)), out)
         }
         (OpCode::SetData, Some(at)) => jute::write(&(header(OpCode::SetData), tree.stat(at)), out),

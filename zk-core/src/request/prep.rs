@@ -739,6 +739,19 @@ impl Prep<'_, '_> {
     }
 }
 
+/// The types of the operations of a multi, as they were asked; ends where the body is malformed.
+pub fn multi_ops(body: &[u8]) -> impl Iterator<Item = OpCode> + '_ {
+    let mut reader = Reader::new(body);
+    core::iter::from_fn(move || {
+        let header: MultiHeader = reader.read().ok()?;
+        if header.done {
+            return None;
+        }
+        skip_op(header.op, &mut reader).ok()?;
+        Some(header.op)
+    })
+}
+
 /// Reads over an operation of a multi.
 fn skip_op(op: OpCode, reader: &mut Reader<'_>) -> Result<(), Refusal> {
     match op {
