@@ -1,4 +1,4 @@
-"""Where we follow 3.9 and not 3.8.0, on purpose. Anything else that differs is a bug.
+"""Where we differ from 3.8.0 on purpose, mostly by following 3.9. Any other difference is a bug.
 
 `EXPLAINED` says how such a difference shows in a random script: each function gets the
 fact's name, Apache's value, ours and what is known of the script, and says whether this
@@ -93,21 +93,16 @@ def exists_needs_read(fact, apache, ours, knowledge):
     return False
 
 
-def create2_in_multi(fact, apache, ours, _knowledge):
-    """create2 in a multi answers type 15 with a Stat (ZOOKEEPER-4026); 3.8 answers it as create."""
-    if not fact.endswith(" body") or not isinstance(apache, list) or not isinstance(ours, list):
+def bad_flags_in_multi(fact, apache, ours, knowledge):
+    """Flags of no create mode make a multi undecodable (-5); Debian's 3.8.0 fails that operation (-8)."""
+    call = knowledge.call_of(fact)
+    if call is None or call[0] != "multi" or not any(
+            operation[0].startswith("create") and operation[4] not in range(7) for operation in call[1]):
         return False
-    if len(apache) != len(ours):
-        return False
-    for one, two in zip(apache, ours):
-        if one == two:
-            continue
-        if (one[0], two[0]) != (1, 15) or one[1] != two[1] or one[2]["path"] != two[2]["path"]:
-            return False
-    return True
+    return fact.endswith(" err") and (apache, ours) == (0, -5) or fact.endswith(" body") and ours is None
 
 
-EXPLAINED = (event_zxid, exists_needs_read, create2_in_multi)
+EXPLAINED = (event_zxid, exists_needs_read, bad_flags_in_multi)
 
 
 # One difference at a time. Each function performs it and returns what it saw.
@@ -221,12 +216,26 @@ def see_delete_container(server):
     return err, Client(server.address).call("exists", "/plain", False).err
 
 
-def see_sequence_kind_mismatch(server):
-    """createContainer with flags that are not a container's."""
+def see_create_session(server):
+    """An internal operation, sent by a client inside its session."""
     client = Client(server.address)
-    return (client.call("createContainer", "/mismatch-a", b"", OPEN, 0).err,
-            client.call("create", "/mismatch-b", b"", OPEN, 4).err,
-            client.call("createTTL", "/mismatch-c", b"", OPEN, 0, 1000).err)
+    client.send_frame(wire.request(99, "createSession", 5000))
+    try:
+        reply = wire.Reply(client.recv_frame(), None)
+    except Closed:
+        return "closed"
+    return (reply.err, closes_after(client)) if reply.xid == 99 else "something else than a reply"
+
+
+def see_wrong_password(server):
+    owner = Client(server.address)
+    thief = Client(server.address, session=owner.session, password=b"not the password")
+    return thief.session, "the owner's connection ends" if closes(owner) else "the owner's connection lives"
+
+
+def see_long_acl(server):
+    return Client(server.address).call(
+        "create", "/long-acl", b"", [(1, "digest", "u%d:x" % number) for number in range(1025)], 0).err
 
 
 # name: (performs, 3.8.0's answer, ours, why)
@@ -240,6 +249,17 @@ OBSERVED = {
     "watcher types 4 and 5": (see_watcher_types, (-5, -5), (0, -121), "ZOOKEEPER-4472, 3.9.0"),
     "removing data watches spares persistent ones": (see_remove_data_of_persistent, 0, -121, "ZOOKEEPER-4471, 3.9.0"),
     "top-level check": (see_top_level_check, (-2, 0, False), (2, -6, True), "ZOOKEEPER-2623, 3.9.3"),
-    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (15, 0, ["path", "stat"]),
-                           "ZOOKEEPER-4026, 3.9.0"),
+    "bad flags in a multi": (see_bad_flags_in_multi, [(-1, -8)], -5, "3.9.0"),
+    "IPv6 in ACLs": (see_ipv6_acl, -114, 0, "3.9.0"),
+    # Ours alone.
+    "deleteContainer from a client": (
+        see_delete_container, (-8, 0), (-6, 0), "internal; 3.8.0 takes the request header for the path"),
+    "createSession from a client": (
+        see_create_session, "something else than a reply", (-6, True), "internal; Apache performs it"),
+    "wrong password for a live session": (
+        see_wrong_password, (0, "the owner's connection ends"), (0, "the owner's connection lives"),
+        "anybody could cut others off"),
+    "ACLs beyond 1024 entries": (see_long_acl, 0, -114, "each entry is compared with each"),
+    # The same in both, and different from 3.9.
+    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (1, 0, ["path"]), "3.9 adds a Stat, ZOOKEEPER-4026"),
 }

@@ -23,7 +23,7 @@ CONFIG = {"DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER)
 SHOWN = 12
 HANDOVERS = 10
 WORKERS = 4
-WRITES = 400  # acknowledged creates before each kill
+WRITES = 200  # acknowledged creates before each kill
 KINDS = {1, 2, 5, 7, 14, 15, 19, 20, 21, -1, -10, -11}
 
 

@@ -170,7 +170,7 @@ def deaf(server, long):
     path = "/" + "w" * 2000
     filler.ok("create", path, b"", OPEN, 0)
     writes = 40000 if long else 10000
-    with Memory(server, 64):
+    with Memory(server, 96):
         for _ in range(writes // 100):
             for _ in range(100):
                 filler.send("setData", path, b"", -1)
@@ -317,7 +317,7 @@ def watchers(server, long):
     """hostile-h11: setWatches with very many paths, old and future zxids; floods of watches"""
     client = Client(server.address, timeout=60000)
     many = ["/missing/%06d" % number for number in range(20000)]
-    with Memory(server, 128):
+    with Memory(server, 256):
         for relative in (2 ** 62, -1, 0, -2 ** 63):
             client.call("setWatches", relative, [], many, [])
         ended = None

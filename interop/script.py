@@ -125,7 +125,7 @@ class Script:
         name = self.random.choice(names)
         path, data, acl = self.new_path(), self.data(), self.acl()
         if name == "createContainer":
-            return name, path, data, acl, wire.CONTAINER
+            return name, path, data, acl, self.random.choice((4, 4, 4, 4, 0, 1))
         if name == "createTTL":
             ttl = self.random.choice((1000000, 0xffffffffff)) if self.chance(0.85) else \
                 self.random.choice((0, -1, 0x10000000000, -2 ** 63, 2 ** 63 - 1))
@@ -133,8 +133,8 @@ class Script:
             return (name, path + "/t-" if flags == wire.TTL_SEQUENTIAL and isinstance(path, str) else path,
                     data, acl, flags, ttl)
         flags = self.random.choice((0, 0, 0, 1, 1, 2, 3))
-        if self.chance(0.02):
-            flags = self.random.choice((7, 9, -1, 2 ** 31 - 1))
+        if self.chance(0.03):
+            flags = self.random.choice((4, 7, 9, -1, 2 ** 31 - 1))
         if flags in (2, 3) and isinstance(path, str) and self.chance(0.8):
             path += self.random.choice(("/", "/s-", "/-"))
         return name, path, data, acl, flags
