@@ -93,6 +93,29 @@ def exists_needs_read(fact, apache, ours, knowledge):
     return False
 
 
+def create2_in_multi(fact, apache, ours, _knowledge):
+    """create2 in a multi answers type 15 with a Stat (ZOOKEEPER-4026); 3.8 answers it as create."""
+    if not fact.endswith(" body") or not isinstance(apache, list) or not isinstance(ours, list):
+        return False
+    if len(apache) != len(ours):
+        return False
+    for one, two in zip(apache, ours):
+        if one == two:
+            continue
+        if (one[0], two[0]) != (1, 15) or one[1] != two[1] or one[2]["path"] != two[2]["path"]:
+            return False
+    return True
+
+
+def check_watches_of_others(fact, apache, ours, knowledge):
+    """3.8's checkWatches answers for a watch of any connection, and of any kind; ours (as 3.9's) for
+    the asking connection's own, of the kind that was asked (ZOOKEEPER-4471)."""
+    call = knowledge.call_of(fact)
+    if call is None or call[0] != "checkWatches":
+        return False
+    return fact.endswith(" err") and (apache, ours) == (0, -121) or fact.endswith(" body") and ours is None
+
+
 def bad_flags_in_multi(fact, apache, ours, knowledge):
     """Flags of no create mode make a multi undecodable (-5); Debian's 3.8.0 fails that operation (-8)."""
     call = knowledge.call_of(fact)
@@ -102,7 +125,7 @@ def bad_flags_in_multi(fact, apache, ours, knowledge):
     return fact.endswith(" err") and (apache, ours) == (0, -5) or fact.endswith(" body") and ours is None
 
 
-EXPLAINED = (event_zxid, exists_needs_read, bad_flags_in_multi)
+EXPLAINED = (event_zxid, exists_needs_read, create2_in_multi, check_watches_of_others, bad_flags_in_multi)
 
 
 # One difference at a time. Each function performs it and returns what it saw.
@@ -238,6 +261,13 @@ def see_long_acl(server):
         "create", "/long-acl", b"", [(1, "digest", "u%d:x" % number) for number in range(1025)], 0).err
 
 
+def see_check_watches_of_others(server):
+    one, other = Client(server.address), Client(server.address)
+    one.ok("create", "/others", b"", OPEN, 0)
+    one.ok("getData", "/others", True)
+    return tuple(client.call("checkWatches", "/others", 2).err for client in (one, other))
+
+
 # name: (performs, 3.8.0's answer, ours, why)
 OBSERVED = {
     "event zxid": (see_event_zxid, "-1", "the zxid of the write", "ZOOKEEPER-4655, 3.9.0"),
@@ -248,6 +278,7 @@ OBSERVED = {
     "watch modes are independent": (see_watch_modes, 1, 2, "ZOOKEEPER-4466, 3.9.0"),
     "watcher types 4 and 5": (see_watcher_types, (-5, -5), (0, -121), "ZOOKEEPER-4472, 3.9.0"),
     "removing data watches spares persistent ones": (see_remove_data_of_persistent, 0, -121, "ZOOKEEPER-4471, 3.9.0"),
+    "checkWatches of another's watch": (see_check_watches_of_others, (0, 0), (0, -121), "ZOOKEEPER-4471, 3.9.0"),
     "top-level check": (see_top_level_check, (-2, 0, False), (2, -6, True), "ZOOKEEPER-2623, 3.9.3"),
     "bad flags in a multi": (see_bad_flags_in_multi, [(-1, -8)], -5, "3.9.0"),
     "IPv6 in ACLs": (see_ipv6_acl, -114, 0, "3.9.0"),
@@ -261,5 +292,5 @@ OBSERVED = {
         "anybody could cut others off"),
     "ACLs beyond 1024 entries": (see_long_acl, 0, -114, "each entry is compared with each"),
     # The same in both, and different from 3.9.
-    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (1, 0, ["path"]), "3.9 adds a Stat, ZOOKEEPER-4026"),
+    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (15, 0, ["path", "stat"]), "3.9 adds a Stat, ZOOKEEPER-4026"),
 }
