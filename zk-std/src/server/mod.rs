@@ -310,6 +310,11 @@ impl Running {
         self.address
     }
 
+    /// Stops the server from another thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Stops it, and waits for its end.
     ///
     /// # Errors
