@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::Verb;
+use crate::command::server::Server;
 use crate::command::watch::Watch;
 use crate::connection::Options;
 use crate::output::Format;
@@ -128,6 +129,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Verb(Verb),
     Watch(Watch),
+    Server(Server),
     /// Type verbs one after the other, in one session
     Shell,
     /// Print the completions for a shell

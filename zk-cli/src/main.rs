@@ -27,6 +27,10 @@ fn main() -> ExitCode {
     // What is not UTF-8 is replaced: paths and verbs never are, and data has standard input.
     let args = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let cli = Cli::parse_from(args::modernize(args));
+    if let Command::Server(server) = &cli.command {
+        // Its exit codes are those of Apache's server.
+        return server.run();
+    }
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -45,6 +49,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Verb(Verb::Version(version)) => version.run(&output, &cli.global.server),
         Command::Verb(verb) => once(&cli.global, &output, |cx| verb.run(cx)),
         Command::Watch(watch) => once(&cli.global, &output, |cx| watch.run(cx)),
+        Command::Server(_) => Ok(()),
         Command::Shell => shell::run(cli.global.options(), output),
         Command::Completions { shell } => {
             let mut text = Vec::new();

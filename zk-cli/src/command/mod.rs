@@ -7,6 +7,7 @@ mod delete;
 mod get;
 mod ls;
 mod quota;
+pub(crate) mod server;
 mod session;
 mod set;
 mod stat;

@@ -110,6 +110,9 @@ impl Builder {
         for warning in config.warnings() {
             log::warn!("{warning}");
         }
+        if !config.force_sync {
+            log::info!("forceSync=no has no effect: zk always syncs what it acknowledges");
+        }
         let clock = Clock::start();
         let now = clock.now();
         let random = RandomState::new();
@@ -308,6 +311,11 @@ impl Running {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Stops the server from another thread.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Stops it, and waits for its end.
