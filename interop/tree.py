@@ -65,9 +65,11 @@ def differences(left, right, ignore=()):
             found.append("%s only on the %s" % (path, "left" if path in left else "right"))
             continue
         one, two = left[path], right[path]
-        for part in ("data", "acl"):
-            if one[part] != two[part]:
-                found.append("%s %s: %r | %r" % (path, part, one[part], two[part]))
+        if one["data"] != two["data"]:
+            found.append("%s data: %r | %r" % (path, one["data"], two["data"]))
+        # What `auth` becomes is in the order of a hash set of Java's.
+        if sorted(one["acl"]) != sorted(two["acl"]):
+            found.append("%s acl: %r | %r" % (path, one["acl"], two["acl"]))
         for field, value in one["stat"].items():
             if field not in ignore and two["stat"][field] != value:
                 found.append("%s %s: %s | %s" % (path, field, value, two["stat"][field]))
