@@ -1,11 +1,13 @@
 //! The server over real sockets: raw frames, fragments, crowds, hostile bytes, restarts.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::client::{

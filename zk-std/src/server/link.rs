@@ -1,7 +1,7 @@
 //! A client's socket, as the event loop sees it.
 
+use core::net::SocketAddr;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use zk_core::peer::Link;

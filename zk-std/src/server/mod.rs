@@ -44,10 +44,10 @@ pub mod words;
 
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::hash_map::RandomState;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -168,14 +168,6 @@ fn open_files(
         restored.txns,
         restored.zxid
     );
-    if config.autopurge_purge_interval.is_none() {
-        log::warn!(
-            "autopurge.purgeInterval is not set: old snapshots and logs in {} stay until somebody \
-             removes them, and will fill the disk. autopurge.purgeInterval=1 removes them every \
-             hour",
-            config.data_dir.display()
-        );
-    }
     // The second view is for snapshots: appends never wait for it.
     let view = Store::open(data, logs, crate::store::Options { reserve: 0, ..options })?;
     let io = |source| Error::Io { doing: "start a thread", source };
