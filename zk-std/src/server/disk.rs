@@ -293,19 +293,19 @@ impl<D: Directory> Worker<D> {
                 return Ok(());
             }
         };
-        let Some(space) = space else { return Ok(()) };
         let mark = if self.full { HIGH } else { LOW };
-        let full = space < mark || !self.store.has_reserve();
+        // Where space cannot be known, a write that succeeds tells.
+        let full = space.is_some_and(|space| space < mark) || !self.store.has_reserve();
         if full != self.full {
+            let left = space.unwrap_or(0) >> 10;
             if full {
                 log::error!(
-                    "the disk is full ({} KiB left): creations and data are refused until there \
-                     are {} KiB; deletions and sessions go on",
-                    space >> 10,
+                    "the disk is full ({left} KiB left): creations and data are refused until \
+                     there are {} KiB; deletions and sessions go on",
                     HIGH >> 10
                 );
             } else {
-                log::info!("the disk has space again ({} KiB)", space >> 10);
+                log::info!("the disk has space again");
             }
             self.tell_full(full);
         }
@@ -324,5 +324,101 @@ impl<D: Directory> Worker<D> {
         {
             log::error!("cannot wake the server: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+    use crate::store::simulated::{self, Simulated};
+
+    struct World {
+        simulated: simulated::Disk,
+        poll: Poll,
+        disk: Disk,
+    }
+
+    impl World {
+        fn new(reserve: u64) -> Self {
+            let simulated = simulated::Disk::new(1);
+            let options = store::Options { preallocate: 0, reserve, ..store::Options::default() };
+            let store = Store::<Simulated>::open(simulated.root(), simulated.root(), options);
+            let poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            let options = Options { slow: Duration::from_secs(1), log_max: None };
+            let disk = Disk::start(store.unwrap(), options, waker).unwrap();
+            Self { simulated, poll, disk }
+        }
+
+        fn append(&self, zxids: core::ops::Range<i64>) {
+            let mut batch = Batch::default();
+            for zxid in zxids {
+                let mut entry = [0; 1000];
+                entry[12..20].copy_from_slice(&zxid.to_be_bytes());
+                batch.entries.push((Zxid(zxid), entry.len()));
+                batch.bytes.extend_from_slice(&entry);
+            }
+            self.disk.order(Order::Append(batch));
+        }
+
+        /// The next thing that is told.
+        fn hear(&mut self) -> Told {
+            let mut events = Events::with_capacity(1);
+            for _ in 0..100 {
+                if let Some(told) = self.disk.hear() {
+                    return told;
+                }
+                self.poll.poll(&mut events, Some(Duration::from_millis(200))).unwrap();
+            }
+            panic!("nothing was told");
+        }
+    }
+
+    #[test]
+    fn what_is_told_durable_survives_a_crash() {
+        let mut world = World::new(0);
+        world.append(1..11);
+        assert!(matches!(world.hear(), Told::Durable(Zxid(10))));
+        world.disk.roll();
+        world.append(11..21);
+        assert!(matches!(world.hear(), Told::Durable(Zxid(20))));
+        world.simulated.crash();
+        for (log, from) in [("version-2/log.1", 1_i64), ("version-2/log.b", 11)] {
+            let bytes = world.simulated.read(log).unwrap();
+            assert_eq!(bytes.len(), 16 + 10 * 1013);
+            // Behind file header, checksum and length.
+            assert_eq!(bytes[28 + 12..28 + 20], from.to_be_bytes());
+        }
+        assert!(world.disk.stop());
+    }
+
+    #[test]
+    fn a_failed_sync_ends_it() {
+        let mut world = World::new(0);
+        world.simulated.fail_syncs(1);
+        world.append(1..2);
+        assert!(matches!(world.hear(), Told::Failed(store::Error::Stopped { .. })));
+        // Nothing is told durable afterwards.
+        world.append(2..3);
+        assert!(world.disk.hear().is_none());
+        assert!(world.disk.stop());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_the_batch_waits() {
+        let mut world = World::new(0);
+        world.simulated.set_capacity(Some(20 << 20));
+        world.append(1..2);
+        assert!(matches!(world.hear(), Told::Durable(Zxid(1))));
+        world.simulated.set_capacity(Some(1));
+        world.append(2..100);
+        assert!(matches!(world.hear(), Told::Full(true)));
+        assert!(world.disk.hear().is_none());
+        world.simulated.set_capacity(None);
+        assert!(matches!(world.hear(), Told::Durable(Zxid(99))));
+        assert!(matches!(world.hear(), Told::Full(false)));
+        assert!(world.disk.stop());
     }
 }
