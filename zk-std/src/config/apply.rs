@@ -41,7 +41,7 @@ impl Config {
         config.sessions(s)?;
         config.files(s)?;
         config.operations(s);
-        config.authentication(s)?;
+        config.authentication(s);
         config.ensemble(s)?;
         config.members(path, s)?;
         Ok(config)
@@ -147,10 +147,6 @@ impl Config {
         self.snap_count = at_least(s, "snapCount", self.snap_count, 2);
         self.commit_log_count = at_least(s, "commitLogCount", self.commit_log_count, 500);
         self.snapshot_size_factor = snapshot_size_factor(s, self.snapshot_size_factor);
-        self.force_sync = s.property_yes_no("forceSync", true);
-        if !self.force_sync {
-            s.warn("forceSync", "writes that were answered are lost when the power fails");
-        }
         self.fsync_warning_threshold =
             millis(s, "fsync.warningthresholdms", self.fsync_warning_threshold, 0);
         self.snapshot_trust_empty = s.property_bool("snapshot.trust.empty", false);
@@ -163,7 +159,6 @@ impl Config {
 
     fn operations(&mut self, s: &mut Settings) {
         self.extended_types_enabled = s.property_bool("extendedTypesEnabled", false);
-        self.emulate_353_ttl_nodes = s.property_bool("emulate353TTLNodes", false);
         self.container_check_interval =
             millis(s, "znode.container.checkIntervalMs", self.container_check_interval, 1);
         self.container_max_per_minute =
@@ -171,46 +166,15 @@ impl Config {
         let age = millis(s, "znode.container.maxNeverUsedIntervalMs", Duration::ZERO, 0);
         self.container_max_never_used_interval = Some(age).filter(|age| !age.is_zero());
         self.enforce_quota = s.property_bool("enforceQuota", false);
-        self.digest_enabled = s.property_bool("digest.enabled", true);
-        self.close_session_txn_enabled = s.property_bool("closeSessionTxn.enabled", true);
         self.enable_eager_acl_check = s.property_bool("enableEagerACLCheck", false);
     }
 
-    fn authentication(&mut self, s: &mut Settings) -> Result<(), Error> {
+    fn authentication(&mut self, s: &mut Settings) {
         self.skip_acl = s.property_yes_no("skipACL", false);
         if self.skip_acl {
             s.warn("skipACL", "every client may read and change everything");
         }
-        self.digest_authentication_enabled =
-            s.property_bool("DigestAuthenticationProvider.enabled", true);
         self.super_digest = s.text("DigestAuthenticationProvider.superDigest").map(SuperDigest);
-        let schemes = s.text("enforce.auth.schemes");
-        if s.property_bool("enforce.auth.enabled", false) {
-            let Some(schemes) = schemes else {
-                return Err(s.error(
-                    "enforce.auth.enabled",
-                    "enforce.auth.schemes is not set",
-                    "name the schemes that count, such as enforce.auth.schemes=digest",
-                ));
-            };
-            let schemes: Vec<String> = schemes.split(',').map(|name| trim(name).into()).collect();
-            for scheme in &schemes {
-                let known = match scheme.as_str() {
-                    "digest" => self.digest_authentication_enabled,
-                    "ip" => true,
-                    _ => false,
-                };
-                if !known {
-                    return Err(s.error(
-                        "enforce.auth.schemes",
-                        format!("the scheme {scheme:?} is not available"),
-                        "zk has digest and ip; stay with Apache ZooKeeper if you need another",
-                    ));
-                }
-            }
-            self.enforce_auth_schemes = Some(schemes);
-        }
-        Ok(())
     }
 
     fn ensemble(&mut self, s: &mut Settings) -> Result<(), Error> {

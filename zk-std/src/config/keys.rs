@@ -84,6 +84,7 @@ const fn refused(
 }
 
 const OFF: &[&str] = &["false"];
+const ON: &[&str] = &["true"];
 const NONE: &[&str] = &[];
 
 const NO_TLS: &str = "zk has no TLS yet; without it, what was meant to be encrypted would not be";
@@ -139,7 +140,12 @@ pub const KEYS: &[Key] = &[
     honoured("txnLogSizeLimitInKb", PropertyNumber),
     honoured("commitLogCount", PropertyNumber),
     honoured("snapshotSizeFactor", PropertyText),
-    honoured("forceSync", PropertyYesNo),
+    harmless(
+        "forceSync",
+        PropertyYesNo,
+        &["yes"],
+        "zk always syncs: what it has acknowledged is on the disk",
+    ),
     honoured("fsync.warningthresholdms", PropertyNumber),
     honoured("snapshot.trust.empty", PropertyBool),
     honoured("db.autocreate", PropertyBool),
@@ -156,17 +162,37 @@ pub const KEYS: &[Key] = &[
     harmless("maxBatchSize", PropertyNumber, NONE, BATCHES),
     // Meaning of operations
     honoured("extendedTypesEnabled", PropertyBool),
-    honoured("emulate353TTLNodes", PropertyBool),
+    refused(
+        "emulate353TTLNodes",
+        PropertyBool,
+        OFF,
+        "zk does not read TTL nodes of 3.5.3; they would be taken for ephemerals and deleted",
+    ),
     honoured("znode.container.checkIntervalMs", PropertyNumber),
     honoured("znode.container.maxPerMinute", PropertyNumber),
     honoured("znode.container.maxNeverUsedIntervalMs", PropertyNumber),
     honoured("enforceQuota", PropertyBool),
-    honoured("digest.enabled", PropertyBool),
-    honoured("closeSessionTxn.enabled", PropertyBool),
+    refused(
+        "digest.enabled",
+        PropertyBool,
+        ON,
+        "zk always logs the digest of the tree, which shows when servers differ",
+    ),
+    refused(
+        "closeSessionTxn.enabled",
+        PropertyBool,
+        ON,
+        "zk always lists in a closeSession transaction the nodes that it deletes, and reads such",
+    ),
     honoured("enableEagerACLCheck", PropertyBool),
     // Authentication
     honoured("skipACL", PropertyYesNo),
-    honoured("DigestAuthenticationProvider.enabled", PropertyBool),
+    refused(
+        "DigestAuthenticationProvider.enabled",
+        PropertyBool,
+        ON,
+        "zk cannot switch the scheme digest off yet; clients could go on to use it",
+    ),
     honoured("DigestAuthenticationProvider.superDigest", PropertyText),
     refused(
         "DigestAuthenticationProvider.digestAlg",
@@ -174,8 +200,18 @@ pub const KEYS: &[Key] = &[
         &["SHA1", "SHA-1"],
         "zk digests passwords with SHA1 only; ids in stored ACLs would match nobody",
     ),
-    honoured("enforce.auth.enabled", PropertyBool),
-    honoured("enforce.auth.schemes", PropertyText),
+    refused(
+        "enforce.auth.enabled",
+        PropertyBool,
+        OFF,
+        "zk cannot require authentication yet; clients without it would be served",
+    ),
+    harmless(
+        "enforce.auth.schemes",
+        PropertyText,
+        NONE,
+        "it counts with enforce.auth.enabled only, which zk cannot do yet",
+    ),
     refused("sessionRequireClientSASLAuth", PropertyBool, OFF, NO_SASL),
     refused("requireClientAuthScheme", PropertyText, &[""], NO_SASL),
     refused("authProvider.*", PropertyText, NONE, "zk has no such authentication provider"),

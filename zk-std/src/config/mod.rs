@@ -148,8 +148,6 @@ pub struct Config {
     /// `snapshotSizeFactor`: a learner gets a snapshot instead of more log than this part of the
     /// snapshot's size. `None` (in the file: negative): never log from disk.
     pub snapshot_size_factor: Option<f64>,
-    /// `forceSync`: false gives up durability.
-    pub force_sync: bool,
     /// `fsync.warningthresholdms`: a slower sync is logged.
     pub fsync_warning_threshold: Duration,
     /// `snapshot.trust.empty`: logs without any snapshot are replayed.
@@ -165,8 +163,6 @@ pub struct Config {
     // Meaning of operations
     /// `extendedTypesEnabled`: TTL nodes may be created.
     pub extended_types_enabled: bool,
-    /// `emulate353TTLNodes`: TTL nodes are stored as by 3.5.3.
-    pub emulate_353_ttl_nodes: bool,
     /// `znode.container.checkIntervalMs`: how often empty containers and expired TTL nodes are
     /// looked for.
     pub container_check_interval: Duration,
@@ -177,23 +173,14 @@ pub struct Config {
     pub container_max_never_used_interval: Option<Duration>,
     /// `enforceQuota`: hard quotas are enforced.
     pub enforce_quota: bool,
-    /// `digest.enabled`: the digest of the tree is kept.
-    pub digest_enabled: bool,
-    /// `closeSessionTxn.enabled`: closeSession transactions list the ephemerals they delete.
-    pub close_session_txn_enabled: bool,
     /// `enableEagerACLCheck`: a learner checks the ACL before it forwards a request.
     pub enable_eager_acl_check: bool,
 
     // Authentication
     /// `skipACL`: no ACL is checked.
     pub skip_acl: bool,
-    /// `DigestAuthenticationProvider.enabled`: the scheme `digest` exists.
-    pub digest_authentication_enabled: bool,
     /// `DigestAuthenticationProvider.superDigest`. `None`: nobody is superuser.
     pub super_digest: Option<SuperDigest>,
-    /// `enforce.auth.enabled` and `enforce.auth.schemes`: a session that has not authenticated by
-    /// one of these schemes (`digest`, `ip`) is closed at its first request. `None`: not required.
-    pub enforce_auth_schemes: Option<Vec<String>>,
 
     // The ensemble
     /// The server lines, of this file or of the dynamic one. `None`: there are none.
@@ -353,25 +340,19 @@ impl Config {
             txn_log_size_limit_kib: None,
             commit_log_count: 500,
             snapshot_size_factor: Some(0.33),
-            force_sync: true,
             fsync_warning_threshold: Duration::from_secs(1),
             snapshot_trust_empty: false,
             db_autocreate: true,
             datadir_autocreate: true,
             serialize_last_processed_zxid_enabled: true,
             extended_types_enabled: false,
-            emulate_353_ttl_nodes: false,
             container_check_interval: Duration::from_secs(60),
             container_max_per_minute: 10_000,
             container_max_never_used_interval: None,
             enforce_quota: false,
-            digest_enabled: true,
-            close_session_txn_enabled: true,
             enable_eager_acl_check: false,
             skip_acl: false,
-            digest_authentication_enabled: true,
             super_digest: None,
-            enforce_auth_schemes: None,
             quorum: None,
             last_seen_quorum: None,
             dynamic_config_file: None,

@@ -276,8 +276,10 @@ fn look_up(setting: &Setting) -> Result<Option<Warning>, Error> {
         }
         Kind::Refused { allowed, .. } if is_one_of(allowed) => Ok(None),
         // What a boolean property does not understand is false in Apache, too.
-        Kind::Refused { .. }
-            if row.form == Form::PropertyBool && !setting.value.eq_ignore_ascii_case("true") =>
+        Kind::Refused { allowed, .. }
+            if row.form == Form::PropertyBool
+                && allowed.contains(&"false")
+                && !setting.value.eq_ignore_ascii_case("true") =>
         {
             Ok(Some(setting.warning("neither true nor false: it means false")))
         }

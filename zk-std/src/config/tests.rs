@@ -191,8 +191,7 @@ fn honoured_keys_are_read() {
         Config::from_settings(path, &mut settings).unwrap();
         settings.asked
     };
-    let mut read =
-        asked(b"dataDir=/nowhere\nenforce.auth.enabled=true\nenforce.auth.schemes=ip\n", None);
+    let mut read = asked(b"dataDir=/nowhere\n", None);
     read.extend(asked(b"dataDir=/nowhere\nminSessionTimeout=1\n", None));
     let honoured: BTreeSet<&str> = keys::KEYS
         .iter()

@@ -110,9 +110,6 @@ impl Builder {
         for warning in config.warnings() {
             log::warn!("{warning}");
         }
-        if !config.force_sync {
-            log::info!("forceSync=no has no effect: zk always syncs what it acknowledges");
-        }
         let clock = Clock::start();
         let now = clock.now();
         let random = RandomState::new();

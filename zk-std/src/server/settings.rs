@@ -28,30 +28,6 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
              ZooKeeper",
         ));
     }
-    if !config.digest_enabled {
-        return Err(refuse("digest.enabled=false: zk always keeps the digest of the tree"));
-    }
-    if !config.close_session_txn_enabled {
-        return Err(refuse(
-            "closeSessionTxn.enabled=false: zk always lists in a closeSession transaction the \
-             nodes that it deletes",
-        ));
-    }
-    if config.emulate_353_ttl_nodes {
-        return Err(refuse("emulate353TTLNodes=true: zk cannot read TTL nodes of 3.5.3"));
-    }
-    if config.enforce_auth_schemes.is_some() {
-        return Err(refuse(
-            "enforce.auth.enabled=true: zk cannot require it yet; without it, clients that have \
-             not authenticated would be served",
-        ));
-    }
-    if !config.digest_authentication_enabled {
-        return Err(refuse(
-            "DigestAuthenticationProvider.enabled=false: zk cannot switch the scheme digest off \
-             yet; clients could go on to use it",
-        ));
-    }
     let super_digest = match &config.super_digest {
         None => None,
         Some(digest) => Some(heapless::String::try_from(digest.0.as_str()).map_err(|_| {
@@ -138,18 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_honoured_is_refused() {
-        let cases: [fn(&mut Config); 5] = [
-            |config| config.digest_enabled = false,
-            |config| config.close_session_txn_enabled = false,
-            |config| config.emulate_353_ttl_nodes = true,
-            |config| config.enforce_auth_schemes = Some(vec!["digest".to_owned()]),
-            |config| config.digest_authentication_enabled = false,
-        ];
-        for change in cases {
-            let mut config = parse("");
-            change(&mut config);
-            assert!(matches!(peer_options(&config), Err(Error::Config(_))));
+    fn what_cannot_be_honoured_is_refused_where_it_is_read() {
+        for line in [
+            "digest.enabled=false",
+            "closeSessionTxn.enabled=false",
+            "emulate353TTLNodes=true",
+            "enforce.auth.enabled=true",
+            "DigestAuthenticationProvider.enabled=false",
+        ] {
+            let text = format!("dataDir=d\nclientPort=0\n{line}\n");
+            let error = Config::parse(text.as_bytes(), &[]).unwrap_err();
+            assert_eq!(Error::from(error).exit_code(), 2, "{line}");
+            let (key, value) = line.split_once('=').unwrap();
+            parse(&format!("{key}={}", if value == "true" { "false" } else { "true" }));
         }
     }
 }
