@@ -235,7 +235,7 @@ fn frames_come_in_any_pieces() {
 #[test]
 fn many_clients_with_many_requests_in_flight_get_all_their_answers() {
     const CLIENTS: usize = 40;
-    const REQUESTS: i32 = 500;
+    const REQUESTS: i32 = 2000;
     let server = in_memory(|_| {});
     let address = server.address();
     let threads: Vec<_> = (0..CLIENTS)
