@@ -19,6 +19,7 @@ class Knowledge:
         self.made = {}  # step number -> path that its reply named
         self.restricted = set()  # paths that ever had an ACL without READ for the world
         self.denied = set()  # (session, path) whose exists we refused and Apache did not
+        self.watched = {}  # path -> sessions that ever asked for a watch on it
         self.session = None
         self.calls = []
 
@@ -26,12 +27,17 @@ class Knowledge:
         """Take in a step before its facts are compared."""
         number, verb, self.session, *arguments = step
         calls = [arguments] if verb == "call" else arguments[0] if verb == "burst" else []
+        if verb == "raw":
+            calls = whole_request(*arguments)
         self.calls = [[name] + [self.path(value) for value in values] for name, *values in calls]
         for (name, *values), reply in zip(self.calls, outcome.replies):
             path = reply["body"].get("path") if isinstance(reply["body"], dict) else None
             if verb == "call" and path:
                 self.made[number] = path
             self.learn(name, values, path)
+        for name, *values in self.calls:
+            for path in watched_by(name, values):
+                self.watched.setdefault(path, set()).add(self.session)
 
     def path(self, value):
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "made":
@@ -52,6 +58,26 @@ class Knowledge:
         if words[0] != "reply" or int(words[1]) >= len(self.calls):
             return None
         return self.calls[int(words[1])]
+
+
+def whole_request(name, body):
+    """[[name, values...]] if these bytes are a whole request, perhaps with more behind it."""
+    fields = wire.OPERATIONS[name][1] if isinstance(name, str) else None
+    if not fields:
+        return []
+    try:
+        return [[name] + list(wire.Reader(body).record(fields).values())]
+    except wire.Truncated:
+        return []
+
+
+def watched_by(name, values):
+    """The paths that a request leaves a watch on, if it succeeds."""
+    if name == "addWatch":
+        return [values[0]]
+    if name in ("setWatches", "setWatches2"):
+        return [path for paths in values[1:] for path in paths]
+    return [values[0]] if name in ("exists", "getData", "getChildren", "getChildren2") and values[1] else []
 
 
 def readable(acl):
@@ -107,15 +133,6 @@ def create2_in_multi(fact, apache, ours, _knowledge):
     return True
 
 
-def check_watches_of_others(fact, apache, ours, knowledge):
-    """3.8's checkWatches answers for a watch of any connection, and of any kind; ours (as 3.9's) for
-    the asking connection's own, of the kind that was asked (ZOOKEEPER-4471)."""
-    call = knowledge.call_of(fact)
-    if call is None or call[0] != "checkWatches":
-        return False
-    return fact.endswith(" err") and (apache, ours) == (0, -121) or fact.endswith(" body") and ours is None
-
-
 def bad_flags_in_multi(fact, apache, ours, knowledge):
     """Flags of no create mode make a multi undecodable (-5); Debian's 3.8.0 fails that operation (-8)."""
     call = knowledge.call_of(fact)
@@ -125,7 +142,15 @@ def bad_flags_in_multi(fact, apache, ours, knowledge):
     return fact.endswith(" err") and (apache, ours) == (0, -5) or fact.endswith(" body") and ours is None
 
 
-EXPLAINED = (event_zxid, exists_needs_read, create2_in_multi, check_watches_of_others, bad_flags_in_multi)
+def watches_of_others(fact, apache, ours, knowledge):
+    """checkWatches tells of the session's own watches (3.9); 3.8 of anybody's on that path."""
+    call = knowledge.call_of(fact)
+    if call is None or call[0] != "checkWatches" or not knowledge.watched.get(call[1], set()) - {knowledge.session}:
+        return False
+    return fact.endswith(" err") and (apache, ours) == (0, -121) or fact.endswith(" body") and ours is None
+
+
+EXPLAINED = (event_zxid, exists_needs_read, create2_in_multi, bad_flags_in_multi, watches_of_others)
 
 
 # One difference at a time. Each function performs it and returns what it saw.
@@ -183,6 +208,13 @@ def see_watcher_types(server):
     client.ok("create", "/types", b"", OPEN, 0)
     client.ok("addWatch", "/types", 0)
     return client.call("checkWatches", "/types", 4).err, client.call("checkWatches", "/types", 5).err
+
+
+def see_watches_of_others(server):
+    client, other = Client(server.address), Client(server.address)
+    other.ok("create", "/others", b"", OPEN, 0)
+    other.ok("getData", "/others", True)
+    return client.call("checkWatches", "/others", 3).err, other.call("checkWatches", "/others", 3).err
 
 
 def see_remove_data_of_persistent(server):
@@ -261,13 +293,6 @@ def see_long_acl(server):
         "create", "/long-acl", b"", [(1, "digest", "u%d:x" % number) for number in range(1025)], 0).err
 
 
-def see_check_watches_of_others(server):
-    one, other = Client(server.address), Client(server.address)
-    one.ok("create", "/others", b"", OPEN, 0)
-    one.ok("getData", "/others", True)
-    return tuple(client.call("checkWatches", "/others", 2).err for client in (one, other))
-
-
 # name: (performs, 3.8.0's answer, ours, why)
 OBSERVED = {
     "event zxid": (see_event_zxid, "-1", "the zxid of the write", "ZOOKEEPER-4655, 3.9.0"),
@@ -277,8 +302,8 @@ OBSERVED = {
     "exists needs READ": (see_exists_read, (0, 0), (-102, -121), "CVE-2024-23944, 3.9.2"),
     "watch modes are independent": (see_watch_modes, 1, 2, "ZOOKEEPER-4466, 3.9.0"),
     "watcher types 4 and 5": (see_watcher_types, (-5, -5), (0, -121), "ZOOKEEPER-4472, 3.9.0"),
+    "checkWatches tells of own watches": (see_watches_of_others, (0, 0), (-121, 0), "ZOOKEEPER-4471, 3.9.0"),
     "removing data watches spares persistent ones": (see_remove_data_of_persistent, 0, -121, "ZOOKEEPER-4471, 3.9.0"),
-    "checkWatches of another's watch": (see_check_watches_of_others, (0, 0), (0, -121), "ZOOKEEPER-4471, 3.9.0"),
     "top-level check": (see_top_level_check, (-2, 0, False), (2, -6, True), "ZOOKEEPER-2623, 3.9.3"),
     "bad flags in a multi": (see_bad_flags_in_multi, [(-1, -8)], -5, "3.9.0"),
     "IPv6 in ACLs": (see_ipv6_acl, -114, 0, "3.9.0"),
@@ -292,5 +317,5 @@ OBSERVED = {
         "anybody could cut others off"),
     "ACLs beyond 1024 entries": (see_long_acl, 0, -114, "each entry is compared with each"),
     # The same in both, and different from 3.9.
-    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (15, 0, ["path", "stat"]), "3.9 adds a Stat, ZOOKEEPER-4026"),
+    "create2 in a multi": (see_create2_in_multi, (1, 0, ["path"]), (15, 0, ["path", "stat"]), "ZOOKEEPER-4026, 3.9.0"),
 }

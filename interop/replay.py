@@ -32,6 +32,19 @@ class Outcome:
         return pairs
 
 
+def acl(entries):
+    """Neighbouring digest entries sorted: `auth` is replaced by the identities of a connection,
+    which are a set in Apache."""
+    shared, run = [], []
+    for entry in entries or []:
+        if entry[1] == "digest":
+            run.append(entry)
+            continue
+        shared += sorted(run) + [entry]
+        run = []
+    return shared + sorted(run) if entries is not None else None
+
+
 class Replay:
     def __init__(self, address, root):
         self.address = address
@@ -65,6 +78,8 @@ class Replay:
         shared = dict(body)
         if "stat" in shared:
             shared["stat"] = self.stat(shared["stat"])
+        if "acl" in shared:
+            shared["acl"] = acl(shared["acl"])
         for field in ("children", "ephemerals", "clients"):
             if shared.get(field):
                 shared[field] = sorted(shared[field])
@@ -249,12 +264,17 @@ class Replay:
         found.update(tree.walk(admin, quota))
         for path in ("/", "/zookeeper"):
             found[path] = dict(admin.ok("getData", path, False).body, acl=admin.ok("getACL", path)["acl"])
+        # What a script did to the ACLs of the nodes that stay is undone.
+        for path, usual in (("/", wire.OPEN), ("/zookeeper", wire.OPEN), (quota, wire.OPEN),
+                            ("/zookeeper/config", wire.READ_ONLY)):
+            if admin.ok("getACL", path)["acl"] != usual:
+                admin.ok("setACL", path, usual, -1)
         for path in sorted(found, key=lambda path: -path.count("/")):
             if path.startswith(self.root) or path.startswith(quota + "/"):
                 admin.ok("delete", path, -1)
         admin.ok("closeSession")
         admin.close()
-        return {path: {"data": node["data"], "acl": node["acl"], "stat": self.stat(node["stat"])}
+        return {path: {"data": node["data"], "acl": acl(node["acl"]), "stat": self.stat(node["stat"])}
                 for path, node in found.items()}
 
 

@@ -121,11 +121,12 @@ class Script:
     def version(self):
         return self.random.choice((-1, -1, -1, -1, 0, 0, 1, 2, 7, -2))
 
-    def create(self, names=("create", "create", "create2", "createContainer", "createTTL")):
+    def create(self, inside_multi, names=("create", "create", "create2", "createContainer", "createTTL")):
         name = self.random.choice(names)
         path, data, acl = self.new_path(), self.data(), self.acl()
         if name == "createContainer":
-            return name, path, data, acl, self.random.choice((4, 4, 4, 4, 0, 1))
+            # In a multi Apache goes by the flags alone, elsewhere by the operation.
+            return name, path, data, acl, 4 if inside_multi else self.random.choice((4, 4, 4, 4, 0))
         if name == "createTTL":
             ttl = self.random.choice((1000000, 0xffffffffff)) if self.chance(0.85) else \
                 self.random.choice((0, -1, 0x10000000000, -2 ** 63, 2 ** 63 - 1))
@@ -134,7 +135,7 @@ class Script:
                     data, acl, flags, ttl)
         flags = self.random.choice((0, 0, 0, 1, 1, 2, 3))
         if self.chance(0.03):
-            flags = self.random.choice((4, 7, 9, -1, 2 ** 31 - 1))
+            flags = self.random.choice((7 if inside_multi else 4, 7, 9, -1, 2 ** 31 - 1))
         if flags in (2, 3) and isinstance(path, str) and self.chance(0.8):
             path += self.random.choice(("/", "/s-", "/-"))
         return name, path, data, acl, flags
@@ -142,7 +143,7 @@ class Script:
     def write(self, inside_multi=False):
         kind = self.random.random()
         if kind < 0.5:
-            return self.create()
+            return self.create(inside_multi)
         if kind < 0.7:
             return "setData", self.path(), self.data(), self.version()
         if kind < 0.9 or inside_multi:
@@ -240,7 +241,8 @@ class Script:
             "multiRead": ([("getData", path, False), ("getChildren", path, False)],),
         }[name]
         body = wire.request(0, name, *values)[8:]
-        if self.chance(0.85):
+        # A whole one that leaves watches might mix styles on a path (see watch_style).
+        if self.chance(0.85) or name in ("setWatches", "setWatches2", "addWatch"):
             body = body[:self.random.randrange(len(body))]
         else:
             body += bytes(self.random.randrange(1, 9))

@@ -1,6 +1,7 @@
 //! ZooKeeper's protocol as a deterministic state machine, without I/O.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;

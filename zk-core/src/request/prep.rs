@@ -616,9 +616,8 @@ impl Prep<'_, '_> {
             } else {
                 // Inside a multi a create is type 1: 3.8.0 and 3.8.1 silently drop the rest of a
                 // multi with a create2.
-                let kind = if op == OpCode::Create2 { OpCode::Create } else { op };
-                jute::write(&(kind, 0i32), out)?;
-                match self.single(progress, op, &mut reader, out) {
+                jute::write(&(op, 0i32), out)?;
+                match self.multi_operation(progress, op, &mut reader, at, out) {
                     Ok(()) => Ok(()),
                     Err(Refusal::Code(code)) => Err(code),
                     Err(other) => return Err(other),
@@ -644,6 +643,38 @@ impl Prep<'_, '_> {
         }
         out.patch(count_at, count);
         Ok(())
+    }
+
+    /// An operation of a multi, whose type is written at `at`. There, unlike alone, the flags of a
+    /// creation decide what it is (`Op.Create.getOpcode`).
+    fn multi_operation(
+        &mut self,
+        progress: &mut Progress<'_>,
+        op: OpCode,
+        reader: &mut Reader<'_>,
+        at: usize,
+        out: &mut Slice<'_>,
+    ) -> Result<(), Refusal> {
+        let (request, ttl) = match op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                (reader.read::<CreateRequest<'_>>()?, None)
+            }
+            OpCode::CreateTtl => {
+                let CreateTtlRequest { create, ttl } = reader.read()?;
+                (create, Some(ttl))
+            }
+            _ => return self.single(progress, op, reader, out),
+        };
+        let mode = CreateMode::from_flags(request.flags).ok_or(Refusal::Malformed)?;
+        let (kind, ttl) = match (mode, ttl) {
+            (CreateMode::Container, _) => (OpCode::CreateContainer, -1),
+            (mode, Some(ttl)) if mode.is_ttl() => (OpCode::CreateTtl, ttl),
+            // Apache fails on a TTL mode in a request that has no TTL.
+            (mode, None) if mode.is_ttl() => return Err(Refusal::Malformed),
+            _ => (OpCode::Create, -1),
+        };
+        out.patch(at, kind.0);
+        self.create(progress, kind, &request, ttl, out)
     }
 
     fn close_session(

@@ -114,7 +114,8 @@ impl Read<'_, '_> {
                 let PathRecord { path } = reader.read()?;
                 let at = self.readable(path, perms::READ)?;
                 // Apache counts the keys that start with the path; its map has the root twice.
-                let count = self.tree.descendant_count(at) as i32;
+                let also = i32::from(path.bytes().is_empty());
+                let count = self.tree.descendant_count(at) as i32 + also;
                 jute::write(&count, out)?;
             }
             OpCode::GetEphemerals => {
