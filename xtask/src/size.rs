@@ -13,8 +13,11 @@ use crate::targets::SIZED;
 const FIRMWARE: &str = "size";
 /// The smallest profile: handles of 16 bits.
 const PROFILE: &str = "--cfg zk_handle16";
-/// Bytes of flash that code and constants may take.
-const TEXT: u64 = 70 * 1024;
+/// Bytes of flash that code and constants may take. A ratchet: it goes down as the code does, to
+/// [`GOAL`], and never up.
+const TEXT: u64 = 75_500;
+/// Bytes that they should take.
+const GOAL: u64 = 70 * 1024;
 /// How many groups of symbols are shown.
 const SHOWN: usize = 20;
 
@@ -128,7 +131,7 @@ fn shown(sizes: &Sizes) -> String {
         out.push_str(&format!("{rest:>8}  {} others\n", groups.len() - SHOWN));
     }
     out.push_str(&format!(
-        "\ntext {} of {TEXT} bytes, data {}, bss {}\n",
+        "\ntext {} of {TEXT} bytes (the goal is {GOAL}), data {}, bss {}\n",
         sizes.text, sizes.data, sizes.bss
     ));
     out
@@ -163,7 +166,8 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[2], "      29  m29");
         assert_eq!(lines[22], "      45  10 others");
-        assert!(shown.ends_with("\ntext 100 of 71680 bytes, data 2, bss 3\n"));
+        let last = format!("\ntext 100 of {TEXT} bytes (the goal is {GOAL}), data 2, bss 3\n");
+        assert!(shown.ends_with(&last));
     }
 
     #[test]

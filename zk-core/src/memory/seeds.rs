@@ -19,6 +19,11 @@ impl Seeds {
 
     /// The hash of the concatenation of `parts`.
     pub fn hash_parts<'a>(self, parts: impl IntoIterator<Item = &'a [u8]>) -> Handle {
+        self.hash_iter(&mut parts.into_iter())
+    }
+
+    // One copy of the hash function serves every iterator.
+    fn hash_iter(self, parts: &mut dyn Iterator<Item = &[u8]>) -> Handle {
         let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
         for part in parts {
             hasher.write(part);

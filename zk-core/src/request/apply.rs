@@ -96,11 +96,11 @@ impl<'a> Done<'a> {
 ///
 /// # Errors
 /// [`ApplyError`]: a violated promise.
-pub fn apply<'a, O: Observer>(
+pub fn apply<'a>(
     tree: &mut DataTree<'_>,
     header: &TxnHeader,
     record: &Record<'a>,
-    observer: &mut O,
+    observer: &mut dyn Observer,
     scratch: &mut [u8],
 ) -> Result<Done<'a>, ApplyError> {
     let done = match record {
@@ -115,12 +115,12 @@ pub fn apply<'a, O: Observer>(
     Ok(done)
 }
 
-fn apply_one<'a, O: Observer>(
+fn apply_one<'a>(
     tree: &mut DataTree<'_>,
     header: &TxnHeader,
     op: OpCode,
     record: &Record<'a>,
-    observer: &mut O,
+    observer: &mut dyn Observer,
 ) -> Result<Done<'a>, ApplyError> {
     let done = |path: &'a [u8], node| Done { op, err: Code::Ok, path, node };
     Ok(match record {
@@ -214,10 +214,10 @@ fn new_node<'a>(
     NewNode { path, data, acl, owner, parent_cversion, zxid: header.zxid, time: header.time }
 }
 
-fn create<O: Observer>(
+fn create(
     tree: &mut DataTree<'_>,
     new: &NewNode<'_>,
-    observer: &mut O,
+    observer: &mut dyn Observer,
 ) -> Result<Result<Handle, Code>, ApplyError> {
     let at = match tree.create(new) {
         Ok(at) => at,
@@ -231,7 +231,7 @@ fn create<O: Observer>(
     Ok(Ok(at))
 }
 
-fn children_changed<O: Observer>(tree: &DataTree<'_>, path: &[u8], zxid: Zxid, observer: &mut O) {
+fn children_changed(tree: &DataTree<'_>, path: &[u8], zxid: Zxid, observer: &mut dyn Observer) {
     let Some((parent, _)) = path::split(path) else { return };
     let Some(at) = tree.find(parent) else { return };
     let acl = tree.acl_of(at);
@@ -240,11 +240,11 @@ fn children_changed<O: Observer>(tree: &DataTree<'_>, path: &[u8], zxid: Zxid, o
     observer.event(tree, event);
 }
 
-fn delete<O: Observer>(
+fn delete(
     tree: &mut DataTree<'_>,
     path: &[u8],
     zxid: Zxid,
-    observer: &mut O,
+    observer: &mut dyn Observer,
 ) -> Result<(), Code> {
     // Who may hear of the deletion is said by the list that goes with the node.
     let acl = tree.find(path).map(|at| tree.acl_of(at));
@@ -264,11 +264,11 @@ fn delete<O: Observer>(
 
 /// If any operation is an error, none is applied: those before it answer `Ok`, those behind it
 /// `RuntimeInconsistency`.
-fn apply_multi<'a, O: Observer>(
+fn apply_multi<'a>(
     tree: &mut DataTree<'_>,
     header: &TxnHeader,
     multi: &MultiTxn<'a>,
-    observer: &mut O,
+    observer: &mut dyn Observer,
 ) -> Result<Done<'a>, ApplyError> {
     let failed = multi.txns.iter().any(|txn| txn.op == OpCode::Error);
     let mut behind = false;
@@ -292,11 +292,11 @@ fn apply_multi<'a, O: Observer>(
 }
 
 /// Deletes the listed nodes, then what else the session still has.
-fn close_session<O: Observer>(
+fn close_session(
     tree: &mut DataTree<'_>,
     header: &TxnHeader,
     record: Option<&CloseSessionTxn<'_>>,
-    observer: &mut O,
+    observer: &mut dyn Observer,
     scratch: &mut [u8],
 ) -> Result<(), ApplyError> {
     if let Some(record) = record {
@@ -312,11 +312,11 @@ fn close_session<O: Observer>(
 ///
 /// # Errors
 /// [`ApplyError::Full`] when a path does not fit `scratch`.
-pub fn kill_session<O: Observer>(
+pub fn kill_session(
     tree: &mut DataTree<'_>,
     session: SessionId,
     zxid: Zxid,
-    observer: &mut O,
+    observer: &mut dyn Observer,
     scratch: &mut [u8],
 ) -> Result<(), ApplyError> {
     loop {
