@@ -40,7 +40,9 @@ impl Filter {
         if let Some(prefix) = &self.prefix
             && !prefix.starts_with('/')
         {
-            return Err(Failure::Usage(format!("no path begins with `{prefix}`: all begin with /")));
+            return Err(Failure::Usage(format!(
+                "no path begins with `{prefix}`: all begin with /"
+            )));
         }
         match (self.from, self.to) {
             (Some(from), Some(to)) if from > to => {
@@ -61,9 +63,9 @@ impl Filter {
 
     /// Whether one of these paths is wanted. What has no path is wanted only if none was named.
     pub(super) fn any_path<'a>(&self, paths: impl IntoIterator<Item = &'a [u8]>) -> bool {
-        self.prefix.as_ref().is_none_or(|prefix| {
-            paths.into_iter().any(|path| path.starts_with(prefix.as_bytes()))
-        })
+        self.prefix
+            .as_ref()
+            .is_none_or(|prefix| paths.into_iter().any(|path| path.starts_with(prefix.as_bytes())))
     }
 }
 
@@ -163,8 +165,15 @@ pub(super) fn data_text(data: Option<&[u8]>) -> String {
         (Some(_), Some("base64")) => {
             format!("base64 {}", object["data"].as_str().unwrap_or_default())
         }
-        // JSON's quotes and escapes.
-        _ => object["data"].to_string(),
+        // JSON's quotes and escapes, and escapes for the control characters that JSON lets be.
+        _ => object["data"].to_string().chars().fold(String::new(), |mut text, c| {
+            if c.is_control() {
+                text.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                text.push(c);
+            }
+            text
+        }),
     }
 }
 
@@ -214,6 +223,7 @@ mod tests {
         assert_eq!(data_text(None), "null");
         assert_eq!(data_text(Some(b"")), "\"\"");
         assert_eq!(data_text(Some(b"null\n")), "\"null\\n\"");
+        assert_eq!(data_text(Some("\u{9b}\u{7f}".as_bytes())), "\"\\u009b\\u007f\"");
         assert_eq!(data_text(Some(&[0xff, 0])), "base64 /wA=");
     }
 

@@ -177,9 +177,7 @@ impl Part {
         Ok(match self {
             Self::SessionCount => (Self::Sessions(count(reader)?), None),
             Self::Sessions(0) => (Self::AclCount, None),
-            Self::Sessions(left) => {
-                (Self::Sessions(left - 1), Some(Item::Session(reader.read()?)))
-            }
+            Self::Sessions(left) => (Self::Sessions(left - 1), Some(Item::Session(reader.read()?))),
             Self::AclCount => (Self::Acls(count(reader)?), None),
             Self::Acls(0) => (Self::Nodes, None),
             Self::Acls(left) => (Self::Acls(left - 1), Some(Item::Acl(reader.read()?))),
@@ -386,7 +384,8 @@ fn stat(file: &Path, lines: &mut Lines, json: bool) -> Result<(), Failure> {
             (state, Some(digest)) => format!("{state} (of {})", digest.zxid),
             (state, None) => state.to_owned(),
         };
-        let named = |zxid: Option<Zxid>| zxid.map_or("not in its name".to_owned(), |z| z.to_string());
+        let named =
+            |zxid: Option<Zxid>| zxid.map_or("not in its name".to_owned(), |z| z.to_string());
         for (what, value) in [
             ("file", file.display().to_string()),
             ("format", "ZooKeeper snapshot".to_owned()),
