@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::Verb;
+use crate::command::log::Log;
 use crate::command::server::Server;
+use crate::command::snapshot::Snapshot;
 use crate::command::watch::Watch;
 use crate::connection::Options;
 use crate::output::Format;
@@ -23,14 +25,15 @@ Exit codes:
   3  no server could be reached
   4  the connection or the session was lost: it may have been done or not
   5  a credential was not accepted
-  6  reading or writing on this machine failed
+  6  reading or writing on this machine failed, or a file is damaged
 
 Examples:
   zk ls /                                    names of the children
   zk create /app hello; zk get /app
   zk --output json get -s /app | jq .stat
   zk watch -R /app                           follow what happens
-  zk --server a:2181,b:2181/app shell        an ensemble, below /app";
+  zk --server a:2181,b:2181/app shell        an ensemble, below /app
+  zk log ls version-2/log.1                  what is in a server's files";
 
 /// A ZooKeeper client and shell
 #[derive(Debug, Parser)]
@@ -130,6 +133,8 @@ pub(crate) enum Command {
     Verb(Verb),
     Watch(Watch),
     Server(Server),
+    Snapshot(Snapshot),
+    Log(Log),
     /// Type verbs one after the other, in one session
     Shell,
     /// Print the completions for a shell

@@ -50,6 +50,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Verb(verb) => once(&cli.global, &output, |cx| verb.run(cx)),
         Command::Watch(watch) => once(&cli.global, &output, |cx| watch.run(cx)),
         Command::Server(_) => Ok(()),
+        Command::Snapshot(snapshot) => snapshot.run(&output),
+        Command::Log(log) => log.run(&output),
         Command::Shell => shell::run(cli.global.options(), output),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -1,15 +1,18 @@
-//! The verbs that talk to a server, a module each or a few that belong together.
+//! The verbs, a module each or a few that belong together.
 
 mod acl;
 mod config;
 mod create;
 mod delete;
 mod get;
+pub(crate) mod log;
 mod ls;
+mod offline;
 mod quota;
 pub(crate) mod server;
 mod session;
 mod set;
+pub(crate) mod snapshot;
 mod stat;
 mod version;
 pub(crate) mod watch;
