@@ -1,6 +1,7 @@
 //! Builds, tests and measures every target of zk: `cargo xtask help`.
 
 mod bare;
+mod bench;
 mod checkout;
 mod command;
 mod groups;
@@ -27,6 +28,10 @@ cargo xtask doctor
     List what the groups need, what of it is missing, and the lines that install it. Runs nothing.
 cargo xtask size [--install]
     Build the firmware image of the smallest target and hold it to its budget.
+cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--disk DIR] [--output json]
+    Compare zk with Apache ZooKeeper on this machine, in turn, and print ratios (Linux; needs
+    Java and Apache ZooKeeper). What misses its target is shown, and fails nothing; a wrong answer
+    does. --only: groups with TEXT in their name (tmpfs, single, disk, start, idle, tree).
 
 `cargo xtask test --only core,std` needs Rust alone.
 ";
@@ -37,6 +42,8 @@ enum Verb {
     Test { only: Option<Vec<String>>, long: bool, install: bool },
     Doctor,
     Size { install: bool },
+    /// Measure; the arguments go to the program that does.
+    Bench(Vec<String>),
     Help,
 }
 
@@ -46,8 +53,11 @@ fn parse(args: &[String]) -> Result<Verb, String> {
         Some((verb, rest)) => (verb.as_str(), rest.iter()),
     };
     let (mut only, mut long, mut install) = (None, false, false);
+    let mut passed = Vec::new();
     while let Some(arg) = rest.next() {
         match (verb, arg.as_str()) {
+            (_, "--help" | "-h") => return Ok(Verb::Help),
+            ("bench", arg) => passed.push(arg.to_owned()),
             ("test", "--only") => {
                 let names =
                     rest.next().ok_or("--only wants the names of groups: --only core,std")?;
@@ -58,7 +68,6 @@ fn parse(args: &[String]) -> Result<Verb, String> {
             }
             ("test", "--long") => long = true,
             ("test" | "size", "--install") => install = true,
-            (_, "--help" | "-h") => return Ok(Verb::Help),
             _ => return Err(format!("`{verb}` does not know `{arg}`")),
         }
     }
@@ -66,6 +75,7 @@ fn parse(args: &[String]) -> Result<Verb, String> {
         "test" => Ok(Verb::Test { only, long, install }),
         "doctor" => Ok(Verb::Doctor),
         "size" => Ok(Verb::Size { install }),
+        "bench" => Ok(Verb::Bench(passed)),
         "help" | "--help" | "-h" => Ok(Verb::Help),
         _ => Err(format!("no such command: `{verb}`")),
     }
@@ -102,6 +112,7 @@ fn main() -> ExitCode {
             };
             groups::run(&checkout, &chosen, &mut Installing::new(install))
         }
+        Verb::Bench(args) => bench::run(&checkout, &args),
         Verb::Size { install } => {
             groups::run(&checkout, &[groups::named("size")], &mut Installing::new(install))
         }
@@ -126,6 +137,9 @@ mod tests {
         assert_eq!(parsed("test --only=qemu --long --install"), Ok(test));
         assert_eq!(parsed("doctor"), Ok(Verb::Doctor));
         assert_eq!(parsed("size --install"), Ok(Verb::Size { install: true }));
+        let bench = Verb::Bench(vec!["--output".to_owned(), "json".to_owned()]);
+        assert_eq!(parsed("bench --output json"), Ok(bench));
+        assert_eq!(parsed("bench --help"), Ok(Verb::Help));
         assert_eq!(parsed(""), Ok(Verb::Help));
         assert_eq!(parsed("test --help"), Ok(Verb::Help));
     }

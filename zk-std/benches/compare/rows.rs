@@ -1,0 +1,396 @@
+//! The rows, in the order of the table.
+
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use zk_core::id::{SessionId, Xid, Zxid};
+use zk_core::wire::OpCode;
+use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
+use zk_core::wire::jute::{self, Buffer};
+
+use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
+use crate::process::Memory;
+use crate::server::{BOTH, Kind, Programs, Server};
+use crate::table::{Against, Row, Table, Target, median};
+use crate::{Options, Result, bare, session, tree};
+
+/// A file system in memory.
+const TMPFS: &str = "/dev/shm";
+/// fdatasync a second below which rows that depend on the disk do not count.
+const FAST_DISK: f64 = 2000.0;
+/// Load that nobody measures: Java compiles what runs often.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// Bytes of the checksum, the length and the marker around a log's entry.
+const RECORD_OVERHEAD: usize = 13;
+/// How long an idle server settles before its memory is read.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A row of load: what, bytes of a value, targets for throughput and CPU.
+type Loaded = (Work, usize, Option<f64>, Option<f64>);
+
+const LOADED: [Loaded; 8] = [
+    (Work::Get, 100, Some(4.0), Some(6.0)),
+    (Work::Set, 100, Some(3.0), Some(4.0)),
+    (Work::CreateDelete, 100, Some(4.0), Some(6.0)),
+    (Work::Mix, 100, Some(4.0), None),
+    (Work::Get, 1 << 10, None, None),
+    (Work::Set, 1 << 10, None, None),
+    (Work::Get, 10 << 10, None, None),
+    (Work::Set, 10 << 10, None, None),
+];
+
+/// Measures what `options` ask for.
+pub(crate) fn measure(options: &Options) -> Result<Table> {
+    let mut run = Run {
+        options,
+        programs: Programs::find(options.zk.clone())?,
+        turn: Duration::from_secs_f64(options.seconds),
+        table: Table::default(),
+        names: 0,
+    };
+    run.all()?;
+    Ok(run.table)
+}
+
+struct Run<'o> {
+    options: &'o Options,
+    programs: Programs,
+    /// How long one server is loaded before the other has its turn.
+    turn: Duration,
+    table: Table,
+    /// Of parents, so that each is new.
+    names: usize,
+}
+
+/// A number for each round, for zk and for the other.
+type Rounds = [Vec<f64>; 2];
+
+impl Run<'_> {
+    fn all(&mut self) -> Result<()> {
+        let memory = tempfile::Builder::new().prefix("zk-bench-").tempdir_in(TMPFS);
+        let disk = tempfile::Builder::new().prefix("zk-bench-").tempdir_in(&self.options.disk)?;
+        let tmpfs = match &memory {
+            Ok(dir) => dir.path(),
+            Err(error) => {
+                self.fact(format!("{TMPFS}: {error}; everything is measured on the disk"));
+                disk.path()
+            }
+        };
+        self.fact(format!(
+            "{} rounds of {:?}, zk and Apache in turn, medians; loaded rows: {SESSIONS} sessions, \
+             {WINDOW} requests in flight each; CPU: the server's, user and system",
+            self.options.rounds, self.turn
+        ));
+        if self.wants("tmpfs") {
+            self.loaded("tmpfs", tmpfs, &LOADED)?;
+        }
+        if self.wants("single") {
+            self.single("tmpfs", tmpfs)?;
+        }
+        if self.wants("disk") {
+            self.on_disk(disk.path())?;
+        }
+        if self.wants("start") {
+            self.starts(tmpfs)?;
+        }
+        if self.wants("idle") {
+            self.idle(tmpfs)?;
+        }
+        if self.wants("tree") {
+            self.large_tree(tmpfs)?;
+        }
+        Ok(())
+    }
+
+    fn wants(&self, group: &str) -> bool {
+        let wanted = self.options.only.as_ref().is_none_or(|only| group.contains(only.as_str()));
+        if wanted {
+            eprintln!("measuring: {group}");
+        }
+        wanted
+    }
+
+    fn fact(&mut self, fact: String) {
+        self.table.facts.push(fact);
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("bench{}", self.names)
+    }
+
+    /// Both servers on directories in `dir`, and warm.
+    fn pair(&mut self, dir: &Path) -> Result<[Server; 2]> {
+        let start = |kind: Kind| -> Result<Server> {
+            let home = tempfile::Builder::new().prefix(kind.name()).tempdir_in(dir)?.keep();
+            Ok(self.programs.start(kind, &home)?.0)
+        };
+        let servers = [start(Kind::Zk)?, start(Kind::Apache)?];
+        let name = self.name();
+        for server in &servers {
+            for work in [Work::Mix, Work::CreateDelete] {
+                let mut load = Load::new(server, &format!("{name}{work:?}"), work, 100)?;
+                load.run(server, WARM_UP / 2)?;
+                load.close()?;
+            }
+        }
+        Ok(servers)
+    }
+
+    fn loaded(&mut self, place: &str, dir: &Path, rows: &[Loaded]) -> Result<()> {
+        let servers = self.pair(dir)?;
+        for &row in rows {
+            self.loaded_row(place, &servers, row)?;
+        }
+        Ok(())
+    }
+
+    fn loaded_row(&mut self, place: &str, servers: &[Server; 2], row: Loaded) -> Result<()> {
+        let (work, value, rate_target, cpu_target) = row;
+        let name = self.name();
+        let mut loads = Vec::new();
+        for server in servers {
+            let mut load = Load::new(server, &name, work, value)?;
+            load.run(server, self.turn / 2)?;
+            loads.push(load);
+        }
+        let (mut rates, mut cpus) = (Rounds::default(), Rounds::default());
+        for _ in 0..self.options.rounds {
+            for (which, (load, server)) in loads.iter_mut().zip(servers).enumerate() {
+                let measured = load.run(server, self.turn)?;
+                rates[which].push(measured.rate);
+                cpus[which].push(measured.cpu);
+            }
+        }
+        loads.into_iter().try_for_each(Load::close)?;
+        let name = format!("{} {}", work.name(), bytes(value));
+        let target = |ratio: Option<f64>| ratio.map(Target::AtLeast);
+        self.row(place, &name, "op/s", Against::ApacheMore, &rates, target(rate_target));
+        self.row(place, &name, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        heading: &str,
+        name: &str,
+        unit: &'static str,
+        against: Against,
+        [zk, other]: &Rounds,
+        target: Option<Target>,
+    ) {
+        let row = Row::new(heading, name, unit, against, zk, other, target);
+        eprintln!("  {heading}: {name}, {unit}: {:.2} against {:.2}", row.zk, row.other);
+        self.table.rows.push(row);
+    }
+
+    /// One request in flight: against Apache, and against the bare machine.
+    fn single(&mut self, place: &str, dir: &Path) -> Result<()> {
+        let servers = self.pair(dir)?;
+        let record = record_of_set(100);
+        for work in [Work::Get, Work::Set] {
+            let bare = || -> Result<Vec<Duration>> {
+                match (work, place) {
+                    // Header, path and flag there; header, data and stat back.
+                    (Work::Get, _) => bare::echo(4 + 8 + 4 + 13 + 1, 4 + 16 + 104 + 68, self.turn),
+                    _ => bare::fdatasync(dir, record, self.turn),
+                }
+            };
+            let name = format!("single{}", self.names + 1);
+            let mut singles = Vec::new();
+            for server in &servers {
+                let mut single = Single::new(server, &name, work, 100)?;
+                single.run(server, self.turn / 2)?;
+                singles.push(single);
+            }
+            let (mut p50, mut cpus, mut machine) =
+                (Rounds::default(), Rounds::default(), Vec::new());
+            for _ in 0..self.options.rounds {
+                machine.push(half(&bare()?));
+                for (which, (single, server)) in singles.iter_mut().zip(&servers).enumerate() {
+                    let (times, cpu) = single.run(server, self.turn)?;
+                    p50[which].push(half(&times));
+                    cpus[which].push(cpu);
+                }
+            }
+            singles.into_iter().try_for_each(Single::close)?;
+            self.names += 1;
+            let heading = format!("{place}, one in flight");
+            let name = format!("{} {}", work.name(), bytes(100));
+            self.row(&heading, &name, "us p50", Against::ApacheLess, &p50, None);
+            self.row(&heading, &name, "us CPU/op", Against::ApacheLess, &cpus, None);
+            let heading = format!("{place}, one in flight, beside the machine");
+            let [zk, _] = p50;
+            let rounds = [zk, machine];
+            match work {
+                Work::Get => {
+                    let target = Some(Target::AtMost(1.5));
+                    let name = format!("{name} / loopback");
+                    self.row(&heading, &name, "us p50", Against::Bare, &rounds, target);
+                }
+                _ => {
+                    // A file in memory is synced at once: there the round trip is all there is.
+                    let target = (place == "disk").then_some(Target::AtMost(1.3));
+                    let name = format!("{name} / fdatasync {record} B");
+                    self.row(&heading, &name, "us p50", Against::Bare, &rounds, target);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits for the disk, on the disk.
+    fn on_disk(&mut self, dir: &Path) -> Result<()> {
+        let first = self.table.rows.len();
+        let rate = || -> Result<f64> {
+            let times = bare::fdatasync(dir, record_of_set(100), Duration::from_millis(500))?;
+            Ok(times.len() as f64 / times.iter().sum::<Duration>().as_secs_f64())
+        };
+        let before = rate()?;
+        let writes = LOADED.iter().filter(|(work, ..)| *work != Work::Get);
+        self.loaded("disk", dir, &writes.copied().collect::<Vec<_>>())?;
+        if self.options.only.as_ref().is_none_or(|only| "single disk".contains(only.as_str())) {
+            self.single("disk", dir)?;
+        }
+        let after = rate()?;
+        let counts = before.min(after) >= FAST_DISK;
+        for row in &mut self.table.rows[first..] {
+            row.counts = counts || row.name.starts_with(Work::Get.name());
+        }
+        self.fact(format!(
+            "disk {}: {before:.0} fdatasync/s before, {after:.0} after; rows that wait for it {}",
+            self.options.disk.display(),
+            if counts { "count" } else { "do not count: 2000/s are wanted" }
+        ));
+        Ok(())
+    }
+
+    /// From the start of the process to the first answer, on an empty directory.
+    fn starts(&mut self, dir: &Path) -> Result<()> {
+        let mut times = Rounds::default();
+        for _ in 0..self.options.rounds {
+            for (which, kind) in BOTH.into_iter().enumerate() {
+                let home = tempfile::tempdir_in(dir)?;
+                let (server, time) = self.programs.start(kind, home.path())?;
+                server.stop()?;
+                times[which].push(time.as_secs_f64() * 1e3);
+            }
+        }
+        let target = Some(Target::Value(20.0));
+        let name = "first answer, empty directory";
+        self.row("start", name, "ms", Against::ApacheLess, &times, target);
+        Ok(())
+    }
+
+    /// Memory without sessions, and with many that do nothing.
+    fn idle(&mut self, dir: &Path) -> Result<()> {
+        let sessions = if self.options.long { 10_000 } else { 2_000 };
+        allow_files()?;
+        let (mut empty, mut each) = (Rounds::default(), Rounds::default());
+        for (which, kind) in BOTH.into_iter().enumerate() {
+            let home = tempfile::tempdir_in(dir)?;
+            let (server, _) = self.programs.start(kind, home.path())?;
+            std::thread::sleep(SETTLE);
+            let before = Memory::of(server.pid())?.now;
+            let mut streams = Vec::new();
+            for _ in 0..sessions {
+                let address = (std::net::Ipv4Addr::LOCALHOST, server.port);
+                let mut stream = std::net::TcpStream::connect(address)?;
+                session::ask(&mut stream)?;
+                streams.push(stream);
+            }
+            for stream in &mut streams {
+                session::granted(stream)?;
+            }
+            std::thread::sleep(SETTLE);
+            let after = Memory::of(server.pid())?.now;
+            empty[which].push(before as f64 / 1e6);
+            each[which].push(after.saturating_sub(before) as f64 / f64::from(sessions));
+            server.stop()?;
+        }
+        let less = Against::ApacheLess;
+        self.row("idle", "no sessions", "MB", less, &empty, Some(Target::Value(5.0)));
+        let name = format!("each of {sessions} sessions");
+        self.row("idle", &name, "bytes", less, &each, Some(Target::Value(2048.0)));
+        Ok(())
+    }
+
+    /// Creates a large tree on both, then starts both on copies of one directory.
+    fn large_tree(&mut self, dir: &Path) -> Result<()> {
+        let nodes = if self.options.long { 1_000_000 } else { 200_000 };
+        let heading = format!("tree of {nodes} nodes, {}", bytes(100));
+        let mut built = Rounds::default();
+        let mut origin = PathBuf::new();
+        let homes = tempfile::tempdir_in(dir)?;
+        for (which, kind) in BOTH.into_iter().enumerate() {
+            let home = homes.path().join(kind.name());
+            let (server, _) = self.programs.start(kind, &home)?;
+            let begin = Instant::now();
+            tree::build(server.port, nodes)?;
+            built[which].push(nodes as f64 / begin.elapsed().as_secs_f64());
+            tree::check(server.port, nodes)?;
+            server.stop()?;
+            origin = home;
+        }
+        let more = Against::ApacheMore;
+        self.row(&heading, "create, 500 in a multi", "nodes/s", more, &built, None);
+        // Apache writes a snapshot when it starts: a cold start reads that, not the log.
+        let (server, _) = self.programs.start(Kind::Apache, &origin)?;
+        server.stop()?;
+        let (mut times, mut now, mut peak) =
+            (Rounds::default(), Rounds::default(), Rounds::default());
+        for _ in 0..self.options.rounds {
+            for (which, kind) in BOTH.into_iter().enumerate() {
+                let home = tempfile::tempdir_in(dir)?;
+                tree::copy(&origin.join("data"), &home.path().join("data"))?;
+                let (server, time) = self.programs.start(kind, home.path())?;
+                let memory = Memory::of(server.pid())?;
+                tree::check(server.port, nodes)?;
+                server.stop()?;
+                times[which].push(time.as_secs_f64());
+                now[which].push(memory.now as f64 / 1e6);
+                peak[which].push(memory.peak as f64 / 1e6);
+            }
+        }
+        let (less, four) = (Against::ApacheLess, Some(Target::AtLeast(4.0)));
+        self.row(&heading, "cold start to the first answer", "s", less, &times, four);
+        self.row(&heading, "memory then", "MB", less, &now, four);
+        self.row(&heading, "most memory on the way", "MB", less, &peak, None);
+        Ok(())
+    }
+}
+
+/// As many open files as the system lets this process and its children have.
+fn allow_files() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// The median, microseconds.
+fn half(times: &[Duration]) -> f64 {
+    let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+    median(&times)
+}
+
+/// Bytes of the log record of a setData of `value` bytes on one of the nodes of a lone session.
+fn record_of_set(value: usize) -> usize {
+    let header = TxnHeader {
+        client_id: SessionId::NONE,
+        cxid: Xid(0),
+        zxid: Zxid::ZERO,
+        time: 0,
+        op: OpCode::SetData,
+    };
+    let data = vec![0; value];
+    let txn = SetDataTxn { path: "/single1/n0001".into(), data: Buffer::new(&data), version: 1 };
+    let digest = TxnDigest { version: TxnDigest::VERSION, tree_digest: 0 };
+    let entry = jute::size(&header) + jute::size(&txn) + jute::size(&digest);
+    entry + RECORD_OVERHEAD
+}
+
+fn bytes(value: usize) -> String {
+    if value % 1024 == 0 { format!("{} KiB", value / 1024) } else { format!("{value} B") }
+}
