@@ -364,6 +364,35 @@ impl<'m> Peer<'m> {
         self.connections.get(link.0).map_or_else(Counters::default, |c| c.counters)
     }
 
+    /// Counts the requests of every connection anew.
+    pub fn reset_counters(&mut self) {
+        for at in 0..self.connections.used() {
+            let Ok(at) = crate::memory::Handle::try_from(at) else { return };
+            if let Some(connection) = self.connections.get_mut(at) {
+                let Counters { queued, since, .. } = connection.counters;
+                connection.counters = Counters { queued, since, ..Counters::default() };
+            }
+        }
+    }
+
+    /// The paths that a connection watches for changes of data, piece by piece.
+    pub fn watched_by(&self, link: Link) -> impl Iterator<Item = crate::memory::Chunks<'_>> + '_ {
+        self.connections
+            .get(link.0)
+            .into_iter()
+            .flat_map(|connection| self.watches.of(&connection.own))
+    }
+
+    /// The paths that are watched for changes of data, each with the sessions that do.
+    pub fn watchers(
+        &self,
+    ) -> impl Iterator<Item = (crate::memory::Chunks<'_>, impl Iterator<Item = SessionId> + '_)> + '_
+    {
+        self.watches
+            .by_path()
+            .map(|(path, connections)| (path, connections.filter_map(|at| self.session(Link(at)))))
+    }
+
     /// When [`tick`](Self::tick) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {

@@ -5,7 +5,7 @@
 //! `WatchManager`.
 
 use super::path;
-use crate::memory::{Cell, Cells, Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
+use crate::memory::{Cell, Cells, Chunks, Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
 use crate::wire::client::EventType;
 
 /// Ways to watch a path; bits of a set.
@@ -379,6 +379,37 @@ impl<'m> Watches<'m> {
         }
         self.take(at, modes, own);
         true
+    }
+
+    /// The paths that are watched for changes of data, each with the connections that do.
+    pub fn by_path(
+        &self,
+    ) -> impl Iterator<Item = (Chunks<'_>, impl Iterator<Item = Handle> + '_)> + '_ {
+        (0..self.paths.used()).filter_map(|at| {
+            let entry = self.paths.get(Handle::try_from(at).ok()?)?;
+            let path = self.cells.chunks(entry.blob, 0, entry.len as usize);
+            let mut watching = self.chain(entry.first, |watch| watch.next).peekable();
+            watching.peek()?;
+            Some((path, watching.map(|watch| watch.connection)))
+        })
+    }
+
+    /// The paths that a connection watches for changes of data.
+    pub fn of(&self, own: &Own) -> impl Iterator<Item = Chunks<'_>> + '_ {
+        self.chain(own.first, |watch| watch.next_own).map(|watch| {
+            let entry = &self.paths[watch.path];
+            self.cells.chunks(entry.blob, 0, entry.len as usize)
+        })
+    }
+
+    fn chain(
+        &self,
+        first: Handle,
+        next: impl Fn(&Watch) -> Handle,
+    ) -> impl Iterator<Item = &Watch> {
+        let get = |at| (at != NIL).then(|| &self.watches[at]);
+        core::iter::successors(get(first), move |watch| get(next(watch)))
+            .filter(|watch| !watch.modes.and(Modes::ANY.without(Modes::CHILD)).is_empty())
     }
 
     /// Removes all watches of a connection.

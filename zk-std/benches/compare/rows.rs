@@ -7,8 +7,8 @@ use std::time::Instant;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::OpCode;
-use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 use zk_core::wire::jute::{self, Buffer};
+use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
 use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
 use crate::process::Memory;

@@ -173,6 +173,13 @@ impl Words {
                 asked.peer.reset_stats();
                 writeln!(out, "Server stats reset.")
             }
+            "crst" => {
+                asked.peer.reset_counters();
+                writeln!(out, "Connection stats reset.")
+            }
+            "wchs" => watch_summary(&asked, out),
+            "wchc" => watches_by_session(&asked, out),
+            "wchp" => watches_by_path(&asked, out),
             "mntr" => self.mntr(&asked, out),
             _ => writeln!(out, "{name} is not served by zk yet."),
         }
@@ -395,6 +402,46 @@ fn envi(out: &mut Text) -> fmt::Result {
 }
 
 /// Open file descriptors, and how many there may be.
+/// Like Apache's, these three know watches on data (and persistent ones) only.
+fn watch_summary(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
+    let watched = |link| asked.peer.watched_by(link).count();
+    let connections = asked.peer.links().filter(|&link| watched(link) > 0).count();
+    let total: usize = asked.peer.links().map(watched).sum();
+    let paths = asked.peer.watchers().count();
+    writeln!(out, "{connections} connections watching {paths} paths")?;
+    writeln!(out, "Total watches:{total}")
+}
+
+fn watches_by_session(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
+    for link in asked.peer.links() {
+        let mut paths = asked.peer.watched_by(link).peekable();
+        if paths.peek().is_none() {
+            continue;
+        }
+        writeln!(out, "{}", asked.peer.session(link).unwrap_or_default())?;
+        for path in paths {
+            writeln!(out, "\t{}", whole(path))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn watches_by_path(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
+    for (path, sessions) in asked.peer.watchers() {
+        writeln!(out, "{}", whole(path))?;
+        for session in sessions {
+            writeln!(out, "\t{session}")?;
+        }
+    }
+    writeln!(out)
+}
+
+fn whole<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> String {
+    let bytes: Vec<u8> = pieces.flatten().copied().collect();
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(&bytes).chars().map(shown).collect()
+}
+
 fn descriptors() -> Option<(usize, u64)> {
     #[cfg(unix)]
     {
