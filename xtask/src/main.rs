@@ -39,9 +39,15 @@ cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--disk DIR]
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Verb {
-    Test { only: Option<Vec<String>>, long: bool, install: bool },
+    Test {
+        only: Option<Vec<String>>,
+        long: bool,
+        install: bool,
+    },
     Doctor,
-    Size { install: bool },
+    Size {
+        install: bool,
+    },
     /// Measure; the arguments go to the program that does.
     Bench(Vec<String>),
     Help,

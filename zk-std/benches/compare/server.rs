@@ -14,6 +14,7 @@ use zk_core::wire::client::{GetDataReply, PathWatch};
 use zk_core::wire::jute;
 
 use crate::Result;
+use crate::process::go_on;
 use crate::session;
 
 /// Where Debian's package says how Apache's server is started.
@@ -66,7 +67,8 @@ pub(crate) struct Programs {
 impl Programs {
     /// Finds Debian's jars.
     pub(crate) fn find(zk: PathBuf) -> Result<Self> {
-        let install = "comparing needs Apache ZooKeeper: apt-get install zookeeper default-jre-headless";
+        let install =
+            "comparing needs Apache ZooKeeper: apt-get install zookeeper default-jre-headless";
         let text = fs::read_to_string(ENVIRONMENT)
             .map_err(|error| format!("{ENVIRONMENT}: {error}; {install}"))?;
         let class_path = text
@@ -111,11 +113,12 @@ impl Programs {
         let mut command = self.command(kind, &cfg);
         command.current_dir(home).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let begin = Instant::now();
-        let child = command
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", command.get_program().display()))?;
+        let child = command.spawn().map_err(|error| {
+            format!("cannot start {}: {error}", command.get_program().display())
+        })?;
         let mut server = Server { kind, port, child };
         loop {
+            go_on()?;
             if first_answer(port)? {
                 return Ok((server, begin.elapsed()));
             }
@@ -135,9 +138,8 @@ fn first_answer(port: u16) -> Result<bool> {
     let Ok(mut stream) = TcpStream::connect(address) else { return Ok(false) };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    let answered = session::ask(&mut stream)
-        .and_then(|()| session::granted(&mut stream))
-        .and_then(|()| {
+    let answered =
+        session::ask(&mut stream).and_then(|()| session::granted(&mut stream)).and_then(|()| {
             let root = PathWatch { path: "/".into(), watch: false };
             session::call(&mut stream, 1, OpCode::GetData, &root)
         });

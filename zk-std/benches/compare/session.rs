@@ -111,7 +111,9 @@ pub(crate) fn ask(stream: &mut TcpStream) -> Result<()> {
 pub(crate) fn granted(stream: &mut TcpStream) -> Result<()> {
     let frame = read_frame(stream)?;
     let answer: ConnectResponse<'_> = jute::decode(&frame)?;
-    if answer.session_id == SessionId::NONE || answer.timeout <= 0 || answer.passwd.bytes().len() != 16
+    if answer.session_id == SessionId::NONE
+        || answer.timeout <= 0
+        || answer.passwd.bytes().len() != 16
     {
         return Err(format!("wrong answer: no session was granted: {answer:?}").into());
     }
@@ -455,10 +457,13 @@ impl<S> Session<S> {
         let mut reader = Reader::new(payload);
         let header: ReplyHeader = reader.read()?;
         let Some((xid, sent)) = self.in_flight.pop_front() else {
-            return Err(format!("wrong answer: nothing was asked, and this came: {header:?}").into());
+            return Err(
+                format!("wrong answer: nothing was asked, and this came: {header:?}").into()
+            );
         };
         let wrong = |what: &str| {
-            Err(format!("wrong answer: {what}, to {sent:?} under {}: {header:?}", self.parent).into())
+            Err(format!("wrong answer: {what}, to {sent:?} under {}: {header:?}", self.parent)
+                .into())
         };
         if header.xid != Xid(xid) {
             return wrong("another xid");

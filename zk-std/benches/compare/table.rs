@@ -73,9 +73,8 @@ impl Row {
             Against::ApacheLess => other / zk,
         };
         let rounds = zk.iter().zip(other).map(|(&zk, &other)| ratio(zk, other));
-        let spread = rounds.fold((f64::INFINITY, 0.0_f64), |(low, high), ratio| {
-            (low.min(ratio), high.max(ratio))
-        });
+        let spread = rounds
+            .fold((f64::INFINITY, 0.0_f64), |(low, high), ratio| (low.min(ratio), high.max(ratio)));
         let (zk, other) = (median(zk), median(other));
         let ratio = ratio(zk, other);
         let met = target.map(|target| match target {
