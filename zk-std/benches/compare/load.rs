@@ -10,7 +10,7 @@ use zk_core::wire::client::CreateRequest;
 use zk_core::wire::jute::Buffer;
 
 use crate::Result;
-use crate::process::Usage;
+use crate::process::{Usage, go_on};
 use crate::server::Server;
 use crate::session::{self, Session};
 
@@ -112,6 +112,7 @@ impl Load {
             feed(session, self.work, open)?;
         }
         while self.sessions.iter().any(|session| session.in_flight() > 0) {
+            go_on()?;
             self.poll.poll(&mut self.events, Some(SILENCE))?;
             if self.events.is_empty() {
                 return Err(format!("{}: no answer within {SILENCE:?}", server.kind.name()).into());
@@ -174,6 +175,7 @@ impl Single {
         let usage = Usage::of(server.pid())?;
         let start = Instant::now();
         while start.elapsed() < time {
+            go_on()?;
             self.work.queue(&mut self.session)?;
             let asked = Instant::now();
             self.session.finish()?;

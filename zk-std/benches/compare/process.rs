@@ -2,7 +2,33 @@
 
 use core::time::Duration;
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
 use crate::Result;
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on SIGINT and SIGTERM are seen by [`go_on`]; a second one ends the process at once.
+pub(crate) fn notice_signals() -> io::Result<()> {
+    let flag = INTERRUPTED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(flag))?;
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
+    }
+    Ok(())
+}
+
+/// An error once the run was interrupted.
+pub(crate) fn go_on() -> Result<()> {
+    match INTERRUPTED.get() {
+        Some(flag) if flag.load(Ordering::Relaxed) => Err("interrupted".into()),
+        _ => Ok(()),
+    }
+}
 
 /// CPU time of a process, all its threads, user and system.
 #[derive(Clone, Copy, Debug)]

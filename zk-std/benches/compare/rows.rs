@@ -11,7 +11,7 @@ use zk_core::wire::jute::{self, Buffer};
 use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
 use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
-use crate::process::Memory;
+use crate::process::{Memory, notice_signals};
 use crate::server::{BOTH, Kind, Programs, Server};
 use crate::table::{Against, Row, Table, Target, median};
 use crate::{Options, Result, bare, session, tree};
@@ -50,6 +50,7 @@ pub(crate) fn measure(options: &Options) -> Result<Table> {
         table: Table::default(),
         names: 0,
     };
+    notice_signals()?;
     run.all()?;
     Ok(run.table)
 }
@@ -183,7 +184,10 @@ impl Run<'_> {
     ) {
         let row = Row::new(heading, name, unit, against, zk, other, target);
         eprintln!("  {heading}: {name}, {unit}: {:.2} against {:.2}", row.zk, row.other);
-        self.table.rows.push(row);
+        // Rows of one heading stay together, whenever they were measured.
+        let rows = &mut self.table.rows;
+        let at = rows.iter().rposition(|other| other.heading == row.heading);
+        rows.insert(at.map_or(rows.len(), |at| at + 1), row);
     }
 
     /// One request in flight: against Apache, and against the bare machine.
@@ -191,12 +195,17 @@ impl Run<'_> {
         let servers = self.pair(dir)?;
         let record = record_of_set(100);
         for work in [Work::Get, Work::Set] {
-            let bare = || -> Result<Vec<Duration>> {
-                match (work, place) {
-                    // Header, path and flag there; header, data and stat back.
-                    (Work::Get, _) => bare::echo(4 + 8 + 4 + 13 + 1, 4 + 16 + 104 + 68, self.turn),
-                    _ => bare::fdatasync(dir, record, self.turn),
-                }
+            // Header, path and the rest there; header, data and stat back. A file in memory is
+            // synced at once: there, the round trip is all that a write waits for.
+            let (machine_does, target) = match work {
+                Work::Set if place == "disk" => (format!("fdatasync of {record} B"), Some(1.3)),
+                Work::Get => ("loopback".to_owned(), Some(1.5)),
+                _ => ("loopback".to_owned(), None),
+            };
+            let bare = || match work {
+                Work::Set if place == "disk" => bare::fdatasync(dir, record, self.turn),
+                Work::Set => bare::echo(4 + 8 + 4 + 14 + 104 + 4, 4 + 16 + 68, self.turn),
+                _ => bare::echo(4 + 8 + 4 + 14 + 1, 4 + 16 + 104 + 68, self.turn),
             };
             let name = format!("single{}", self.names + 1);
             let mut singles = Vec::new();
@@ -224,19 +233,9 @@ impl Run<'_> {
             let heading = format!("{place}, one in flight, beside the machine");
             let [zk, _] = p50;
             let rounds = [zk, machine];
-            match work {
-                Work::Get => {
-                    let target = Some(Target::AtMost(1.5));
-                    let name = format!("{name} / loopback");
-                    self.row(&heading, &name, "us p50", Against::Bare, &rounds, target);
-                }
-                _ => {
-                    // A file in memory is synced at once: there the round trip is all there is.
-                    let target = (place == "disk").then_some(Target::AtMost(1.3));
-                    let name = format!("{name} / fdatasync {record} B");
-                    self.row(&heading, &name, "us p50", Against::Bare, &rounds, target);
-                }
-            }
+            let name = format!("{name} / {machine_does}");
+            let target = target.map(Target::AtMost);
+            self.row(&heading, &name, "us p50", Against::Bare, &rounds, target);
         }
         Ok(())
     }

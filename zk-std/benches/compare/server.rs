@@ -14,6 +14,7 @@ use zk_core::wire::client::{GetDataReply, PathWatch};
 use zk_core::wire::jute;
 
 use crate::Result;
+use crate::process::go_on;
 use crate::session;
 
 /// Where Debian's package says how Apache's server is started.
@@ -117,6 +118,7 @@ impl Programs {
         })?;
         let mut server = Server { kind, port, child };
         loop {
+            go_on()?;
             if first_answer(port)? {
                 return Ok((server, begin.elapsed()));
             }

@@ -1,6 +1,7 @@
 //! A large tree: created through multi, and checked after a start.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ use zk_core::wire::jute::{self, Buffer, Reader};
 use zk_core::wire::{Code, OpCode};
 
 use crate::Result;
+use crate::process::go_on;
 use crate::session;
 
 /// Creates in one multi.
@@ -56,7 +58,7 @@ fn multi(
     xid: i32,
     creates: impl Iterator<Item = (String, Vec<u8>)> + Clone,
 ) -> Result<()> {
-    use std::io::Write as _;
+    go_on()?;
     let acl = session::open_acl()?;
     let mut request = Vec::new();
     session::framed(&mut request, |out| {
