@@ -26,13 +26,18 @@ use crate::failure::Failure;
 use crate::output::{Output, data_json};
 
 const AFTER_HELP: &str = "\
-Nothing is ever written to the FILEs, and no server is asked; they may be in use. A log that does
-not end where a record ends is said with its offset, and ends with exit code 6 when all FILEs are
-read. Times are UTC.";
+No server is asked, and nothing is written to the files; they may be in use. A log that ends inside
+a record, or with something that is none, is reported with the offset, and the exit code is 6 once
+all files are read. Times are in UTC.
+
+Examples:
+  zk log stat version-2/log.*
+  zk log ls -s /app/ --from 0x100000000 version-2/log.100000001
+  zk -o json log dump version-2/log.1 | jq 'select(.type == \"delete\")'";
 
 const FILTER_HELP: &str = "\
-With --prefix, a multi is wanted if one of its operations is, and the end of a session if one of
-the ephemeral nodes that go with it is.";
+With --prefix, a multi is printed if one of its operations fits, and the end of a session if one of
+the ephemeral nodes that it deletes does. Starts of sessions and errors have no path.";
 
 /// Look into transaction logs
 #[derive(Args, Debug)]
@@ -177,7 +182,7 @@ impl Tail {
         let extent = reader.extent(offset)?;
         let len = reader.len()?;
         // Zeros where a length should be, and something behind them.
-        let damage = damage.or((extent > offset).then_some(Damage::Residue));
+        let damage = damage.or_else(|| (extent > offset).then_some(Damage::Residue));
         let state = match damage {
             None if len > offset => State::ZeroFilled,
             None => State::Whole,
@@ -201,7 +206,7 @@ impl Tail {
             _ => Err(damaged(
                 file,
                 self.offset,
-                &format!("{damage}; up to {} there may be records behind it", self.extent),
+                &format!("{damage}; what lies behind it, up to {}, is not read", self.extent),
             )),
         }
     }

@@ -29,9 +29,14 @@ use crate::failure::Failure;
 use crate::output::{Output, data_json};
 
 const AFTER_HELP: &str = "\
-Files ending in .gz and .snappy are decompressed. Nothing is ever written to FILE, and no server is
-asked. What is damaged is said with its offset (in the decompressed bytes), and ends with exit code
-6; what came before is printed all the same.";
+Files that end in .gz or .snappy are decompressed. No server is asked, and nothing is written to the
+file. Damage is reported with its offset (in the decompressed bytes) and exit code 6; what comes
+before it is printed all the same.
+
+Examples:
+  zk snapshot stat version-2/snapshot.13
+  zk snapshot ls -s /app/ version-2/snapshot.13.gz
+  zk -o json snapshot dump version-2/snapshot.13 | jq 'select(.kind == \"ephemeral\") | .path'";
 
 const NODES_HELP: &str = "\
 --from and --to ask for the zxid of the last change of a node's data (mZxid).";
@@ -143,7 +148,7 @@ fn open(file: &Path) -> Result<Opened, Failure> {
     };
     let (compression, zxid) = (Compression::of(&name), name::zxid(&name, name::SNAPSHOT));
     let candidate = Candidate { zxid: zxid.unwrap_or(Zxid::ZERO), name, len: meta.len() };
-    let directory = OsDirectory::new(file.parent().unwrap_or(Path::new("")));
+    let directory = OsDirectory::new(file.parent().unwrap_or_else(|| Path::new("")));
     let reader =
         SnapshotReader::open(&directory, &candidate, RECORD_MAX).map_err(|why| match why {
             Unreadable::Header => damaged(
@@ -384,8 +389,9 @@ fn stat(file: &Path, lines: &mut Lines, json: bool) -> Result<(), Failure> {
             (state, Some(digest)) => format!("{state} (of {})", digest.zxid),
             (state, None) => state.to_owned(),
         };
-        let named =
-            |zxid: Option<Zxid>| zxid.map_or("not in its name".to_owned(), |z| z.to_string());
+        let named = |zxid: Option<Zxid>| {
+            zxid.map_or_else(|| "not in its name".to_owned(), |z| z.to_string())
+        };
         for (what, value) in [
             ("file", file.display().to_string()),
             ("format", "ZooKeeper snapshot".to_owned()),
@@ -393,7 +399,7 @@ fn stat(file: &Path, lines: &mut Lines, json: bool) -> Result<(), Failure> {
             ("bytes", bytes.to_string()),
             ("zxid", named(zxid)),
             ("last change", counts.last_change.to_string()),
-            ("last zxid", last_zxid.map_or("not said".to_owned(), |zxid| zxid.to_string())),
+            ("last zxid", last_zxid.map_or_else(|| "not said".to_owned(), |zxid| zxid.to_string())),
             ("sessions", counts.sessions.to_string()),
             ("ACLs", counts.acls.to_string()),
             ("nodes", counts.nodes.to_string()),
@@ -411,7 +417,8 @@ fn stat(file: &Path, lines: &mut Lines, json: bool) -> Result<(), Failure> {
     if state == "wrong" {
         return Err(Failure::Io(format!(
             "{}: the checksum is right, but the nodes do not have the digest that was written \
-             with them: the tree was wrong already when the server wrote it",
+             with them: the tree was wrong in the server's memory already, or a transaction was \
+             just being applied. Compare it with a snapshot of another server",
             file.display()
         )));
     }
