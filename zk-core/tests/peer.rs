@@ -278,3 +278,61 @@ fn unknown_operations_end_the_connection() {
         assert!(world.peer.is_closing(client.link));
     }
 }
+
+#[test]
+fn long_paths_and_long_lists_are_no_different() {
+    let mut world = World::new();
+    let (mut owner, mut other) = (world.connect(), world.connect());
+    let mut path = String::new();
+    for _ in 0..20 {
+        path.push('/');
+        path.push_str(&"p".repeat(200));
+        assert_eq!(world.create(&mut owner, &path, 0).err(), Code::Ok);
+    }
+    let container = format!("{path}/{}", "c".repeat(2000));
+    assert_eq!(
+        world.call(&mut owner, OpCode::CreateContainer, &create(&container, b"", 4)).err(),
+        Code::Ok
+    );
+    world.create(&mut owner, &format!("{container}/child"), 0);
+    let child = format!("{container}/child");
+    let delete = PathVersion { path: child.as_str().into(), version: -1 };
+    assert_eq!(world.call(&mut owner, OpCode::Delete, &delete).err(), Code::Ok);
+    // A list of many kilobytes, whose last entry is the one that counts.
+    let mut entries = vec![];
+    for i in 0..900 {
+        let id = format!("user{i}:{}", "h".repeat(28));
+        entries.extend(encode(&zk_core::wire::client::Acl {
+            perms: 1,
+            id: zk_core::wire::client::Id { scheme: "digest".into(), id: id.as_str().into() },
+        }));
+    }
+    entries.extend(encode(&zk_core::wire::client::Acl {
+        perms: 1,
+        id: zk_core::wire::client::Id { scheme: "ip".into(), id: "127.0.0.1".into() },
+    }));
+    let long = format!("{path}/e");
+    let mut request = create(&long, b"x", 1);
+    request.acl = List::from_raw(901, &entries);
+    assert_eq!(world.call(&mut owner, OpCode::Create, &request).err(), Code::Ok);
+    assert_eq!(world.call(&mut other, OpCode::GetData, &watch(&long)).err(), Code::Ok);
+    let reply = world.call(&mut other, OpCode::GetAcl, &PathRecord { path: long.as_str().into() });
+    let shown = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(shown.contains("user899:x") && !shown.contains("hhhh"), "secrets are hidden");
+    let all = PathRecord { path: "".into() };
+    let reply = world.call(&mut owner, OpCode::GetEphemerals, &all);
+    assert_eq!(reply.read::<List<'_, Ustring<'_>>>().iter().next(), Some(long.as_str().into()));
+    // The session goes, its node with it; who may read it hears of it.
+    world.call(&mut owner, OpCode::CloseSession, &());
+    assert!(world.peer.tree().find(long.as_bytes()).is_none());
+    assert_eq!(world.frames(other.link).len(), 1);
+    // The container goes, too.
+    for _ in 0..70 {
+        world.pass(1000);
+        world.call(&mut other, OpCode::Ping, &());
+    }
+    assert!(world.peer.tree().find(container.as_bytes()).is_none());
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+    world.restart();
+    assert!(world.peer.tree().find(path.as_bytes()).is_some());
+}

@@ -52,7 +52,9 @@ impl Peer<'_> {
     /// The snapshot is whole and its checksum right.
     pub fn load_snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
         if let Some(loader) = self.loader.take() {
-            self.need_scratch(self.options.max_txn);
+            if self.tree.has_quotas() {
+                self.need_scratch(self.options.max_txn);
+            }
             loader.finish(&mut self.tree, zxid, &mut self.scratch);
         }
         if let Some(digest) = digest
@@ -70,8 +72,10 @@ impl Peer<'_> {
     /// [`LoadTxnError`].
     pub fn load_txn(&mut self, entry: &[u8]) -> Result<(), LoadTxnError> {
         let txn = Txn::decode(entry).map_err(|error| LoadTxnError(error.into()))?;
-        self.need_scratch(self.options.max_txn);
         let header = txn.header;
+        if matches!(txn.record, Record::CloseSession(_)) {
+            self.need_scratch(self.tree.longest_ephemeral(header.client_id));
+        }
         apply::apply(&mut self.tree, &header, &txn.record, &mut (), &mut self.scratch)
             .map_err(LoadTxnError)?;
         self.sessions.seen(header.client_id);
@@ -95,12 +99,12 @@ impl Peer<'_> {
     /// again; ephemeral nodes of sessions that are not there are deleted, without a transaction, as
     /// Apache does.
     pub fn serve(&mut self, now: Now) {
-        self.need_scratch(self.options.max_txn);
         let zxid = self.tree.last_zxid();
         loop {
             let orphan =
                 self.tree.owning_sessions().find(|&session| self.sessions.find(session).is_none());
             let Some(session) = orphan else { break };
+            self.need_scratch(self.tree.longest_ephemeral(session));
             if let Err(error) =
                 apply::kill_session(&mut self.tree, session, zxid, &mut (), &mut self.scratch)
             {

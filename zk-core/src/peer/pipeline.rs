@@ -127,7 +127,11 @@ impl Peer<'_> {
         if !self.pending.has_room() {
             return Err(Busy);
         }
-        self.need_scratch(body.len());
+        let mut scratch = body.len();
+        if op == OpCode::CloseSession {
+            scratch = self.tree.longest_ephemeral(session).max(self.changes.longest_path());
+        }
+        self.need_scratch(scratch.max(self.changes.longest_path()));
         let time = self.time.max(now.wall);
         // Most transactions are little longer than their request. One that is not is tried again
         // with all the room there may be.
@@ -154,7 +158,10 @@ impl Peer<'_> {
                 acl_scratch: &mut self.acl_scratch,
             };
             match prep.request(&ask, zxid, time, reply_room, room) {
-                Ok(prepared) if prepared.out_of_room && room_len < most => room_len = most,
+                Ok(prepared) if prepared.out_of_room && room_len < most => {
+                    room_len = most;
+                    self.need_scratch(most);
+                }
                 Ok(prepared) => break prepared,
                 Err(prep::Busy) => return Err(Busy),
             }
@@ -242,6 +249,9 @@ impl Peer<'_> {
             self.stats.slow_closed += 1;
             self.drop_link(pending.link);
             waits = false;
+        }
+        if pending.op == OpCode::CloseSession {
+            self.need_scratch(self.tree.longest_ephemeral(header.client_id));
         }
         self.reply.clear();
         let noted =
@@ -462,9 +472,8 @@ struct Tell<'t, 'm> {
     sent: u64,
 }
 
-/// Bytes of the longest list that events are checked against on the stack; a longer one is read
-/// again for each watcher.
-const EVENT_ACL: usize = 512;
+/// Bytes of the longest entry of a list that events are checked against: a longer one names nobody.
+const EVENT_ACL: usize = crate::session::auth::IDENTITIES_LEN;
 
 impl Observer for Tell<'_, '_> {
     fn event(&mut self, tree: &DataTree<'_>, event: Event<'_>) {

@@ -323,7 +323,14 @@ impl Peer<'_> {
 
     /// Writes the reply to a read; nothing, if it cannot.
     fn put_reply(&mut self, at: Handle, xid: Xid, op: OpCode, body: &[u8]) -> Result<(), NoReply> {
-        self.need_scratch(body.len().max(1024));
+        match op {
+            OpCode::GetAcl => self.need_scratch(self.tree.acls().longest()),
+            OpCode::GetEphemerals => {
+                let session = self.connections[at].session;
+                self.need_scratch(self.tree.longest_ephemeral(session));
+            }
+            _ => {}
+        }
         let Self { tree, watches, connections, options, scratch, .. } = self;
         let zxid = tree.last_zxid();
         let connection = &mut connections[at];

@@ -15,9 +15,6 @@ const REAP_STEP: usize = 4096;
 /// Milliseconds between steps.
 const REAP_PAUSE: u64 = 10;
 
-/// Bytes of the longest path that is reaped.
-const LONGEST_PATH: usize = 1024;
-
 /// The timers besides those of sessions.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
@@ -90,21 +87,27 @@ impl Peer<'_> {
             let (found, next) = self.tree.reapable(start, REAP_STEP, now.wall, never_used);
             from = next;
             let Some(node) = found else { break };
-            let mut path = [0; LONGEST_PATH];
-            let mut body = [0; LONGEST_PATH + 4];
-            let Some(path) = self.tree.path_of(node, &mut path) else { continue };
-            let record = PathRecord { path: Ustring(Some(path)) };
-            let Ok(len) = jute::encode(&record, &mut body) else { continue };
-            // What cannot be proposed now is found again next time.
-            let _ = self.propose(
-                SessionId::NONE,
-                Xid(0),
-                OpCode::DeleteContainer,
-                &body[..len],
-                List::EMPTY,
-                None,
-                now,
-            );
+            self.need_scratch(self.tree.path_len(node) + 4);
+            // The request lies in a scratch that a deletion does not use.
+            let mut body = core::mem::take(&mut self.acl_scratch);
+            let Self { tree, scratch, .. } = self;
+            let record =
+                tree.path_of(node, scratch).map(|path| PathRecord { path: Ustring(Some(path)) });
+            if let Some(record) = record
+                && let Ok(len) = jute::encode(&record, &mut body)
+            {
+                // What cannot be proposed now is found again next time.
+                let _ = self.propose(
+                    SessionId::NONE,
+                    Xid(0),
+                    OpCode::DeleteContainer,
+                    body.get(..len).unwrap_or_default(),
+                    List::EMPTY,
+                    None,
+                    now,
+                );
+            }
+            self.acl_scratch = body;
         }
         match from {
             Some(next) => {

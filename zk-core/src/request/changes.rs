@@ -153,6 +153,8 @@ pub struct Changes<'m> {
     /// The tree's digest once everything proposed is applied, and before the current request.
     digest: u64,
     digest_before: u64,
+    /// Bytes of the longest path that there was since there was none.
+    longest: usize,
 }
 
 impl<'m> Changes<'m> {
@@ -169,6 +171,7 @@ impl<'m> Changes<'m> {
             seeds,
             digest: 0,
             digest_before: 0,
+            longest: 0,
         }
     }
 
@@ -194,6 +197,11 @@ impl<'m> Changes<'m> {
     /// The tree's digest once everything proposed is applied.
     pub fn digest(&self) -> i64 {
         self.digest as i64
+    }
+
+    /// Bytes of a room that the path of any entry fits.
+    pub fn longest_path(&self) -> usize {
+        self.longest
     }
 
     /// Adds to the digest to come.
@@ -272,6 +280,7 @@ impl<'m> Changes<'m> {
                 (at, Some(before))
             }
             None => {
+                self.longest = path.len().max(if self.is_empty() { 0 } else { self.longest });
                 let blob = self.cells.insert(&[path])?;
                 let path_len = u32::try_from(path.len()).map_err(|_| Full)?;
                 let change = Change { path: blob, path_len, hash, ..Change::EMPTY };

@@ -693,8 +693,11 @@ impl Prep<'_, '_> {
         while let Some(node) = next {
             next = self.tree.next_ephemeral(node);
             let mut room = core::mem::take(&mut self.scratch);
-            let path = self.tree.path_of(node, room).unwrap_or_default();
-            let result = self.close_one(progress, path, out, most, &mut listed);
+            // The scratch is as long as the longest of these paths.
+            let result = match self.tree.path_of(node, room) {
+                Some(path) => self.close_one(progress, path, out, most, &mut listed),
+                None => Err(Refusal::Busy),
+            };
             self.scratch = core::mem::take(&mut room);
             result?;
         }

@@ -5,8 +5,8 @@
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Handle, Pipe};
 use crate::session::auth::Identities;
-use crate::tree::DataTree;
 use crate::tree::watch::{Modes, Own, Watches};
+use crate::tree::{DataTree, NO_ACL};
 use crate::wire::client::{
     Acl, EventType, Id, MultiHeader, PathMode, PathRecord, PathWatch, SetWatches, SetWatches2,
     perms,
@@ -63,7 +63,7 @@ pub struct Read<'r, 'm> {
     pub ids: &'r Identities,
     /// Whether access control lists refuse nothing.
     pub skip_acl: bool,
-    /// As long as a frame.
+    /// As long as the longest access control list, and the longest path of the session's nodes.
     pub scratch: &'r mut [u8],
 }
 
@@ -210,9 +210,11 @@ impl Read<'_, '_> {
             return Ok(self.tree.put_acl(at, out)?);
         }
         let acl = self.tree.acl_of(at);
-        let Some(list) = self.tree.acl_list(acl, self.scratch) else {
+        if acl == NO_ACL {
             return Ok(self.tree.put_acl(at, out)?);
-        };
+        }
+        // The scratch holds the longest list; were it not so, nothing must be shown.
+        let list = self.tree.acl_list(acl, self.scratch).ok_or(Code::SystemError)?;
         jute::write(&(list.len() as i32), out)?;
         for acl in list {
             let user = acl.id.id.bytes().split(|&b| b == b':').next().unwrap_or_default();
@@ -241,7 +243,8 @@ impl Read<'_, '_> {
         jute::write(&0i32, out)?;
         let mut count = 0i32;
         for at in self.tree.ephemerals(self.session) {
-            let Some(path) = self.tree.path_of(at, self.scratch) else { continue };
+            // The scratch holds the session's longest path.
+            let path = self.tree.path_of(at, self.scratch).ok_or(Code::SystemError)?;
             if all || path.starts_with(prefix) {
                 jute::write(&Ustring(Some(path)), out)?;
                 count += 1;

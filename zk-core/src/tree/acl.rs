@@ -59,6 +59,8 @@ pub struct AclTable<'m> {
     by_id: Index<'m>,
     /// The largest id given so far.
     last_id: i64,
+    /// Bytes of the longest list that there ever was.
+    longest: usize,
     seeds: Seeds,
 }
 
@@ -70,7 +72,7 @@ impl<'m> AclTable<'m> {
         by_id: Index<'m>,
         seeds: Seeds,
     ) -> Self {
-        Self { entries, by_content, by_id, last_id: 0, seeds }
+        Self { entries, by_content, by_id, last_id: 0, longest: 0, seeds }
     }
 
     /// Forgets all lists.
@@ -169,6 +171,7 @@ impl<'m> AclTable<'m> {
         list: List<'_, Acl<'_>>,
     ) -> Result<Handle, Full> {
         let raw = list.raw();
+        self.longest = self.longest.max(raw.len());
         let mut world = 0;
         for acl in list.iter() {
             if acl.id.scheme.bytes() == b"world" && acl.id.id.bytes() == b"anyone" {
@@ -270,15 +273,15 @@ impl<'m> AclTable<'m> {
         Some(List::from_raw(entry.count, place))
     }
 
-    /// Bytes of the longest scratch that [`list`](Self::list) needs for this list.
-    pub fn size(&self, at: Handle) -> usize {
-        if at == NO_ACL { 0 } else { self.entries[at].len as usize }
+    /// Bytes of a scratch that any [`list`](Self::list) fits.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// Whether a connection with identities `ids` may do any of `wanted`.
     ///
-    /// A list longer than `scratch` answers no: lists are no longer than a frame, and scratch is
-    /// as long as one.
+    /// Entries are looked at one by one, so `scratch` need hold but one; an entry that is longer
+    /// than it names nobody (identities of a connection are bounded).
     pub fn allows<'i>(
         &self,
         cells: &Cells<'_>,
@@ -293,15 +296,26 @@ impl<'m> AclTable<'m> {
         if ids.clone().any(|id| id.scheme.bytes() == b"super") {
             return true;
         }
-        let Some(list) = self.list(cells, at, scratch) else { return false };
+        let AclEntry { count, blob, .. } = self.entries[at];
+        let mut from = 0;
+        for _ in 0..count {
+            // perms, then two strings with their lengths.
+            let scheme = text_len(cells, blob, from + 4);
+            let len = 12 + scheme + text_len(cells, blob, from + 8 + scheme);
+            if let Some(place) = scratch.get_mut(..len)
+                && cells.copy(blob, from, place) == len
+                && let Ok(acl) = jute::decode::<Acl<'_>>(place)
+                && acl.perms & wanted != 0
+                && ids
+                    .clone()
+                    .any(|id| id.scheme.bytes() == acl.id.scheme.bytes() && matches(acl.id, id))
+            {
+                return true;
+            }
+            from += len;
+        }
         // Apache takes an empty list for an open one.
-        list.is_empty()
-            || list.iter().any(|acl| {
-                acl.perms & wanted != 0
-                    && ids
-                        .clone()
-                        .any(|id| id.scheme.bytes() == acl.id.scheme.bytes() && matches(acl.id, id))
-            })
+        count == 0
     }
 
     /// Every list with its number, for a snapshot.
@@ -311,6 +325,13 @@ impl<'m> AclTable<'m> {
             Some((self.entries.get(at)?.id, at))
         })
     }
+}
+
+/// The length that stands at byte `from` of a list; none for null.
+fn text_len(cells: &Cells<'_>, blob: Handle, from: usize) -> usize {
+    let mut len = [0; 4];
+    cells.copy(blob, from, &mut len);
+    usize::try_from(i32::from_be_bytes(len)).unwrap_or(0)
 }
 
 /// Whether the identity `have` is what an entry for `wanted` (of the same scheme) means.

@@ -554,6 +554,16 @@ impl<'m> DataTree<'m> {
         })
     }
 
+    /// Bytes of the longest path of a session's ephemeral nodes.
+    pub fn longest_ephemeral(&self, session: SessionId) -> usize {
+        self.ephemerals(session).map(|at| self.path_len(at)).max().unwrap_or(0)
+    }
+
+    /// Whether any path has a quota.
+    pub fn has_quotas(&self) -> bool {
+        self.limits > 0
+    }
+
     /// The node behind an ephemeral one in its session's list.
     pub fn next_ephemeral(&self, at: Handle) -> Option<Handle> {
         let next = self.nodes[at].first;
