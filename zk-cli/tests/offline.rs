@@ -324,6 +324,33 @@ fn a_dumped_log_leads_to_the_tree() {
     // The tree after the last transaction is the snapshot's.
     let end = ok_json(&["snapshot", "dump"], &golden("snapshot.13")).pop().unwrap();
     assert_eq!(lines.last().unwrap()["digest"], end["digest"]);
+    // Every field of one of them.
+    assert_eq!(
+        lines[7],
+        json!({
+            "file": golden("log.1").to_str(),
+            "offset": 717,
+            "size": 96,
+            "zxid": "0x8",
+            "time": "2026-11-23T12:35:08.423Z",
+            "session": "0x1000039742d0000",
+            "cxid": 6,
+            "type": "createTTL",
+            "path": "/ttl",
+            "data": "t",
+            "encoding": "utf-8",
+            "acl": [{ "scheme": "world", "id": "anyone", "perms": "cdrwa" }],
+            "parentCversion": 4,
+            "ttl": 3_600_000,
+            "digest": "0x41c40a31b",
+            "digestVersion": 2,
+        })
+    );
+    let of = |n: usize, name: &str| lines[n][name].clone();
+    assert_eq!((of(2, "parentCversion"), of(5, "ephemeral")), (json!(1), json!(true)));
+    assert_eq!((of(6, "parentCversion"), of(2, "ephemeral")), (json!(3), json!(false)));
+    assert_eq!((of(0, "timeout"), of(12, "version")), (json!(600_000), json!(1)));
+    assert_eq!(of(14, "operations")[0], json!({ "type": "check", "path": "/node", "version": 2 }));
     assert_eq!((&lines[13]["err"], &lines[13]["code"]), (&json!(-103), &json!("BadVersion")));
 }
 
