@@ -60,3 +60,62 @@ impl Load for PeerLoad<'_, '_> {
         (self.progress)(done, total);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zk_core::id::SessionId;
+    use zk_core::peer::{Ceilings, Options};
+    use zk_core::time::Now;
+    use zk_core::tree::{DataTree, NewNode, Owner, Seeds, Storage, snapshot::Step};
+    use zk_core::wire::client::OPEN_ACL_UNSAFE;
+    use zk_core::wire::jute::List;
+
+    use super::*;
+    use crate::store::simulated::Disk;
+    use crate::store::{self, Store};
+
+    /// A store reads in pieces, and a loader guesses how much it needs: wherever the end of the file
+    /// lies in a piece, a whole snapshot is loaded.
+    #[test]
+    fn a_whole_snapshot_is_loaded_wherever_its_end_lies() {
+        let now = Now::new(0, 0);
+        let mut room = [0; 64];
+        let acl = List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap();
+        for padding in (0..3000).step_by(37) {
+            let ceilings = Ceilings::default();
+            let mut tree = DataTree::new(Storage::owned(ceilings.tree), Seeds(1, 2), true).unwrap();
+            for (number, len) in [(1, 62_000 + padding), (2, 1000)] {
+                tree.create(&NewNode {
+                    path: format!("/node-{number}").as_bytes(),
+                    data: Some(&vec![7; len]),
+                    acl,
+                    owner: Owner::Nobody,
+                    parent_cversion: None,
+                    zxid: Zxid(number),
+                    time: 0,
+                })
+                .unwrap();
+                tree.applied(Zxid(number));
+            }
+            let disk = Disk::new(1);
+            let options = store::Options { reserve: 0, ..store::Options::default() };
+            let mut store = Store::open(disk.root(), disk.root(), options).unwrap();
+            let mut writer = store.begin_snapshot(Zxid(2)).unwrap();
+            tree.snapshot_begin(0, core::iter::empty()).unwrap();
+            while tree.snapshot_step() == Some(Step::Bytes) {
+                let bytes = tree.snapshot_bytes();
+                writer.write(bytes).unwrap();
+                let len = bytes.len();
+                tree.snapshot_taken(len);
+            }
+            writer.finish(None, Some(Zxid(2))).unwrap();
+            let mut peer =
+                Peer::owned(Options::default(), ceilings, Seeds(3, 4), SessionId(1), now).unwrap();
+            let restored = store
+                .restore(&mut PeerLoad::new(&mut peer, &mut |_, _| {}))
+                .unwrap_or_else(|error| panic!("padding {padding}: {error}"));
+            assert_eq!(restored.snapshot, Some(Zxid(2)));
+            assert_eq!(peer.tree().digest(), tree.digest());
+        }
+    }
+}

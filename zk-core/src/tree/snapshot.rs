@@ -297,7 +297,8 @@ impl From<Full> for LoadError {
 pub struct Taken {
     /// Bytes that were used; show the rest again, with more behind it.
     pub consumed: usize,
-    /// At least so many bytes must be shown next time, counted behind the consumed ones.
+    /// How many bytes it would like to see next time, from there on: a guess, more than the last
+    /// record may have.
     pub need: usize,
     /// Whether the body is complete.
     pub done: bool,

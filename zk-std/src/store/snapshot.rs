@@ -363,8 +363,12 @@ pub fn read<F: File, E>(
     body: &mut dyn FnMut(&[u8]) -> Result<Taken, E>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<SnapshotEnd, Ended<E>> {
-    let mut need = 1;
+    let (mut need, mut least) = (1, 1);
     loop {
+        // The wish is a guess, and the file may end before it.
+        if matches!(reader.show(need), Err(Unreadable::Ended)) {
+            need = least;
+        }
         let shown = reader.show(need)?;
         let len = shown.len();
         let taken = body(shown).map_err(Ended::Refused)?;
@@ -377,7 +381,7 @@ pub fn read<F: File, E>(
             return Ok(reader.finish()?);
         }
         // One who took nothing has to see more, whatever it asked for.
-        let more = if taken.consumed == 0 { len + 1 } else { 1 };
-        need = taken.need.max(more);
+        least = len - taken.consumed + 1;
+        need = taken.need.max(least);
     }
 }
