@@ -1,9 +1,10 @@
 //! What the machine does without a server: fdatasync and a loopback round trip.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};

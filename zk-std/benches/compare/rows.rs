@@ -295,7 +295,7 @@ impl Run<'_> {
             let before = Memory::of(server.pid())?.now;
             let mut streams = Vec::new();
             for _ in 0..sessions {
-                let address = (std::net::Ipv4Addr::LOCALHOST, server.port);
+                let address = (core::net::Ipv4Addr::LOCALHOST, server.port);
                 let mut stream = std::net::TcpStream::connect(address)?;
                 session::ask(&mut stream)?;
                 streams.push(stream);
@@ -391,5 +391,5 @@ fn record_of_set(value: usize) -> usize {
 }
 
 fn bytes(value: usize) -> String {
-    if value % 1024 == 0 { format!("{} KiB", value / 1024) } else { format!("{value} B") }
+    if value.is_multiple_of(1024) { format!("{} KiB", value / 1024) } else { format!("{value} B") }
 }

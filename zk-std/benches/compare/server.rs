@@ -1,9 +1,10 @@
 //! The servers that are compared, each a process of its own.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;

@@ -1,8 +1,9 @@
 //! One session of the load generator: encodes requests, verifies every reply to the last byte.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use serde::Serialize;
 use zk_core::id::{SessionId, Xid, Zxid};
@@ -191,7 +192,7 @@ pub(crate) fn random(seed: &mut u64) -> u64 {
 
 /// Bytes that no two nodes and no two versions share: the tag, then noise from a place that
 /// depends on both.
-fn value<'n>(noise: &'n [u8], node: u64, version: i32, len: usize) -> ([u8; TAG], &'n [u8]) {
+fn value(noise: &[u8], node: u64, version: i32, len: usize) -> ([u8; TAG], &[u8]) {
     let mut tag = [0; TAG];
     tag[..8].copy_from_slice(&node.to_be_bytes());
     tag[8..].copy_from_slice(&i64::from(version).to_be_bytes());
