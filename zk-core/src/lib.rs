@@ -1,4 +1,15 @@
 //! ZooKeeper's protocol as a deterministic state machine, without I/O.
+//!
+//! [`peer::Peer`] is one member of an ensemble (today: a standalone server). A shell moves bytes
+//! between it, sockets and a disk, and tells it the time; nothing in here reads a clock, waits,
+//! allocates (unless asked to) or calls an operating system. The same inputs give the same outputs.
+//!
+//! From the bottom up: [`id`] and [`time`]; [`memory`], bounded storage; [`wire`], every record once;
+//! [`tree`] and [`session`]; [`request`], from requests to transactions to the tree; [`peer`].
+//! [`client`] is the other side of a session.
+//!
+//! Features: `alloc` (tables that grow on the heap, beside lent ones), `std` (hardware checksums),
+//! `log`, `defmt`. None changes behaviour. `--cfg zk_handle16` halves handles for small boards.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]
