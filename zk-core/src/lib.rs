@@ -26,5 +26,6 @@ pub mod peer;
 pub mod request;
 pub mod session;
 pub mod time;
+mod trace;
 pub mod tree;
 pub mod wire;

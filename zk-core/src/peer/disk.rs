@@ -4,6 +4,7 @@ use super::{Peer, State};
 use crate::id::Zxid;
 use crate::memory::Records;
 use crate::request::options::Options;
+use crate::trace::warning;
 use crate::tree::Seeds;
 use crate::tree::snapshot::Step;
 use crate::wire::file::SnapshotDigest;
@@ -181,6 +182,7 @@ impl Peer<'_> {
                     self.tree.snapshot_abandon();
                     self.snapshot.phase = Phase::Dropping;
                     self.stats.snapshots_failed += 1;
+                    warning!("the disk is too slow: giving up snapshot {}", self.snapshot.zxid.0);
                     self.poll_disk()
                 }
             },

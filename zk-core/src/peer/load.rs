@@ -4,6 +4,7 @@ use super::{Peer, State};
 use crate::id::Zxid;
 use crate::request::apply::{self, ApplyError};
 use crate::time::Now;
+use crate::trace::warning;
 use crate::tree::snapshot::{LoadError, Loader, Taken};
 use crate::wire::file::SnapshotDigest;
 use crate::wire::jute;
@@ -63,6 +64,7 @@ impl Peer<'_> {
             && digest.tree_digest != self.tree.digest()
         {
             self.stats.digest_mismatches += 1;
+            warning!("the digest of snapshot {} is not the one that it shows", zxid.0);
         }
     }
 

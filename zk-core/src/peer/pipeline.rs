@@ -7,6 +7,7 @@ use crate::memory::{Handle, NIL, Pipe, Table};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
+use crate::trace::warning;
 use crate::tree::watch::Watches;
 use crate::tree::{Cost, DataTree};
 use crate::wire::client::{Id, MultiHeader, ReplyHeader, WatcherEvent, perms};
@@ -247,6 +248,10 @@ impl Peer<'_> {
             && !self.serve_before_write(pending.link, now)
         {
             self.stats.slow_closed += 1;
+            warning!(
+                "session {} does not read its replies: closing its connection",
+                header.client_id.0
+            );
             self.drop_link(pending.link);
             waits = false;
         }
@@ -282,11 +287,15 @@ impl Peer<'_> {
         };
         let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
         let Tell { slow, sent, .. } = tell;
-        self.stats.slow_closed += slow;
+        if slow > 0 {
+            self.stats.slow_closed += slow;
+            warning!("closing {} connections that do not read their events", slow);
+        }
         self.stats.sent += sent;
         self.stats.applied += 1;
         if txn.digest.is_some_and(|digest| digest.tree_digest != self.tree.digest()) {
             self.stats.digest_mismatches += 1;
+            warning!("the tree's digest after zxid {} is not the promised one", header.zxid.0);
         }
         let (err, node) = (done.err, done.node);
         let mut closed = NIL;
