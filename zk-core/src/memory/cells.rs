@@ -238,10 +238,7 @@ impl<'m> Cells<'m> {
         len: usize,
         sink: &mut S,
     ) -> Result<(), Full> {
-        for chunk in self.chunks(head, from, len) {
-            sink.put(chunk)?;
-        }
-        Ok(())
+        sink.put_pieces(len, self.chunks(head, from, len))
     }
 }
 

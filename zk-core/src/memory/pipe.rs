@@ -117,6 +117,21 @@ impl Sink for Pipe<'_> {
         self.room(bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
+
+    // Room is made once, not for every piece.
+    fn put_pieces<'p>(
+        &mut self,
+        len: usize,
+        pieces: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<(), Full> {
+        let mut room = self.room(len)?;
+        for piece in pieces {
+            let (place, rest) = room.split_at_mut_checked(piece.len()).ok_or(Full)?;
+            place.copy_from_slice(piece);
+            room = rest;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,25 @@ pub trait Sink {
     /// # Errors
     /// [`Full`] when they do not fit.
     fn put(&mut self, bytes: &[u8]) -> Result<(), Full>;
+
+    /// Takes `len` bytes that come in pieces. On an error, some of them may have been taken.
+    ///
+    /// # Errors
+    /// [`Full`] when they do not fit.
+    fn put_pieces<'p>(
+        &mut self,
+        len: usize,
+        pieces: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<(), Full>
+    where
+        Self: Sized,
+    {
+        let _ = len;
+        for piece in pieces {
+            self.put(piece)?;
+        }
+        Ok(())
+    }
 }
 
 impl<S: Sink + ?Sized> Sink for &mut S {
