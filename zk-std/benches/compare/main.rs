@@ -35,7 +35,7 @@ usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--di
   --long         a tree of 1,000,000 nodes instead of 200,000, 10,000 idle sessions instead of 2,000
   --rounds N     turns of each server (3)
   --seconds S    length of a turn under load (0.8)
-  --only TEXT    only the groups whose name has TEXT in it: tmpfs, disk, single, start, idle, tree
+  --only TEXT    only the groups whose names have one of these texts, with commas between, in them: tmpfs, disk, single, start, idle, tree
   --disk DIR     a directory on the disk to measure (the build's own)
   --output json  JSON on standard output instead of a table";
 

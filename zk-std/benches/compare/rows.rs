@@ -106,7 +106,11 @@ impl Run<'_> {
     }
 
     fn wants(&self, group: &str) -> bool {
-        let wanted = self.options.only.as_ref().is_none_or(|only| group.contains(only.as_str()));
+        let wanted = self
+            .options
+            .only
+            .as_ref()
+            .is_none_or(|only| only.split(',').any(|part| group.contains(part)));
         if wanted {
             eprintln!("measuring: {group}");
         }
@@ -250,7 +254,12 @@ impl Run<'_> {
         let before = rate()?;
         let writes = LOADED.iter().filter(|(work, ..)| *work != Work::Get);
         self.loaded("disk", dir, &writes.copied().collect::<Vec<_>>())?;
-        if self.options.only.as_ref().is_none_or(|only| "single disk".contains(only.as_str())) {
+        if self
+            .options
+            .only
+            .as_ref()
+            .is_none_or(|only| only.split(',').any(|part| "single disk".contains(part)))
+        {
             self.single("disk", dir)?;
         }
         let after = rate()?;
