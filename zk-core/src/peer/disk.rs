@@ -247,11 +247,6 @@ impl Peer<'_> {
         }
     }
 
-    /// Whether a snapshot is under way.
-    pub fn snapshot_active(&self) -> bool {
-        self.snapshot.phase != Phase::Idle
-    }
-
     /// Whether the disk has no room for more than deletions and sessions: creations and data are
     /// then answered `SystemError`.
     pub fn set_full(&mut self, full: bool) {

@@ -19,7 +19,6 @@
 use super::{DataTree, NO_ACL, Owner, path};
 use crate::id::Zxid;
 use crate::memory::{Full, Handle, NIL, Pipe, Table};
-use crate::wire::Code;
 use crate::wire::client::{Acl, Id};
 use crate::wire::file::{SnapshotAcl, SnapshotNode, SnapshotSession};
 use crate::wire::jute::{self, List, Reader, Ustring};
@@ -141,11 +140,6 @@ impl DataTree<'_> {
             self.acls.put(&self.cells, at, out)?;
         }
         Ok(())
-    }
-
-    /// Whether a snapshot is being written.
-    pub fn snapshot_active(&self) -> bool {
-        !matches!(self.snapshot.state, State::Idle | State::Sweeping(_))
     }
 
     /// What comes next; walks on when little waits. `None` when no snapshot is being written.
@@ -463,15 +457,4 @@ fn load_node(
         }
     })?;
     Ok(())
-}
-
-/// What a change answers that failed for want of room.
-impl From<super::Failure> for LoadError {
-    fn from(failure: super::Failure) -> Self {
-        match failure {
-            super::Failure::Full => Self::Full,
-            super::Failure::Code(Code::NoChildrenForEphemerals) => Self::ChildOfEphemeral,
-            super::Failure::Code(_) => Self::BadPath,
-        }
-    }
 }
