@@ -26,6 +26,8 @@ pub struct Records<'m> {
     first: usize,
     /// Where in the ring of bytes the next record goes.
     tail: usize,
+    /// The zxid before the first record's: where the window begins.
+    before: Zxid,
 }
 
 /// The first size of an owned ring of bytes.
@@ -34,7 +36,7 @@ const SMALLEST: usize = 16 * 1024;
 impl<'m> Records<'m> {
     /// An empty window.
     pub fn new(bytes: Table<'m, u8>, metas: Table<'m, Meta>) -> Self {
-        Self { bytes, metas, front: 0, end: 0, first: 0, tail: 0 }
+        Self { bytes, metas, front: 0, end: 0, first: 0, tail: 0, before: Zxid::ZERO }
     }
 
     /// Sequence number of the oldest record kept.
@@ -55,6 +57,16 @@ impl<'m> Records<'m> {
     /// Whether the window is empty.
     pub fn is_empty(&self) -> bool {
         self.end == self.front
+    }
+
+    /// The zxid of the record before the oldest one kept: the window shows all that came after it.
+    pub fn before(&self) -> Zxid {
+        self.before
+    }
+
+    /// The zxid of the last record before number `seq`, as far back as the window knows.
+    pub fn zxid_before(&self, seq: u64) -> Zxid {
+        seq.checked_sub(1).and_then(|seq| self.meta(seq)).map_or(self.before, |meta| meta.zxid)
     }
 
     /// Bytes of the largest record that an empty window takes.
@@ -94,9 +106,8 @@ impl<'m> Records<'m> {
 
     /// Drops the oldest record.
     pub fn pop(&mut self) {
-        if self.is_empty() {
-            return;
-        }
+        let Some(meta) = self.meta(self.front) else { return };
+        self.before = meta.zxid;
         self.front += 1;
         self.first += 1;
         if self.first >= self.metas.len() {
@@ -107,11 +118,27 @@ impl<'m> Records<'m> {
         }
     }
 
-    /// Drops everything; numbers go on.
-    pub fn clear(&mut self) {
+    /// Drops the records from number `seq` on; their numbers are given again.
+    pub fn truncate(&mut self, seq: u64) {
+        let seq = seq.max(self.front);
+        if seq >= self.end {
+            return;
+        }
+        if let Some(meta) = self.meta(seq) {
+            self.tail = meta.at as usize;
+        }
+        self.end = seq;
+        if self.is_empty() {
+            self.tail = 0;
+        }
+    }
+
+    /// Drops everything; numbers go on, and the window begins anew behind `before`.
+    pub fn clear(&mut self, before: Zxid) {
         self.front = self.end;
         self.first = 0;
         self.tail = 0;
+        self.before = before;
     }
 
     /// Finds `len` contiguous bytes behind the last record.
@@ -212,11 +239,12 @@ mod tests {
 
     use super::*;
 
-    fn run(records: &mut Records<'_>, ops: &[(bool, usize)]) {
+    fn run(records: &mut Records<'_>, ops: &[(u8, usize)]) {
         let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
         let mut next = 0u64;
-        for &(push, len) in ops {
-            if push {
+        let mut before = Zxid::ZERO;
+        for &(what, len) in ops {
+            if what > 3 {
                 let fill = vec![next as u8; len];
                 // Ask for more than is used, as a writer does that only knows a bound.
                 match records.room(len + 3) {
@@ -228,9 +256,21 @@ mod tests {
                     }
                     Err(Full) => assert!(!model.is_empty() || len + 3 > records.ceiling()),
                 }
-            } else {
+            } else if what > 0 {
                 records.pop();
-                model.pop_front();
+                if let Some((seq, _)) = model.pop_front() {
+                    before = Zxid(seq as i64 * 10);
+                }
+            } else {
+                let kept = model.len().saturating_sub(len / 8);
+                records.truncate(records.front() + kept as u64);
+                model.truncate(kept);
+                next = records.end();
+            }
+            assert_eq!(records.before(), before);
+            assert_eq!(records.zxid_before(records.front()), before);
+            if let Some((last, _)) = model.back() {
+                assert_eq!(records.zxid_before(next), Zxid(*last as i64 * 10));
             }
             assert_eq!(records.len(), model.len());
             for (seq, bytes) in &model {
@@ -245,7 +285,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_window_keeps_its_records(
-            ops in proptest::collection::vec((proptest::bool::weighted(0.6), 0..40usize), 0..200),
+            ops in proptest::collection::vec((0..10u8, 0..40usize), 0..200),
         ) {
             let (mut bytes, mut metas) = ([0; 200], [Meta::default(); 16]);
             run(&mut Records::new(Table::lent(&mut bytes), Table::lent(&mut metas)), &ops);

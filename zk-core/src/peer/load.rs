@@ -30,7 +30,7 @@ impl Peer<'_> {
         let _ = self.tree.reset();
         self.sessions.clear();
         self.changes.reset(&mut self.tree);
-        self.history.clear();
+        self.history.clear(Zxid::ZERO);
         self.loader = None;
     }
 
@@ -118,7 +118,7 @@ impl Peer<'_> {
         self.sessions.raise_floor(self.options.server, zxid);
         self.sessions.touch_all(now.monotonic);
         self.changes.reset(&mut self.tree);
-        self.history.clear();
+        self.history.clear(zxid);
         self.next_append = self.history.end();
         self.next_apply = self.history.end();
         self.timers.start(now, &self.options);

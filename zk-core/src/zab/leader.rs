@@ -1,0 +1,821 @@
+//! What a leader knows of its learners, and what it says to each of them next.
+//!
+//! Nothing is queued: a learner has two cursors into the window of history, *next* (what is
+//! proposed to it) and *told* (what it knows to be committed), and a few flags. Packets are made
+//! when there is room for them in its link's output. A learner that falls behind the window is
+//! served from the log on the disk, with the same cursors.
+//!
+//! Answers to `Leader` and `LearnerHandler`.
+
+use super::sync::{self, Decision};
+use super::{Timing, Violation, Window};
+use crate::id::{Epoch, ServerId, Zxid};
+use crate::memory::{Pipe, Table};
+use crate::quorum::Quorums;
+use crate::time::Instant;
+use crate::wire::jute::{self, Reader};
+use crate::wire::quorum::{Kind, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch};
+
+/// Syncs of one learner that may wait for commits. More of its requests wait behind them.
+pub const SYNCS_MAX: usize = 32;
+
+/// How far the reign has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It waits for a quorum to say which epochs it has accepted.
+    Discovery,
+    /// The new epoch is being made durable, before anybody hears of it.
+    Accepting,
+    /// It waits for a quorum to accept the epoch.
+    Acknowledging,
+    /// It waits for a quorum to have its history.
+    Synchronization,
+    /// It serves.
+    Broadcast,
+}
+
+/// How far a learner has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// No learner.
+    Vacant,
+    /// It has said nothing.
+    Fresh,
+    /// It has said which epoch it has accepted.
+    Greeted,
+    /// It was told the epoch.
+    Told,
+    /// It has said where its history ends.
+    Known,
+    /// Its history may go on in the log on the disk.
+    Searching,
+    /// It needs a snapshot that is not older than its history.
+    Wanting,
+    /// A snapshot is on its way, this many bytes of it are sent.
+    Snapshot { zxid: Zxid, sent: u64 },
+    /// What is missing is on its way.
+    Streaming,
+    /// NEWLEADER is sent.
+    Asked,
+    /// It has the whole history.
+    Synced,
+    /// It serves.
+    Active,
+}
+
+/// A learner, as its leader knows it.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    step: Step,
+    server: ServerId,
+    observer: bool,
+    accepted: Epoch,
+    /// Epoch and end of its history, as it said; no epoch: it must not count.
+    current: Option<Epoch>,
+    last: Zxid,
+    /// The last transaction that was proposed to it, and that it was told to be committed.
+    sent: Zxid,
+    told: Zxid,
+    /// Numbers of those behind them; behind the window they are not known.
+    next: u64,
+    telling: u64,
+    /// It gets what it lacks from the log on the disk.
+    from_log: bool,
+    /// A piece of log or snapshot is being read for it.
+    reading: bool,
+    /// Number of the transaction that NEWLEADER comes before.
+    history: u64,
+    /// Everything before that number is durable there.
+    acked: u64,
+    heard: Instant,
+    /// The oldest proposal that it has not acknowledged, and since when.
+    waiting: Option<(u64, Instant)>,
+    ping: bool,
+    /// Numbers that must be committed before the learner's syncs are answered.
+    syncs: heapless::Deque<u64, SYNCS_MAX>,
+    /// Tells readings for an earlier learner of the same link apart.
+    serial: u32,
+}
+
+impl Default for Learner {
+    fn default() -> Self {
+        Self {
+            step: Step::Vacant,
+            server: ServerId(0),
+            observer: false,
+            accepted: Epoch(0),
+            current: None,
+            last: Zxid::NONE,
+            sent: Zxid::ZERO,
+            told: Zxid::ZERO,
+            next: 0,
+            telling: 0,
+            from_log: false,
+            reading: false,
+            history: 0,
+            acked: 0,
+            heard: Instant(0),
+            waiting: None,
+            ping: false,
+            syncs: heapless::Deque::new(),
+            serial: 0,
+        }
+    }
+}
+
+impl Learner {
+    /// Whether it has the leader's whole history, so that its acknowledgements count.
+    fn is_synced(&self) -> bool {
+        matches!(self.step, Step::Synced | Step::Active)
+    }
+}
+
+/// For whom something is read from the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reading {
+    /// The learner's place.
+    pub at: usize,
+    serial: u32,
+}
+
+/// What to read from the disk for a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Transactions of the log from this zxid on (inclusive).
+    Log {
+        /// The first.
+        from: Zxid,
+        /// Bytes of all of them together, each counted with [`READ_OVERHEAD`] more. At least one is
+        /// read, however long.
+        most: usize,
+    },
+    /// The body of the snapshot of that zxid.
+    Snapshot {
+        /// Which.
+        zxid: Zxid,
+        /// From which byte on.
+        offset: u64,
+        /// So many bytes at most.
+        most: usize,
+    },
+}
+
+/// Bytes that a transaction takes on a learner's link besides its own: PROPOSAL and COMMIT.
+pub const READ_OVERHEAD: usize = 2 * OVERHEAD;
+
+/// A leader's learners. Places are the links' numbers.
+#[derive(Debug)]
+pub struct Leader<'m> {
+    me: ServerId,
+    phase: Phase,
+    epoch: Epoch,
+    /// Epoch and end of the leader's own history, before this reign.
+    own: (Epoch, Zxid),
+    accepted: Epoch,
+    learners: Table<'m, Learner>,
+    timing: Timing,
+    /// Until when a quorum must be there.
+    deadline: Instant,
+    /// The next ping, and whether the quorum is checked then.
+    tick_at: Instant,
+    second: bool,
+    serial: u32,
+}
+
+impl<'m> Leader<'m> {
+    /// Nobody's leader yet.
+    pub fn new(learners: Table<'m, Learner>) -> Self {
+        Self {
+            me: ServerId(0),
+            phase: Phase::Discovery,
+            epoch: Epoch(0),
+            own: (Epoch(0), Zxid::ZERO),
+            accepted: Epoch(0),
+            learners,
+            timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
+            deadline: Instant(0),
+            tick_at: Instant(0),
+            second: false,
+            serial: 0,
+        }
+    }
+
+    /// A reign begins: `accepted` and `current` are the epochs that are durable here, `last` the
+    /// end of the history.
+    pub fn lead(
+        &mut self,
+        now: Instant,
+        me: ServerId,
+        (accepted, current): (Epoch, Epoch),
+        last: Zxid,
+        timing: Timing,
+    ) {
+        self.me = me;
+        self.phase = Phase::Discovery;
+        self.epoch = Epoch(0);
+        self.own = (current, last);
+        self.accepted = accepted;
+        self.timing = timing;
+        self.deadline = now.plus(timing.init());
+        self.tick_at = now.plus(u64::from(timing.tick / 2));
+        self.second = false;
+        for learner in self.learners.iter_mut() {
+            *learner = Learner::default();
+        }
+    }
+
+    /// How far the reign has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The epoch of the reign; 0 as long as it is not chosen.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The epoch that must be durable as accepted, if one is chosen.
+    pub fn accepts(&self) -> Option<Epoch> {
+        (self.phase != Phase::Discovery).then_some(self.epoch)
+    }
+
+    /// The epoch that must be durable as current, when a quorum has accepted it.
+    pub fn begins(&self) -> Option<Epoch> {
+        matches!(self.phase, Phase::Synchronization | Phase::Broadcast).then_some(self.epoch)
+    }
+
+    /// Somebody has come to the quorum port, on the link of that number.
+    ///
+    /// `false` if there is no room.
+    #[must_use]
+    pub fn join(&mut self, at: usize, now: Instant) -> bool {
+        if !self.learners.reach(at + 1) {
+            return false;
+        }
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        self.learners[at] =
+            Learner { step: Step::Fresh, heard: now, serial, ..Learner::default() };
+        true
+    }
+
+    /// The link of that number is gone.
+    pub fn leave(&mut self, at: usize) {
+        if let Some(learner) = self.learners.get_mut(at) {
+            *learner = Learner::default();
+        }
+    }
+
+    fn learner(&mut self, at: usize) -> Option<&mut Learner> {
+        self.learners.get_mut(at).filter(|learner| learner.step != Step::Vacant)
+    }
+
+    /// The server on a link, once it has said who it is; and whether it may send requests.
+    pub fn server(&self, at: usize) -> Option<(ServerId, bool)> {
+        let learner = self.learners.get(at)?;
+        let known = !matches!(learner.step, Step::Vacant | Step::Fresh);
+        known.then_some((learner.server, learner.is_synced()))
+    }
+
+    /// A link that another learner of the same name already has.
+    pub fn link_of(&self, server: ServerId, but: usize) -> Option<usize> {
+        self.learners.iter().enumerate().position(|(at, learner)| {
+            at != but
+                && !matches!(learner.step, Step::Vacant | Step::Fresh)
+                && learner.server == server
+        })
+    }
+
+    /// Members that have the whole history: followers, and observers.
+    pub fn synced(&self) -> (usize, usize) {
+        let count = |observer| {
+            self.learners.iter().filter(|l| l.is_synced() && l.observer == observer).count()
+        };
+        (count(false), count(true))
+    }
+
+    /// A packet of the protocol itself has come. (Requests, pings and revalidations are the
+    /// peer's.)
+    ///
+    /// # Errors
+    /// [`Violation`]: the link ends.
+    pub fn hear(
+        &mut self,
+        now: Instant,
+        at: usize,
+        packet: &Packet<'_>,
+        window: Window<'_, '_>,
+        config_version: i64,
+    ) -> Result<(), Violation> {
+        let epoch = self.epoch;
+        let own = self.own;
+        let phase = self.phase;
+        let Some(learner) = self.learner(at) else { return Ok(()) };
+        learner.heard = now;
+        match (packet.kind, learner.step) {
+            (Kind::FollowerInfo | Kind::ObserverInfo, Step::Fresh) => {
+                let info: LearnerInfo = jute::decode(packet.data.bytes())
+                    .map_err(|_| Violation("a learner that does not say who it is"))?;
+                if info.protocol < PROTOCOL {
+                    return Err(Violation("a learner from before ZooKeeper 3.4"));
+                }
+                if info.config_version.0.is_some_and(|version| version > config_version) {
+                    return Err(Violation("a learner with a later configuration"));
+                }
+                learner.server = info.server;
+                learner.observer = packet.kind == Kind::ObserverInfo;
+                learner.accepted = packet.zxid.epoch();
+                learner.step = Step::Greeted;
+                Ok(())
+            }
+            (_, Step::Fresh) => Err(Violation("a first packet that is no greeting")),
+            (Kind::AckEpoch, Step::Told) => {
+                let current = Reader::new(packet.data.bytes())
+                    .i32()
+                    .map_err(|_| Violation("an ACKEPOCH without an epoch"))?;
+                learner.current = (current != -1).then_some(Epoch(current as u32));
+                learner.last = packet.zxid;
+                if phase == Phase::Acknowledging
+                    && learner.current.is_some_and(|current| (current, learner.last) > own)
+                {
+                    return Err(Violation("a learner that is ahead of this leader"));
+                }
+                learner.step = Step::Known;
+                Ok(())
+            }
+            (Kind::Ack, Step::Asked) if packet.zxid == of_epoch(epoch) => {
+                learner.step = Step::Synced;
+                Ok(())
+            }
+            // Servers of 3.8 acknowledge proposals before they acknowledge the history.
+            (Kind::Ack, Step::Asked | Step::Synced | Step::Active) => {
+                learner.ack(packet.zxid, now, window)
+            }
+            _ => Err(Violation("a packet that is not due")),
+        }
+    }
+
+    /// A learner was heard of.
+    pub fn touch(&mut self, at: usize, now: Instant) {
+        if let Some(learner) = self.learner(at) {
+            learner.heard = now;
+        }
+    }
+
+    /// A learner wants to know when all that is proposed now is committed.
+    ///
+    /// `false` if too many syncs wait; ask again.
+    #[must_use]
+    pub fn sync(&mut self, at: usize, window: Window<'_, '_>) -> bool {
+        let end = window.records.end();
+        self.learner(at).is_none_or(|learner| learner.syncs.push_back(end).is_ok())
+    }
+
+    /// Goes as far as what has come allows; `current` is the epoch that is durable here as current,
+    /// `accepted` the one as accepted.
+    pub fn advance(
+        &mut self,
+        now: Instant,
+        quorums: &Quorums<'_>,
+        (accepted, current): (Epoch, Epoch),
+        window: Window<'_, '_>,
+    ) {
+        if self.phase == Phase::Discovery
+            && self.quorum(quorums, true, |learner| {
+                !matches!(learner.step, Step::Vacant | Step::Fresh)
+            })
+        {
+            let most = self
+                .learners
+                .iter()
+                .filter(|learner| !matches!(learner.step, Step::Vacant | Step::Fresh))
+                .map(|learner| learner.accepted)
+                .fold(self.accepted, Epoch::max);
+            self.epoch = Epoch(most.0.wrapping_add(1));
+            self.enter(Phase::Accepting, now);
+        }
+        if self.phase == Phase::Accepting && accepted >= self.epoch {
+            self.enter(Phase::Acknowledging, now);
+        }
+        if self.phase == Phase::Acknowledging
+            && self.quorum(quorums, true, |learner| {
+                // A history that is damaged (-1), or an epoch that was accepted before, says nothing.
+                learner.current.is_some() && learner.last != Zxid::NONE
+            })
+        {
+            self.enter(Phase::Synchronization, now);
+        }
+        let own = current >= self.epoch && window.durable == window.records.end();
+        if self.phase == Phase::Synchronization && self.quorum(quorums, own, Learner::is_synced) {
+            self.enter(Phase::Broadcast, now);
+        }
+    }
+
+    /// Each phase has `initLimit` to itself.
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.deadline = now.plus(self.timing.init());
+    }
+
+    fn quorum(&self, quorums: &Quorums<'_>, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
+        quorums.has_quorum(|id| {
+            (id == self.me && own)
+                || self
+                    .learners
+                    .iter()
+                    .any(|l| l.step != Step::Vacant && !l.observer && l.server == id && counts(l))
+        })
+    }
+
+    /// The number up to which a quorum has made the history durable.
+    pub fn committable(&self, quorums: &Quorums<'_>, window: Window<'_, '_>) -> u64 {
+        let Window { durable, committed, .. } = window;
+        let acked = |learner: &Learner| if learner.is_synced() { learner.acked } else { 0 };
+        let candidates = self.learners.iter().map(acked).chain([durable]);
+        let mut best = committed;
+        for candidate in candidates {
+            if candidate > best
+                && self.quorum(quorums, durable >= candidate, |l| acked(l) >= candidate)
+            {
+                best = candidate;
+            }
+        }
+        best
+    }
+
+    // What to say.
+
+    /// Writes what a learner is to hear next, as far as there is room in `out`; `snapshot` is the
+    /// newest whole snapshot on the disk. Answers whether a newer one is wanted.
+    pub fn speak(
+        &mut self,
+        at: usize,
+        now: Instant,
+        window: Window<'_, '_>,
+        config: &[u8],
+        snapshot: Option<Zxid>,
+        out: &mut Pipe<'_>,
+    ) -> bool {
+        let Self { phase, epoch, learners, .. } = self;
+        let (phase, epoch) = (*phase, *epoch);
+        let Some(learner) = learners.get_mut(at) else { return false };
+        loop {
+            let step = learner.step;
+            match step {
+                Step::Vacant | Step::Fresh | Step::Searching | Step::Snapshot { .. } => return false,
+                Step::Greeted => {
+                    if matches!(phase, Phase::Discovery | Phase::Accepting) {
+                        return false;
+                    }
+                    let protocol = PROTOCOL.to_be_bytes();
+                    let packet = Packet::with(Kind::LeaderInfo, of_epoch(epoch), &protocol);
+                    if !put(out, &packet) {
+                        return false;
+                    }
+                    learner.step = Step::Told;
+                }
+                Step::Told => return false,
+                Step::Known => {
+                    if !matches!(phase, Phase::Synchronization | Phase::Broadcast) {
+                        return false;
+                    }
+                    learner.history = window.committed;
+                    let own = window.last_committed();
+                    match sync::decide(window, learner.last) {
+                        Decision::Diff { from } => {
+                            if !put(out, &Packet::new(Kind::Diff, own)) {
+                                return false;
+                            }
+                            learner.stream_from(from, window);
+                        }
+                        Decision::Trunc { zxid, from } => {
+                            if !put(out, &Packet::new(Kind::Trunc, zxid)) {
+                                return false;
+                            }
+                            learner.stream_from(from, window);
+                        }
+                        Decision::Log => learner.step = Step::Searching,
+                        Decision::Snap => learner.step = Step::Wanting,
+                    }
+                }
+                Step::Wanting => {
+                    // Never an older one: what the learner has made durable must not be lost
+                    // while it is being brought in line.
+                    let Some(zxid) = snapshot.filter(|&zxid| zxid >= learner.last) else {
+                        return true;
+                    };
+                    if !put(out, &Packet::new(Kind::Snap, zxid)) {
+                        return false;
+                    }
+                    learner.step = Step::Snapshot { zxid, sent: 0 };
+                }
+                Step::Streaming if learner.has_history(window) => {
+                    let packet = Packet::with(Kind::NewLeader, of_epoch(epoch), config);
+                    if !put(out, &packet) {
+                        return false;
+                    }
+                    learner.step = Step::Asked;
+                }
+                Step::Synced if phase == Phase::Broadcast => {
+                    if !put(out, &Packet::new(Kind::UpToDate, Zxid::NONE)) {
+                        return false;
+                    }
+                    learner.step = Step::Active;
+                }
+                Step::Streaming | Step::Asked | Step::Synced | Step::Active => {
+                    if !learner.say(window, now, out) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What to read from the disk for a learner whose link has `room` bytes of room.
+    pub fn read(&mut self, at: usize, room: usize) -> Option<(Reading, Read)> {
+        let learner = self.learner(at)?;
+        if learner.reading {
+            return None;
+        }
+        let most = room.checked_sub(READ_OVERHEAD + SNAPSHOT_END.len() + 4)?;
+        let read = match learner.step {
+            Step::Searching => Read::Log { from: learner.last, most: most.min(1) },
+            Step::Snapshot { zxid, sent } => Read::Snapshot { zxid, offset: sent, most },
+            Step::Streaming | Step::Asked | Step::Synced | Step::Active if learner.from_log => {
+                Read::Log { from: learner.told.successor(), most }
+            }
+            _ => return None,
+        };
+        learner.reading = true;
+        Some((Reading { at, serial: learner.serial }, read))
+    }
+
+    /// The learner that a reading was for, if it is still there.
+    fn reader(&mut self, reading: Reading) -> Option<&mut Learner> {
+        let learner = self.learner(reading.at)?;
+        (learner.serial == reading.serial && learner.reading).then(|| {
+            learner.reading = false;
+            learner
+        })
+    }
+
+    /// The log was read. `false`: it does not have what was asked for, or what it has does not fit
+    /// the link, and only a new link can help.
+    #[must_use]
+    pub fn log_read<'t>(
+        &mut self,
+        reading: Reading,
+        mut entries: impl Iterator<Item = (Zxid, &'t [u8])>,
+        window: Window<'_, '_>,
+        out: &mut Pipe<'_>,
+    ) -> bool {
+        let Some(learner) = self.reader(reading) else { return true };
+        if learner.step == Step::Searching {
+            // Only where its last transaction is in the log is it known what comes behind it.
+            let found = entries.next().is_some_and(|(zxid, _)| zxid == learner.last);
+            if found && put(out, &Packet::new(Kind::Diff, window.last_committed())) {
+                learner.sent = learner.last;
+                learner.told = learner.last;
+                learner.from_log = true;
+                learner.step = Step::Streaming;
+                learner.catch_up(window);
+            } else if !found {
+                learner.step = Step::Wanting;
+            }
+            return true;
+        }
+        let mut any = false;
+        for (zxid, txn) in entries {
+            // Nothing may be missing, and what is not committed is not for the log to say.
+            if zxid <= learner.told {
+                continue;
+            }
+            if !follows(learner.told, zxid) {
+                return false;
+            }
+            if zxid > window.last_committed() {
+                break;
+            }
+            any = true;
+            let observes = learner.observer && learner.step == Step::Active;
+            let kind = if observes { Kind::Inform } else { Kind::Proposal };
+            if zxid > learner.sent && !put(out, &Packet::with(kind, zxid, txn)) {
+                return false;
+            }
+            learner.sent = learner.sent.max(zxid);
+            if !observes && !put(out, &Packet::new(Kind::Commit, zxid)) {
+                return false;
+            }
+            learner.told = zxid;
+        }
+        learner.catch_up(window);
+        any || !learner.from_log
+    }
+
+    /// A piece of a snapshot was read; `end` says that it was the last. `false`: it does not fit.
+    #[must_use]
+    pub fn snapshot_read(
+        &mut self,
+        reading: Reading,
+        bytes: &[u8],
+        end: bool,
+        window: Window<'_, '_>,
+        out: &mut Pipe<'_>,
+    ) -> bool {
+        use crate::memory::Sink;
+        let Some(learner) = self.reader(reading) else { return true };
+        let Step::Snapshot { zxid, sent } = learner.step else { return true };
+        if out.put(bytes).is_err() {
+            return false;
+        }
+        learner.step = Step::Snapshot { zxid, sent: sent + bytes.len() as u64 };
+        if end {
+            if jute::write(&jute::Ustring::new(SNAPSHOT_END), out).is_err() {
+                return false;
+            }
+            learner.sent = zxid;
+            learner.told = zxid;
+            learner.from_log = true;
+            learner.step = Step::Streaming;
+            learner.catch_up(window);
+        }
+        true
+    }
+
+    /// What was to be read is not there. Answers whether the learner's link must end.
+    #[must_use]
+    pub fn read_failed(&mut self, reading: Reading) -> bool {
+        let Some(learner) = self.reader(reading) else { return false };
+        if learner.step == Step::Searching {
+            learner.step = Step::Wanting;
+            return false;
+        }
+        true
+    }
+
+    // Time.
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn next_tick(&self) -> Instant {
+        if self.phase == Phase::Broadcast { self.tick_at } else { self.tick_at.min(self.deadline) }
+    }
+
+    /// Time has passed: pings are due. `gone` is told the links of learners that were silent for too
+    /// long. `false`: there is no quorum behind this leader any more.
+    #[must_use]
+    pub fn tick(
+        &mut self,
+        now: Instant,
+        quorums: &Quorums<'_>,
+        mut gone: impl FnMut(usize),
+    ) -> bool {
+        if self.phase != Phase::Broadcast && now >= self.deadline {
+            return false;
+        }
+        if now < self.tick_at {
+            return true;
+        }
+        self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
+        for (at, learner) in self.learners.iter_mut().enumerate() {
+            if learner.step == Step::Vacant {
+                continue;
+            }
+            let most =
+                if learner.is_synced() { self.timing.sync() } else { self.timing.init() };
+            let silent = now.since(learner.heard) > most;
+            let slow = learner
+                .waiting
+                .is_some_and(|(_, since)| now.since(since) > self.timing.sync());
+            if silent || slow {
+                gone(at);
+                *learner = Learner::default();
+                continue;
+            }
+            learner.ping = learner.is_synced();
+        }
+        self.second = !self.second;
+        if self.phase != Phase::Broadcast || self.second {
+            return true;
+        }
+        self.quorum(quorums, true, Learner::is_synced)
+    }
+}
+
+impl Learner {
+    /// What comes next begins at that number.
+    fn stream_from(&mut self, from: u64, window: Window<'_, '_>) {
+        self.next = from;
+        self.telling = from;
+        self.sent = window.records.zxid_before(from);
+        self.told = self.sent;
+        self.from_log = false;
+        self.step = Step::Streaming;
+    }
+
+    /// Goes on from the window, if it has all that comes next.
+    fn catch_up(&mut self, window: Window<'_, '_>) {
+        if self.told >= window.records.before() {
+            self.telling = window.records.seek(self.told.successor());
+            self.next = window.records.seek(self.sent.successor());
+            self.from_log = false;
+        }
+    }
+
+    /// Whether all has been sent that was committed when it was decided how.
+    fn has_history(&self, window: Window<'_, '_>) -> bool {
+        !self.from_log && self.telling >= self.history.min(window.committed)
+    }
+
+    /// One more packet; `false` when there is none, or no room.
+    fn say(&mut self, window: Window<'_, '_>, now: Instant, out: &mut Pipe<'_>) -> bool {
+        let Window { records, committed, .. } = window;
+        if self.ping && self.is_synced() {
+            let last = records.zxid_before(records.end());
+            self.ping = !put(out, &Packet::new(Kind::Ping, last));
+            return !self.ping;
+        }
+        if let Some(&target) = self.syncs.front()
+            && !self.from_log
+            && self.telling >= target
+        {
+            if !put(out, &Packet::new(Kind::Sync, Zxid::ZERO)) {
+                return false;
+            }
+            self.syncs.pop_front();
+            return true;
+        }
+        if self.from_log {
+            return false;
+        }
+        if self.telling < records.front() {
+            // It has fallen behind the window.
+            self.from_log = true;
+            return false;
+        }
+        let observes = self.observer && self.step == Step::Active;
+        if !observes && self.telling < committed.min(self.next) {
+            let zxid = records.zxid_before(self.telling + 1);
+            if !put(out, &Packet::new(Kind::Commit, zxid)) {
+                return false;
+            }
+            self.telling += 1;
+            self.told = zxid;
+            return true;
+        }
+        // Observers hear of what is committed only.
+        let end = if self.observer { committed } else { records.end() };
+        if self.next >= end {
+            return false;
+        }
+        let Some((zxid, txn)) = records.get(self.next) else { return false };
+        let kind = if observes { Kind::Inform } else { Kind::Proposal };
+        if !put(out, &Packet::with(kind, zxid, txn)) {
+            return false;
+        }
+        self.next += 1;
+        self.sent = zxid;
+        if observes {
+            self.telling = self.next;
+            self.told = zxid;
+        } else if !self.observer && self.waiting.is_none() && self.is_synced() {
+            self.waiting = Some((self.next, now));
+        }
+        true
+    }
+
+    /// It has made a proposal durable, and all before it.
+    fn ack(
+        &mut self,
+        zxid: Zxid,
+        now: Instant,
+        window: Window<'_, '_>,
+    ) -> Result<(), Violation> {
+        // The second ACK of the history says that it serves.
+        if zxid.counter() == 0 {
+            return Ok(());
+        }
+        if zxid > self.sent {
+            return Err(Violation("an ACK of what was never proposed"));
+        }
+        self.acked = self.acked.max(window.records.seek(zxid.successor()));
+        if let Some((number, _)) = self.waiting
+            && self.acked >= number
+        {
+            let more = !self.from_log && self.next > self.acked;
+            self.waiting = more.then_some((self.next, now));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a transaction may come directly behind another: the next of its epoch, or the first of a
+/// later one.
+pub fn follows(last: Zxid, next: Zxid) -> bool {
+    last.next() == Some(next) || (next.epoch() > last.epoch() && next.counter() == 1)
+}
+
+/// Writes a packet, if it fits.
+pub(super) fn put(out: &mut Pipe<'_>, packet: &Packet<'_>) -> bool {
+    let before = out.len();
+    jute::write(packet, out).inspect_err(|_| out.truncate(before)).is_ok()
+}

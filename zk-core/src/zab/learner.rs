@@ -1,0 +1,342 @@
+//! A follower's or observer's side: what its leader says, and what it answers.
+//!
+//! The order in which things become durable is the protocol's safety: the accepted epoch before
+//! ACKEPOCH; all of the leader's history, then the current epoch, before NEWLEADER is acknowledged;
+//! each transaction before its ACK. Answers to `Learner`, `Follower` and `Observer`.
+
+use super::leader::{follows, put};
+use super::{Timing, Violation, Window};
+use crate::id::{Epoch, ServerId, Zxid};
+use crate::memory::Pipe;
+use crate::time::Instant;
+use crate::wire::jute::{self, Trailing};
+use crate::wire::quorum::{Kind, LearnerInfo, PROTOCOL, Packet, of_epoch};
+
+/// How far a learner has come with its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has no connection to the leader yet.
+    Dialling,
+    /// It says which epoch it has accepted.
+    Greeting,
+    /// It waits for the leader's epoch.
+    Greeted,
+    /// That epoch is being made durable.
+    Accepting,
+    /// It has accepted, and waits to be told how its history goes on.
+    Accepted,
+    /// Its history is being cut, and read again.
+    Truncating(Zxid),
+    /// A snapshot is coming.
+    Receiving(Zxid),
+    /// The snapshot is whole, and takes the place of the history.
+    Installing(Zxid),
+    /// What is missing is coming.
+    Synchronizing,
+    /// It has the leader's history, and makes it and the epoch durable.
+    Persisting,
+    /// It has acknowledged the history.
+    Acknowledged,
+    /// It serves.
+    Serving,
+}
+
+/// What a packet from the leader means for the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'p> {
+    /// Nothing.
+    Nothing,
+    /// Cut the history behind that zxid.
+    Truncate(Zxid),
+    /// A snapshot of that zxid follows.
+    Snapshot(Zxid),
+    /// The history so far is the leader's, too.
+    Diff,
+    /// Take this transaction into the history.
+    Propose(Zxid, &'p [u8]),
+    /// The oldest transaction that is not committed is; it has this zxid.
+    Commit(Zxid),
+    /// Take this committed transaction into the history.
+    Inform(Zxid, &'p [u8]),
+    /// Serve.
+    UpToDate,
+    /// Answer with the sessions that were heard of.
+    Ping(Zxid),
+    /// An answer about a session.
+    Revalidated(&'p [u8]),
+    /// What was proposed before the oldest sync is committed.
+    Synced,
+}
+
+/// A learner.
+#[derive(Debug)]
+pub struct Learner {
+    me: ServerId,
+    leader: ServerId,
+    observer: bool,
+    step: Step,
+    epoch: Epoch,
+    /// Epochs that are durable here, when it began.
+    accepted: Epoch,
+    /// The end of the history, as it says.
+    last: Zxid,
+    /// The epoch was accepted before: it does not count again.
+    again: bool,
+    /// Number behind the history that NEWLEADER came after.
+    history: u64,
+    /// Everything before that number is acknowledged.
+    acked: u64,
+    /// ACKs of the history that are still to be said.
+    greetings: u8,
+    heard: Instant,
+    timing: Timing,
+}
+
+impl Default for Learner {
+    fn default() -> Self {
+        Self {
+            me: ServerId(0),
+            leader: ServerId(0),
+            observer: false,
+            step: Step::Dialling,
+            epoch: Epoch(0),
+            accepted: Epoch(0),
+            last: Zxid::ZERO,
+            again: false,
+            history: 0,
+            acked: 0,
+            greetings: 0,
+            heard: Instant(0),
+            timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
+        }
+    }
+}
+
+impl Learner {
+    /// Begins to learn from `leader`. `accepted` is the epoch that is durable as accepted, `last`
+    /// the end of the durable history (-1 if it is damaged).
+    #[must_use]
+    pub fn of(
+        me: ServerId,
+        leader: ServerId,
+        observer: bool,
+        accepted: Epoch,
+        last: Zxid,
+        timing: Timing,
+        now: Instant,
+    ) -> Self {
+        Self { me, leader, observer, accepted, last, timing, heard: now, ..Self::default() }
+    }
+
+    /// Whom it learns from.
+    pub fn leader(&self) -> ServerId {
+        self.leader
+    }
+
+    /// How far it has come.
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The epoch that must be durable as accepted.
+    pub fn accepts(&self) -> Option<Epoch> {
+        (self.epoch > Epoch(0)).then_some(self.epoch)
+    }
+
+    /// The epoch that must be durable as current, once the history is.
+    pub fn begins(&self, window: Window<'_, '_>) -> Option<Epoch> {
+        match self.step {
+            Step::Persisting => (window.durable >= self.history).then_some(self.epoch),
+            Step::Acknowledged | Step::Serving => Some(self.epoch),
+            _ => None,
+        }
+    }
+
+    /// The connection to the leader is there.
+    pub fn connected(&mut self, now: Instant) {
+        self.step = Step::Greeting;
+        self.heard = now;
+    }
+
+    /// The history is cut, or replaced, and read again: it ends at `last`.
+    ///
+    /// # Errors
+    /// [`Violation`] when that is not what the leader asked for.
+    pub fn reloaded(&mut self, last: Zxid, now: Instant) -> Result<(), Violation> {
+        self.heard = now;
+        match self.step {
+            Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last => {
+                self.step = Step::Synchronizing;
+                Ok(())
+            }
+            _ => Err(Violation("a history that ends elsewhere than the leader asked for")),
+        }
+    }
+
+    /// The snapshot has come as a whole.
+    pub fn received(&mut self) {
+        if let Step::Receiving(zxid) = self.step {
+            self.step = Step::Installing(zxid);
+        }
+    }
+
+    /// Something has come from the leader.
+    pub fn touch(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// When the leader counts as gone if nothing more comes from it; never while this side is at
+    /// work on its own files.
+    pub fn deadline(&self) -> Option<Instant> {
+        if matches!(self.step, Step::Truncating(_) | Step::Installing(_)) {
+            return None;
+        }
+        let synced = matches!(self.step, Step::Acknowledged | Step::Serving);
+        let most = if synced { self.timing.sync() } else { self.timing.init() };
+        Some(self.heard.plus(most))
+    }
+
+    /// A packet from the leader. `last` is the last transaction of the history.
+    ///
+    /// # Errors
+    /// [`Violation`]: the link ends.
+    pub fn hear<'p>(
+        &mut self,
+        packet: &Packet<'p>,
+        window: Window<'_, '_>,
+    ) -> Result<Heard<'p>, Violation> {
+        let step = self.step;
+        let serving = matches!(step, Step::Acknowledged | Step::Serving);
+        let streaming = serving || matches!(step, Step::Synchronizing | Step::Persisting);
+        let last = window.records.zxid_before(window.records.end());
+        Ok(match packet.kind {
+            Kind::LeaderInfo if step == Step::Greeted => {
+                let epoch = packet.zxid.epoch();
+                if epoch < self.accepted {
+                    return Err(Violation("a leader whose epoch is over"));
+                }
+                self.epoch = epoch;
+                self.again = epoch == self.accepted;
+                self.step = Step::Accepting;
+                Heard::Nothing
+            }
+            Kind::Diff if step == Step::Accepted => {
+                self.step = Step::Synchronizing;
+                Heard::Diff
+            }
+            Kind::Trunc if step == Step::Accepted => {
+                self.step = Step::Truncating(packet.zxid);
+                Heard::Truncate(packet.zxid)
+            }
+            Kind::Snap if step == Step::Accepted => {
+                self.step = Step::Receiving(packet.zxid);
+                Heard::Snapshot(packet.zxid)
+            }
+            Kind::Proposal if streaming => {
+                if self.observer && step == Step::Serving {
+                    return Ok(Heard::Nothing);
+                }
+                if !follows(last, packet.zxid) {
+                    return Err(Violation("a proposal that does not follow the last one"));
+                }
+                Heard::Propose(packet.zxid, packet.data.bytes())
+            }
+            Kind::Inform if streaming && self.observer => {
+                if !follows(last, packet.zxid) {
+                    return Err(Violation("an INFORM that does not follow the last one"));
+                }
+                Heard::Inform(packet.zxid, packet.data.bytes())
+            }
+            Kind::Commit if streaming => {
+                if self.observer && step == Step::Serving {
+                    return Ok(Heard::Nothing);
+                }
+                if window.committed >= window.records.end()
+                    || window.records.zxid_before(window.committed + 1) != packet.zxid
+                {
+                    return Err(Violation("a COMMIT of another transaction than the oldest"));
+                }
+                Heard::Commit(packet.zxid)
+            }
+            Kind::NewLeader if step == Step::Synchronizing => {
+                if packet.zxid != of_epoch(self.epoch) {
+                    return Err(Violation("a NEWLEADER of another epoch"));
+                }
+                self.history = window.records.end();
+                self.acked = window.committed;
+                self.greetings = 1;
+                self.step = Step::Persisting;
+                Heard::Nothing
+            }
+            Kind::UpToDate if step == Step::Acknowledged => {
+                self.greetings += 1;
+                self.step = Step::Serving;
+                Heard::UpToDate
+            }
+            Kind::Ping => Heard::Ping(packet.zxid),
+            Kind::Revalidate if serving => Heard::Revalidated(packet.data.bytes()),
+            Kind::Sync if serving => Heard::Synced,
+            _ => return Err(Violation("a packet that is not due")),
+        })
+    }
+
+    /// Writes what there is to say, as far as there is room; `accepted` and `current` are the
+    /// epochs that are durable.
+    pub fn speak(
+        &mut self,
+        (accepted, current): (Epoch, Epoch),
+        config_version: i64,
+        window: Window<'_, '_>,
+        out: &mut Pipe<'_>,
+    ) {
+        if self.step == Step::Greeting {
+            let kind = if self.observer { Kind::ObserverInfo } else { Kind::FollowerInfo };
+            let info = LearnerInfo {
+                server: self.me,
+                protocol: PROTOCOL,
+                config_version: Trailing(Some(config_version)),
+            };
+            let mut data = [0; 20];
+            if jute::encode(&info, &mut data).is_err()
+                || !put(out, &Packet::with(kind, of_epoch(self.accepted), &data))
+            {
+                return;
+            }
+            self.step = Step::Greeted;
+        }
+        if self.step == Step::Accepting && accepted >= self.epoch {
+            // Who has accepted the epoch before may have promised something then.
+            let epoch = if self.again { -1 } else { current.0 as i32 };
+            if !put(out, &Packet::with(Kind::AckEpoch, self.last, &epoch.to_be_bytes())) {
+                return;
+            }
+            self.step = Step::Accepted;
+        }
+        if self.step == Step::Persisting && window.durable >= self.history && current >= self.epoch
+        {
+            self.step = Step::Acknowledged;
+        }
+        if !matches!(self.step, Step::Acknowledged | Step::Serving) {
+            return;
+        }
+        while self.greetings > 0 {
+            if !put(out, &Packet::new(Kind::Ack, of_epoch(self.epoch))) {
+                return;
+            }
+            self.greetings -= 1;
+        }
+        if self.observer {
+            return;
+        }
+        while self.acked < window.durable {
+            let zxid = window.records.zxid_before(self.acked + 1);
+            // What has left the window was committed long ago.
+            if self.acked >= window.records.front()
+                && !put(out, &Packet::new(Kind::Ack, zxid))
+            {
+                return;
+            }
+            self.acked += 1;
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Finds the end of a snapshot that comes over a learner's link.
+//!
+//! A SNAP packet is followed by the body of a snapshot (see [`tree::snapshot`](crate::tree::snapshot))
+//! and the ustring "BenWasHere", with no length in front. The scanner walks over the lengths inside,
+//! in pieces of any size, and keeps nothing: what the body says is judged when it is loaded.
+
+use super::Violation;
+use crate::wire::quorum::SNAPSHOT_END;
+
+/// Bytes of a session: its id and timeout.
+const SESSION: u64 = 12;
+/// Bytes behind a node's data: number of its list, and its stat.
+const NODE_TAIL: u64 = 8 + 60;
+
+/// What the next bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Sessions,
+    AclCount,
+    /// Lists that are still to come, behind their numbers.
+    Acl {
+        lists: i32,
+    },
+    /// Entries of the current list that are still to come.
+    Entries {
+        lists: i32,
+        entries: i32,
+        scheme: bool,
+    },
+    Path,
+    /// The one byte of a path that may be the end.
+    Short,
+    Data,
+    End,
+    /// How many of its bytes were seen.
+    EndText(usize),
+    Done,
+}
+
+/// Where a stream is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanner {
+    part: Part,
+    /// Bytes to pass over before `part`.
+    skip: u64,
+    /// The bytes of a number, as far as they have come.
+    number: [u8; 4],
+    have: usize,
+    /// No string or data may be longer.
+    most: usize,
+}
+
+impl Scanner {
+    /// At the start of a body whose longest string or data has `most` bytes.
+    pub const fn new(most: usize) -> Self {
+        Self { part: Part::Sessions, skip: 0, number: [0; 4], have: 0, most }
+    }
+
+    /// Whether the end was found.
+    pub fn is_done(&self) -> bool {
+        self.part == Part::Done
+    }
+
+    /// Looks at the next bytes. Answers how many of them belong to the body, and how many were
+    /// looked at: the mark behind the body belongs to neither body nor what follows.
+    ///
+    /// # Errors
+    /// [`Violation`] when this is no snapshot.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, usize), Violation> {
+        let (mut at, mut body) = (0, 0);
+        while at < bytes.len() && self.part != Part::Done {
+            let inside = !matches!(self.part, Part::End | Part::EndText(_));
+            if self.skip > 0 {
+                let n = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.skip -= n as u64;
+                at += n;
+            } else {
+                self.byte(bytes[at])?;
+                at += 1;
+            }
+            if inside {
+                body = at;
+            }
+        }
+        Ok((body, at))
+    }
+
+    fn byte(&mut self, byte: u8) -> Result<(), Violation> {
+        match self.part {
+            Part::Short => {
+                self.part = if byte == b'/' { Part::End } else { Part::Data };
+                return Ok(());
+            }
+            Part::EndText(seen) => {
+                if SNAPSHOT_END.get(seen) != Some(&byte) {
+                    return Err(Violation("a snapshot without its end"));
+                }
+                let all = seen + 1 == SNAPSHOT_END.len();
+                self.part = if all { Part::Done } else { Part::EndText(seen + 1) };
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.number[self.have] = byte;
+        self.have += 1;
+        if self.have < self.number.len() {
+            return Ok(());
+        }
+        self.have = 0;
+        let number = i32::from_be_bytes(self.number);
+        let length = u64::try_from(number.max(0)).unwrap_or(0);
+        let fits = number >= -1 && length <= self.most as u64;
+        let counted = number >= 0;
+        let bad = Violation("a snapshot with an unreasonable length");
+        self.part = match self.part {
+            Part::Sessions if counted => {
+                self.skip = length * SESSION;
+                Part::AclCount
+            }
+            Part::AclCount if counted => self.next_list(number),
+            Part::Acl { lists } => self.next_entry(lists - 1, number),
+            Part::Entries { lists, entries, scheme: true } if fits => {
+                self.skip = length;
+                Part::Entries { lists, entries, scheme: false }
+            }
+            Part::Entries { lists, entries, scheme: false } if fits => {
+                let next = self.next_entry(lists, entries - 1);
+                self.skip += length;
+                next
+            }
+            Part::Path if number == 1 => Part::Short,
+            Part::Path if fits && counted => {
+                self.skip = length;
+                Part::Data
+            }
+            Part::Data if fits => {
+                self.skip = length + NODE_TAIL;
+                Part::Path
+            }
+            Part::End if length == SNAPSHOT_END.len() as u64 => Part::EndText(0),
+            _ => return Err(bad),
+        };
+        Ok(())
+    }
+
+    fn next_list(&mut self, lists: i32) -> Part {
+        if lists == 0 {
+            return Part::Path;
+        }
+        self.skip = 8;
+        Part::Acl { lists }
+    }
+
+    fn next_entry(&mut self, lists: i32, entries: i32) -> Part {
+        if entries <= 0 {
+            return self.next_list(lists);
+        }
+        // Its permissions.
+        self.skip = 4;
+        Part::Entries { lists, entries, scheme: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn body() -> Vec<u8> {
+        let mut out = Vec::new();
+        let text = |out: &mut Vec<u8>, text: &str| {
+            out.extend((text.len() as i32).to_be_bytes());
+            out.extend(text.bytes());
+        };
+        out.extend(2i32.to_be_bytes());
+        out.extend([7; 24]);
+        out.extend(2i32.to_be_bytes());
+        for entries in [2i32, 0] {
+            out.extend([0; 8]);
+            out.extend(entries.to_be_bytes());
+            for _ in 0..entries {
+                out.extend([0, 0, 0, 31]);
+                text(&mut out, "world");
+                text(&mut out, "anyone");
+            }
+        }
+        for (path, data) in [("", Some("")), ("/zookeeper", None), ("x", Some("y")), ("/a", Some("BenWasHere"))] {
+            text(&mut out, path);
+            match data {
+                Some(data) => text(&mut out, data),
+                None => out.extend((-1i32).to_be_bytes()),
+            }
+            out.extend([9; 68]);
+        }
+        text(&mut out, "/");
+        out
+    }
+
+    fn stream() -> Vec<u8> {
+        let mut out = body();
+        out.extend(10i32.to_be_bytes());
+        out.extend(SNAPSHOT_END);
+        out
+    }
+
+    #[test]
+    fn the_end_is_found_in_pieces_of_any_size() {
+        let (body, stream) = (body(), stream());
+        let mut bytes = stream.clone();
+        bytes.extend([0, 0, 0, 10]);
+        for size in 1..bytes.len() {
+            let mut scanner = Scanner::new(100);
+            let (mut seen, mut found) = (0, Vec::new());
+            while !scanner.is_done() {
+                let piece = &bytes[seen..bytes.len().min(seen + size)];
+                let (inside, looked) = scanner.feed(piece).unwrap();
+                found.extend(&piece[..inside]);
+                seen += looked;
+            }
+            assert_eq!((seen, &found), (stream.len(), &body));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_no_snapshot_is_refused_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut scanner = Scanner::new(100);
+            if let Ok((inside, looked)) = scanner.feed(&bytes) {
+                prop_assert!(inside <= looked && looked <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn a_wrong_length_is_refused(at in 0..400usize) {
+            let mut bytes = stream();
+            let at = at % (bytes.len() - 3);
+            bytes[at] = 0x80;
+            // Either the byte is inside a value, or the walk goes wrong and says so, or waits.
+            let _ = Scanner::new(100).feed(&bytes);
+        }
+    }
+}
