@@ -34,7 +34,9 @@ mod bytes;
 mod config;
 mod event;
 mod hosts;
+mod receive;
 mod requests;
+mod transmit;
 mod watches;
 mod window;
 
@@ -50,18 +52,15 @@ pub use self::event::{Cause, Event, Reply, SubmitError, Taken, Violation, Watch}
 use self::hosts::Hosts;
 pub use self::hosts::REDIAL_PAUSE;
 use self::requests::{Request, Requests};
-use self::watches::{Kinds, Watches, left_watch, removed_watch, watched_path};
-use self::window::Window;
+use self::watches::{Kinds, Watches, watched_path};
 use crate::id::{SessionId, Xid, Zxid};
 use crate::time::Instant;
-use crate::wire::client::{
-    AuthPacket, ConnectRequest, ConnectResponse, ReplyHeader, RequestHeader, WatcherEvent,
-};
+use crate::wire::client::{AuthPacket, ReplyHeader, RequestHeader};
 use crate::wire::frame::{self, Frame};
-use crate::wire::jute::{self, Buffer, Reader, Trailing};
 use crate::wire::{Code, OpCode};
 
-/// The longest [`ConnectResponse`] that is waited for; Apache's has 37 bytes.
+/// The longest [`ConnectResponse`](crate::wire::client::ConnectResponse) that is waited for;
+/// Apache's has 37 bytes.
 const MAX_CONNECT_RESPONSE: usize = 256;
 
 /// The longest silence before a ping, ms. Answers to `MAX_SEND_PING_INTERVAL`.
@@ -533,173 +532,4 @@ impl<'m> Session<'m> {
         self.lose(end.code());
         end.event()
     }
-
-    // Receiving.
-
-    fn connect_response(&mut self, payload: &[u8]) -> Result<Option<Event<'static>>, Violation> {
-        let response: ConnectResponse<'_> = jute::decode(payload).map_err(|_| Violation::Record)?;
-        if response.timeout <= 0 {
-            return Ok(Some(self.finish(End::Expired)));
-        }
-        let passwd = response.passwd.bytes();
-        self.passwd = <[u8; PASSWD]>::try_from(passwd).map_err(|_| Violation::Record)?;
-        let asked = self.asked_session();
-        let goes_on = asked != SessionId::NONE && asked == response.session_id;
-        self.session_id = response.session_id;
-        self.timeout = response.timeout;
-        self.link = Link::Up;
-        let read_only = response.read_only.0.unwrap_or(false);
-        self.global |= !read_only;
-        self.watches.announce(self.last_zxid);
-        Ok(Some(if goes_on {
-            Event::Reconnected { read_only }
-        } else {
-            Event::Connected { read_only }
-        }))
-    }
-
-    fn packet<'b>(&mut self, payload: &'b [u8]) -> Result<Option<Event<'b>>, Violation> {
-        let mut reader = Reader::new(payload);
-        let header: ReplyHeader = reader.read().map_err(|_| Violation::Record)?;
-        match header.xid {
-            Xid::PING => Ok(None),
-            Xid::AUTH if header.err == Code::Ok => Ok(None),
-            Xid::AUTH => Ok(Some(self.finish(End::AuthFailed))),
-            Xid::SET_WATCHES if header.err == Code::Ok => Ok(None),
-            Xid::SET_WATCHES => {
-                self.watches.clear_held();
-                Ok(Some(Event::WatchesRefused(header.err)))
-            }
-            Xid::EVENT => {
-                let event: WatcherEvent<'b> = reader.read().map_err(|_| Violation::Record)?;
-                self.watches.fired(event.kind, event.path.bytes());
-                let WatcherEvent { kind, path, .. } = event;
-                Ok(Some(Event::Watch(Watch { kind, path, zxid: header.zxid })))
-            }
-            _ => self.reply(header, reader.rest()).map(Some),
-        }
-    }
-
-    fn reply<'b>(&mut self, header: ReplyHeader, body: &'b [u8]) -> Result<Event<'b>, Violation> {
-        let got = header.xid;
-        let Some(request) = self.requests.sent() else {
-            return match self.closing {
-                Closing::Sent(xid) if xid == got => Ok(self.finish(End::Closed)),
-                Closing::Sent(xid) => Err(Violation::Xid { expected: Some(xid), got }),
-                _ => Err(Violation::Xid { expected: None, got }),
-            };
-        };
-        let RequestHeader { xid, op } = request.header;
-        if xid != got {
-            return Err(Violation::Xid { expected: Some(xid), got });
-        }
-        // Events must not count here: of two events of one transaction the second would be
-        // skipped if the connection broke between them.
-        self.last_zxid = self.last_zxid.max(header.zxid);
-        if let Some((path, kinds)) = left_watch(op, request.body, header.err) {
-            self.watches.release(path);
-            self.watches.add(path, kinds);
-        } else if let Some(path) = watched_path(op, request.body) {
-            self.watches.release(path);
-        } else if let Some((path, kinds)) = removed_watch(op, request.body, header.err) {
-            self.watches.remove(path, kinds);
-        }
-        self.requests.pop();
-        Ok(Event::Reply(Reply { xid, op, header, body }))
-    }
-
-    // Sending.
-
-    /// The session to ask for: a read-only server's means nothing to others.
-    fn asked_session(&self) -> SessionId {
-        if self.global { self.session_id } else { SessionId::NONE }
-    }
-
-    fn connect_request(&self) -> ConnectRequest<'_> {
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: self.last_zxid,
-            timeout: self.config.timeout,
-            session_id: self.asked_session(),
-            passwd: Buffer::new(&self.passwd),
-            read_only: Trailing(Some(self.config.read_only)),
-        }
-    }
-
-    fn next_packet(&self) -> Sending {
-        if self.link != Link::Up {
-            Sending::Nothing
-        } else if !self.auths.unsent().is_empty() {
-            Sending::Auth
-        } else if self.watches.is_announcing() {
-            Sending::Watches
-        } else if self.lost == 0 && !self.requests.all_sent() {
-            Sending::Request
-        } else if self.closing == Closing::Asked {
-            Sending::Close(requests::next_xid(self.xid))
-        } else if self.ping {
-            Sending::Ping
-        } else {
-            Sending::Nothing
-        }
-    }
-
-    /// Puts the packet under way, from where it was cut off, into `out`: how much, and whether
-    /// that was its end.
-    fn piece(&self, out: &mut [u8]) -> (usize, bool) {
-        let mut copy = |bytes: &[u8]| {
-            let n = bytes.len().min(out.len());
-            if let (Some(to), Some(from)) = (out.get_mut(..n), bytes.get(..n)) {
-                to.copy_from_slice(from);
-            }
-            (n, n == bytes.len())
-        };
-        match self.sending {
-            Sending::Nothing => (0, false),
-            Sending::Auth => copy(self.auths.unsent().get(self.sent..).unwrap_or_default()),
-            Sending::Request => copy(self.requests.unsent(self.sent).unwrap_or_default()),
-            Sending::Connect => {
-                let request = self.connect_request();
-                encoded(self.sent, out, |window| {
-                    let len = i32::try_from(jute::size(&request)).unwrap_or(0);
-                    jute::write(&(len, request), window)
-                })
-            }
-            Sending::Watches => encoded(self.sent, out, |window| self.watches.encode_batch(window)),
-            Sending::Ping => header_only(self.sent, out, Xid::PING, OpCode::Ping),
-            Sending::Close(xid) => header_only(self.sent, out, xid, OpCode::CloseSession),
-        }
-    }
-
-    fn packet_sent(&mut self) {
-        match self.sending {
-            Sending::Nothing | Sending::Connect => {}
-            Sending::Auth => self.auths.mark_sent(self.sent),
-            Sending::Request => self.requests.mark_sent(),
-            Sending::Watches => self.watches.next_batch(),
-            Sending::Ping => {}
-            Sending::Close(xid) => self.closing = Closing::Sent(xid),
-        }
-        // Anything that was sent serves as a ping.
-        self.ping = false;
-        self.sending = Sending::Nothing;
-    }
-}
-
-/// Encodes a packet into `out` from its byte `from`.
-fn encoded(
-    from: usize,
-    out: &mut [u8],
-    write: impl FnOnce(&mut Window<'_>) -> Result<(), jute::Error>,
-) -> (usize, bool) {
-    let mut window = Window::new(from, out);
-    match write(&mut window) {
-        Ok(()) => window.piece(),
-        // A window takes everything; a record of ours has a Jute form.
-        Err(_) => (0, true),
-    }
-}
-
-fn header_only(from: usize, out: &mut [u8], xid: Xid, op: OpCode) -> (usize, bool) {
-    encoded(from, out, |window| jute::write(&(8i32, RequestHeader { xid, op }), window))
 }

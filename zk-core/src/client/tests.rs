@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::memory::Table;
 use crate::wire::client::{PathMode, PathWatch, SetWatches2, Stat};
-use crate::wire::jute::Ustring;
+use crate::wire::jute::{self, Ustring};
 
 /// Bytes from hexadecimal digits; anything else is layout.
 fn hex(text: &str) -> Vec<u8> {

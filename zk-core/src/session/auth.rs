@@ -3,7 +3,7 @@
 //! Answers to `DigestAuthenticationProvider` and `IPAuthenticationProvider`.
 
 use base64ct::{Base64, Encoding};
-use sha1::{Digest, Sha1};
+use hmac_sha1_compact::Hash as Sha1;
 
 use crate::wire::client::Id;
 use crate::wire::jute::{self, List, Slice};
@@ -68,7 +68,7 @@ impl Identities {
 
 /// The digest of `user:password`, as it stands behind the user in an identity.
 fn digest(credentials: &[u8], out: &mut [u8; HASH_LEN]) {
-    let hash = Sha1::digest(credentials);
+    let hash = Sha1::hash(credentials);
     // 20 bytes are 28 characters.
     let _ = Base64::encode(&hash, out);
 }
@@ -150,6 +150,21 @@ mod tests {
         let mut room = [0; 64];
         let id = digest_identity(b"super:super123", &mut room).unwrap();
         assert_eq!(id, b"super:UdxDQl4f9v5oITwcAsO9bmWgHSI=");
+        // RFC 3174: one block, two blocks for its padding, many.
+        let long = [b'a'; 1000];
+        for (text, repeated, hash) in [
+            (&b"abc"[..], 1, "qZk+NkcGgWq6PiVxeFDCbJzQ2J0="),
+            (
+                b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                1,
+                "hJg+RBw70m66rkqh+VEp5eVGcPE=",
+            ),
+            (&long, 1000, "NKqXPNTE2qT2Husr260nMWU0AW8="),
+        ] {
+            let mut room = [0; HASH_LEN];
+            digest(&text.repeat(repeated), &mut room);
+            assert_eq!(&room[..], hash.as_bytes());
+        }
     }
 
     #[test]

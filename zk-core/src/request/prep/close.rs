@@ -1,0 +1,103 @@
+//! The end of a session, and of its ephemeral nodes.
+
+use super::{Prep, Progress, Refusal};
+use crate::tree::{Owner, digest, path};
+use crate::wire::Code;
+use crate::wire::jute::{self, Slice, Ustring};
+
+impl Prep<'_, '_> {
+    pub(super) fn close_session(
+        &mut self,
+        progress: &Progress<'_>,
+        out: &mut Slice<'_>,
+    ) -> Result<(), Refusal> {
+        let session = progress.ask.session;
+        let at = self.sessions.usable(session).ok_or(Code::SessionExpired)?;
+        let list_at = out.len();
+        jute::write(&0i32, out)?;
+        let mut listed = 0i32;
+        let most = out.len() + self.options.max_frame / 2;
+        // What is in the tree, unless a pending change has taken it away.
+        let mut next = self.tree.ephemerals(session).next();
+        while let Some(node) = next {
+            next = self.tree.next_ephemeral(node);
+            let mut room = core::mem::take(&mut self.scratch);
+            // The scratch is as long as the longest of these paths.
+            let result = match self.tree.path_of(node, room) {
+                Some(path) => self.close_one(progress, path, out, most, &mut listed),
+                None => Err(Refusal::Busy),
+            };
+            self.scratch = core::mem::take(&mut room);
+            result?;
+        }
+        // What is still to be created.
+        let mut room = core::mem::take(&mut self.scratch);
+        let result = self.close_pending(progress, out, most, &mut listed, room);
+        self.scratch = core::mem::take(&mut room);
+        result?;
+        out.patch(list_at, listed);
+        self.sessions.closing(at);
+        Ok(())
+    }
+
+    /// A node that goes with its session: its parent's change, its digest, its place in the list.
+    fn close_one(
+        &mut self,
+        progress: &Progress<'_>,
+        path: &[u8],
+        out: &mut Slice<'_>,
+        most: usize,
+        listed: &mut i32,
+    ) -> Result<(), Refusal> {
+        let Some(node) = self.changes.state(self.tree, self.sessions, path) else {
+            return Ok(());
+        };
+        if node.owner != Owner::Session(progress.ask.session) {
+            return Ok(());
+        }
+        let (parent_path, _) = path::split(path).ok_or(Code::BadArguments)?;
+        let parent = self.state(parent_path)?;
+        let mut after = parent;
+        after.children -= 1;
+        after.stat.pzxid = progress.zxid;
+        self.change(parent_path, progress.zxid, Some(&parent), after)?;
+        if path::is_digested(path) {
+            self.changes.sub_digest(digest::of_node(node.content, &node.stat));
+        }
+        // Apply deletes what is not listed too.
+        if out.len() + 4 + path.len() <= most {
+            jute::write(&Ustring(Some(path)), out)?;
+            *listed += 1;
+        }
+        Ok(())
+    }
+
+    fn close_pending(
+        &mut self,
+        progress: &Progress<'_>,
+        out: &mut Slice<'_>,
+        most: usize,
+        listed: &mut i32,
+        room: &mut [u8],
+    ) -> Result<(), Refusal> {
+        // Every pending creation of the session has its own entry, and closing it adds none but its
+        // parent's, which is no node of the session: entries are visited by number.
+        let mut from = 0;
+        while let Some((at, len)) =
+            self.changes.next_owned(Owner::Session(progress.ask.session), from, room)
+        {
+            from = at + 1;
+            let path = room.get(..len).unwrap_or_default();
+            if self
+                .tree
+                .find(path)
+                .is_some_and(|node| self.tree.owner(node) == Owner::Session(progress.ask.session))
+            {
+                // It was met in the tree.
+                continue;
+            }
+            self.close_one(progress, path, out, most, listed)?;
+        }
+        Ok(())
+    }
+}

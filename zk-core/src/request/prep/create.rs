@@ -1,0 +1,191 @@
+//! Creations.
+
+use super::acl::fix_acl;
+use super::{Prep, Progress, Refusal, STAT};
+use crate::id::SessionId;
+use crate::request::changes::NodeState;
+use crate::tree::{MAX_TTL, Owner, digest, path};
+use crate::wire::client::{CreateMode, CreateRequest, perms};
+use crate::wire::jute::{self, List, Reader, Sink, Slice, Trailing};
+use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn};
+use crate::wire::{Code, OpCode};
+
+/// Digits of a sequence number, sign included.
+const SEQUENCE_LEN: usize = 11;
+
+impl Prep<'_, '_> {
+    pub(super) fn create(
+        &mut self,
+        progress: &mut Progress<'_>,
+        op: OpCode,
+        request: &CreateRequest<'_>,
+        ttl: i64,
+        out: &mut Slice<'_>,
+    ) -> Result<(), Refusal> {
+        let Progress { ask, zxid, time, .. } = *progress;
+        let mode = CreateMode::from_flags(request.flags).ok_or(Code::BadArguments)?;
+        if mode.is_ttl() && !self.options.extended_types {
+            return Err(Code::Unimplemented.into());
+        }
+        let ttl_fits = if mode.is_ttl() { (1..=MAX_TTL).contains(&ttl) } else { ttl < 0 };
+        if !ttl_fits {
+            return Err(Code::BadArguments.into());
+        }
+        self.check_session(ask.session)?;
+        let requested = request.path.0.ok_or(Refusal::Malformed)?;
+        let (parent_path, _) = path::split(requested).ok_or(Code::BadArguments)?;
+        if requested.contains(&0) {
+            return Err(Code::BadArguments.into());
+        }
+        let (count, len) = fix_acl(request.acl, ask.ids, self.acl_scratch)?;
+        let parent = self.state(parent_path)?;
+        self.allows(parent.acl, perms::CREATE, ask.ids)?;
+
+        // The path is written to where it belongs, and read back from there.
+        let start = out.len();
+        jute::write(&0i32, out)?;
+        out.put(requested)?;
+        if mode.is_sequential() {
+            let mut digits = [0; SEQUENCE_LEN];
+            out.put(sequence(parent.stat.cversion, &mut digits))?;
+        }
+        let path_len = out.len() - start - 4;
+        out.patch(start, i32::try_from(path_len).map_err(|_| Code::MarshallingError)?);
+        let path_at = start + 4..start + 4 + path_len;
+        let path = out.written().get(path_at.clone()).unwrap_or_default();
+        if !path::is_valid(path) {
+            return Err(Code::BadArguments.into());
+        }
+        if self.state(path).is_ok() {
+            return Err(Code::NodeExists.into());
+        }
+        if matches!(parent.owner, Owner::Session(_)) {
+            return Err(Code::NoChildrenForEphemerals.into());
+        }
+        let data_len = request.data.bytes().len();
+        if self.options.enforce_quota {
+            self.tree.check_quota(path, data_len as i64, 1)?;
+        }
+        let owner = match op {
+            OpCode::CreateContainer => Owner::Container,
+            // The opcode decides what is applied; a TTL request without a TTL mode would be
+            // applied with no valid time (Apache fails there).
+            OpCode::CreateTtl if !mode.is_ttl() => return Err(Code::BadArguments.into()),
+            OpCode::CreateTtl => Owner::Ttl(ttl),
+            _ if mode.is_ephemeral() => Owner::Session(ask.session),
+            _ => Owner::Nobody,
+        };
+        if let Owner::Session(session) = owner
+            && self.tree.ephemerals_of(session) + self.changes.len() >= self.options.max_ephemerals
+            && self.ephemerals_to_come(session) >= self.options.max_ephemerals
+        {
+            return Err(Code::SystemError.into());
+        }
+        let (_, name) = path::split(path).ok_or(Code::BadArguments)?;
+        let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
+        let cost = self.tree.cost_of(name.len(), data_len, acl, owner);
+        self.fits(cost.plus(progress.cost))?;
+
+        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        let content = digest::Crc::START.update(path).update(request.data.bytes());
+        // The rest of the record, behind the path.
+        jute::write(&request.data, out)?;
+        jute::write(&acl, out)?;
+        match op {
+            OpCode::CreateContainer => jute::write(&parent_cversion, out)?,
+            OpCode::CreateTtl => jute::write(&(parent_cversion, ttl), out)?,
+            _ => jute::write(&(mode.is_ephemeral(), parent_cversion), out)?,
+        }
+        debug_assert!(record_is(op, out.written().get(start..).unwrap_or_default()));
+
+        let path = out.written().get(path_at).unwrap_or_default();
+        let (parent_path, _) = path::split(path).ok_or(Code::BadArguments)?;
+        let mut after = parent;
+        after.children += 1;
+        after.stat.cversion = parent_cversion;
+        after.stat.pzxid = zxid;
+        let acl = self.tree.acquire_acl(acl)?;
+        let stat = crate::wire::file::StatPersisted {
+            czxid: zxid,
+            mzxid: zxid,
+            ctime: time,
+            mtime: time,
+            ephemeral_owner: owner.raw(),
+            pzxid: zxid,
+            ..Default::default()
+        };
+        let node = NodeState { exists: true, stat, owner, children: 0, data_len, content, acl };
+        let changed = self
+            .change(parent_path, zxid, Some(&parent), after)
+            .and_then(|()| self.change(path, zxid, None, node));
+        // The change has its own reference now.
+        self.tree.release_acl(acl);
+        changed?;
+        progress.cost = progress.cost.plus(cost);
+        progress.reply += 4 + path_len + STAT;
+        Ok(())
+    }
+
+    fn ephemerals_to_come(&mut self, session: SessionId) -> usize {
+        let mut count = self.tree.ephemerals_of(session);
+        let mut from = 0;
+        while let Some((at, len)) =
+            self.changes.next_owned(Owner::Session(session), from, self.scratch)
+        {
+            from = at + 1;
+            let path = self.scratch.get(..len).unwrap_or_default();
+            count += usize::from(self.tree.find(path).is_none());
+        }
+        count
+    }
+}
+
+/// A sequence number as Java's `%010d` writes it.
+fn sequence(number: i32, room: &mut [u8; SEQUENCE_LEN]) -> &[u8] {
+    let mut at = SEQUENCE_LEN;
+    let mut rest = number.unsigned_abs();
+    let width = if number < 0 { 9 } else { 10 };
+    while rest > 0 || SEQUENCE_LEN - at < width {
+        at -= 1;
+        room[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    if number < 0 {
+        at -= 1;
+        room[at] = b'-';
+    }
+    &room[at..]
+}
+
+/// Whether `bytes` are the record of a creation: checked in tests and debug builds, since the
+/// record is written field by field.
+fn record_is(op: OpCode, bytes: &[u8]) -> bool {
+    let mut reader = Reader::new(bytes);
+    let whole = match op {
+        OpCode::CreateContainer => reader.read::<CreateContainerTxn<'_>>().is_ok(),
+        OpCode::CreateTtl => reader.read::<CreateTtlTxn<'_>>().is_ok(),
+        _ => reader
+            .read::<CreateTxn<'_>>()
+            .is_ok_and(|txn| matches!(txn.parent_cversion, Trailing(Some(_)))),
+    };
+    whole && reader.rest().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequence_numbers_are_javas() {
+        let mut room = [0; SEQUENCE_LEN];
+        for (number, text) in [
+            (0, "0000000000"),
+            (42, "0000000042"),
+            (i32::MAX, "2147483647"),
+            (-5, "-000000005"),
+            (i32::MIN, "-2147483648"),
+        ] {
+            assert_eq!(sequence(number, &mut room), text.as_bytes());
+        }
+    }
+}

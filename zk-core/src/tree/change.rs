@@ -1,0 +1,329 @@
+//! Changes: creations, deletions, data, access control lists.
+
+use super::{DataTree, Failure, Node, Owner, path, quota};
+use crate::id::Zxid;
+use crate::memory::{Full, Handle, NIL};
+use crate::wire::Code;
+use crate::wire::client::Acl;
+use crate::wire::file::StatPersisted;
+use crate::wire::jute::List;
+
+/// A node to be created.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode<'a> {
+    /// Its path.
+    pub path: &'a [u8],
+    /// Its data, `None` for null.
+    pub data: Option<&'a [u8]>,
+    /// Its access control list.
+    pub acl: List<'a, Acl<'a>>,
+    /// What kind of node it is.
+    pub owner: Owner,
+    /// The parent's `cversion` afterwards; `None` counts one up (logs before 3.4).
+    pub parent_cversion: Option<i32>,
+    /// The transaction.
+    pub zxid: Zxid,
+    /// Its time.
+    pub time: i64,
+}
+
+impl DataTree<'_> {
+    /// Keeps a list for a change that is not applied yet.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn acquire_acl(&mut self, list: List<'_, Acl<'_>>) -> Result<Handle, Full> {
+        self.acls.acquire(&mut self.cells, list)
+    }
+
+    /// Keeps a list once more.
+    pub fn share_acl(&mut self, acl: Handle) {
+        self.acls.share(acl);
+    }
+
+    /// Gives a list back.
+    pub fn release_acl(&mut self, acl: Handle) {
+        self.acls.release(&mut self.cells, acl);
+    }
+
+    /// Puts a node into the tree, below `parent`, without touching the parent's stat.
+    pub(super) fn attach(
+        &mut self,
+        path: &[u8],
+        parent: Handle,
+        data: Option<&[u8]>,
+        acl: Handle,
+        stat: &StatPersisted,
+    ) -> Result<Handle, Full> {
+        let name = match path::split(path) {
+            Some((_, name)) => name,
+            None => b"",
+        };
+        let owner = Owner::read(stat.ephemeral_owner, self.extended_types).ok_or(Full)?;
+        let mut node = Node::new(stat, parent, acl, self.snapshot.mark());
+        if !node.set_lens(name.len(), data.map(<[u8]>::len)) {
+            return Err(Full);
+        }
+        if let Owner::Session(session) = owner {
+            self.owners.admit(session)?;
+        }
+        let undo_owner = |tree: &mut Self| {
+            if let Owner::Session(session) = owner {
+                tree.owners.dismiss(session);
+            }
+        };
+        let blob = self.cells.insert(&[name, data.unwrap_or_default()]).inspect_err(|_| {
+            undo_owner(self);
+        })?;
+        node.blob = blob;
+        let at = match self.nodes.insert(node) {
+            Ok(at) => at,
+            Err(Full) => {
+                self.cells.remove(blob);
+                undo_owner(self);
+                return Err(Full);
+            }
+        };
+        if parent == NIL {
+            self.root = at;
+        } else if let Err(Full) = self.index.insert(self.seeds.hash(path), at) {
+            self.nodes.remove(at);
+            self.cells.remove(blob);
+            undo_owner(self);
+            return Err(Full);
+        } else {
+            let first = self.nodes[parent].first;
+            self.nodes[at].next = first;
+            if first != NIL {
+                self.nodes[first].prev = at;
+            }
+            self.nodes[parent].first = at;
+            self.nodes[parent].count += 1;
+        }
+        match owner {
+            Owner::Nobody => {}
+            Owner::Container => self.containers += 1,
+            Owner::Ttl(_) => self.ttls += 1,
+            Owner::Session(session) => {
+                let first = self.owners.push(session, at);
+                self.nodes[at].first = first;
+                self.nodes[at].count = NIL;
+                if first != NIL {
+                    self.nodes[first].count = at;
+                }
+                self.ephemerals += 1;
+            }
+        }
+        self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.digest = self.digest.wrapping_add(self.digest_of(at, path));
+        if quota::is_limit(path) {
+            self.limits += 1;
+        }
+        Ok(at)
+    }
+
+    /// Takes a node without children out of the tree.
+    fn detach(&mut self, path: &[u8], at: Handle) {
+        self.digest = self.digest.wrapping_sub(self.digest_of(at, path));
+        self.index.remove(self.seeds.hash(path), at);
+        let node = self.nodes[at];
+        match self.owner(at) {
+            Owner::Nobody => {}
+            Owner::Container => self.containers -= 1,
+            Owner::Ttl(_) => self.ttls -= 1,
+            Owner::Session(session) => {
+                let (next, prev) = (node.first, node.count);
+                if next != NIL {
+                    self.nodes[next].count = prev;
+                }
+                if prev != NIL {
+                    self.nodes[prev].first = next;
+                }
+                self.owners.drop_one(session, at, next);
+                self.ephemerals -= 1;
+            }
+        }
+        if node.next != NIL {
+            self.nodes[node.next].prev = node.prev;
+        }
+        if node.prev != NIL {
+            self.nodes[node.prev].next = node.next;
+        } else {
+            self.nodes[node.parent].first = node.next;
+        }
+        self.nodes[node.parent].count -= 1;
+        let len = path.len() + node.data_len().unwrap_or(0);
+        self.data_size = self.data_size.saturating_sub(len as u64);
+        if quota::is_limit(path) {
+            self.limits -= 1;
+        }
+        self.acls.release(&mut self.cells, node.acl());
+        self.cells.remove(node.blob);
+        self.nodes.remove(at);
+    }
+
+    /// Creates a node.
+    ///
+    /// # Errors
+    /// `NoNode` without a parent, `NodeExists` (then the node has the new list, as in Apache,
+    /// where a replay depends on it), `NoChildrenForEphemerals` (which a leader refuses before),
+    /// or [`Failure::Full`].
+    pub fn create(&mut self, new: &NewNode<'_>) -> Result<Handle, Failure> {
+        let (parent_path, _) = path::split(new.path).ok_or(Code::BadArguments)?;
+        let parent = self.find(parent_path).ok_or(Code::NoNode)?;
+        if let Some(at) = self.find(new.path) {
+            let acl = self.acls.acquire(&mut self.cells, new.acl)?;
+            self.preserve(at);
+            let old = self.nodes[at].acl();
+            self.nodes[at].set_acl(acl);
+            self.acls.release(&mut self.cells, old);
+            return Err(Code::NodeExists.into());
+        }
+        if self.is_ephemeral(parent) {
+            return Err(Code::NoChildrenForEphemerals.into());
+        }
+        let acl = self.acls.acquire(&mut self.cells, new.acl)?;
+        self.preserve(parent);
+        let before = self.digest_of(parent, parent_path);
+        let stat = StatPersisted {
+            czxid: new.zxid,
+            mzxid: new.zxid,
+            ctime: new.time,
+            mtime: new.time,
+            ephemeral_owner: new.owner.raw(),
+            pzxid: new.zxid,
+            ..StatPersisted::default()
+        };
+        let at = self
+            .attach(new.path, parent, new.data, acl, &stat)
+            .inspect_err(|_| self.acls.release(&mut self.cells, acl))?;
+        let cversion =
+            new.parent_cversion.unwrap_or_else(|| self.nodes[parent].cversion().wrapping_add(1));
+        if cversion > self.nodes[parent].cversion() {
+            self.nodes[parent].set_children_changed(cversion, new.zxid);
+            let after = self.digest_of(parent, parent_path);
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        }
+        self.quota_created(new.path, at);
+        Ok(at)
+    }
+
+    /// Moves a parent's `cversion` and `pzxid` forward after a creation that a replay found done.
+    /// Answers to `DataTree.setCversionPzxid`.
+    pub fn advance_children(&mut self, path: &[u8], cversion: Option<i32>, zxid: Zxid) {
+        let Some(at) = self.find(path) else { return };
+        let current = self.nodes[at].cversion();
+        let cversion = cversion.unwrap_or_else(|| current.wrapping_add(1));
+        if cversion > current {
+            self.preserve(at);
+            let before = self.digest_of(at, path);
+            self.nodes[at].set_children_changed(cversion, zxid);
+            let after = self.digest_of(at, path);
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        }
+    }
+
+    /// Deletes a node.
+    ///
+    /// # Errors
+    /// `NoNode` without a parent; `NoNode` without the node itself and `NotEmpty` with children
+    /// (then the parent's `pzxid` has moved, as in Apache). Both happen only in the replay of a
+    /// fuzzy snapshot that is ahead of the log.
+    pub fn delete(&mut self, path: &[u8], zxid: Zxid) -> Result<(), Code> {
+        let (parent_path, name) = path::split(path).ok_or(Code::BadArguments)?;
+        let parent = self.find(parent_path).ok_or(Code::NoNode)?;
+        if name.is_empty() {
+            // The root is nobody's child.
+            return Err(Code::BadArguments);
+        }
+        self.preserve(parent);
+        if zxid > self.nodes[parent].pzxid() {
+            let before = self.digest_of(parent, parent_path);
+            let cversion = self.nodes[parent].cversion();
+            self.nodes[parent].set_children_changed(cversion, zxid);
+            let after = self.digest_of(parent, parent_path);
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        }
+        let at = self.find(path).ok_or(Code::NoNode)?;
+        if self.child_count(at) > 0 {
+            return Err(Code::NotEmpty);
+        }
+        self.preserve(at);
+        let len = self.nodes[at].data_len().unwrap_or(0);
+        self.detach(path, at);
+        self.quota_deleted(path, len);
+        Ok(())
+    }
+
+    /// Replaces a node's data.
+    ///
+    /// # Errors
+    /// `NoNode`, or [`Failure::Full`].
+    pub fn set_data(
+        &mut self,
+        path: &[u8],
+        data: Option<&[u8]>,
+        version: i32,
+        zxid: Zxid,
+        time: i64,
+    ) -> Result<Handle, Failure> {
+        let at = self.find(path).ok_or(Code::NoNode)?;
+        self.preserve(at);
+        let before = self.digest_of(at, path);
+        let old = self.nodes[at].data_len().unwrap_or(0);
+        self.store(at, data)?;
+        let mut stat = self.nodes[at].stat();
+        stat.version = version;
+        stat.mzxid = zxid;
+        stat.mtime = time;
+        self.nodes[at].set_stat(&stat);
+        let after = self.digest_of(at, path);
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        self.quota_changed(path, data.map_or(0, <[u8]>::len) as i64 - old as i64, 0);
+        Ok(at)
+    }
+
+    /// Replaces the bytes of a node's data and nothing else.
+    pub(super) fn store(&mut self, at: Handle, data: Option<&[u8]>) -> Result<(), Full> {
+        let node = self.nodes[at];
+        let mut changed = node;
+        if !changed.set_lens(node.name_len(), data.map(<[u8]>::len)) {
+            return Err(Full);
+        }
+        changed.blob = self.cells.replace(
+            node.blob,
+            node.blob_len(),
+            node.name_len(),
+            data.unwrap_or_default(),
+        )?;
+        self.nodes[at] = changed;
+        self.data_size = (self.data_size + data.map_or(0, <[u8]>::len) as u64)
+            .saturating_sub(node.data_len().unwrap_or(0) as u64);
+        Ok(())
+    }
+
+    /// Replaces a node's access control list.
+    ///
+    /// # Errors
+    /// `NoNode`, or [`Failure::Full`].
+    pub fn set_acl(
+        &mut self,
+        path: &[u8],
+        acl: List<'_, Acl<'_>>,
+        aversion: i32,
+    ) -> Result<Handle, Failure> {
+        let at = self.find(path).ok_or(Code::NoNode)?;
+        self.preserve(at);
+        let before = self.digest_of(at, path);
+        let new = self.acls.acquire(&mut self.cells, acl)?;
+        let old = self.nodes[at].acl();
+        self.nodes[at].set_acl(new);
+        self.acls.release(&mut self.cells, old);
+        let mut stat = self.nodes[at].stat();
+        stat.aversion = aversion;
+        self.nodes[at].set_stat(&stat);
+        let after = self.digest_of(at, path);
+        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        Ok(at)
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a tree's nodes, names, data and lists lie.
+
+use super::{AclEntry, Node, OwnerEntry};
+use crate::memory::{Cell, Index, Slot, Table};
+
+/// Storage of a tree. How many there are of each is the tree's capacity.
+#[derive(Debug)]
+pub struct Storage<'m> {
+    /// One for each node.
+    pub nodes: Table<'m, Node>,
+    /// Slots for paths: at least 8/7 of the nodes.
+    pub paths: Index<'m>,
+    /// Names, data and access control lists.
+    pub cells: Table<'m, Cell>,
+    /// One for each distinct access control list.
+    pub acls: Table<'m, AclEntry>,
+    /// Slots for lists by content.
+    pub acl_contents: Index<'m>,
+    /// Slots for lists by number.
+    pub acl_numbers: Index<'m>,
+    /// One for each session with ephemeral nodes.
+    pub owners: Table<'m, OwnerEntry>,
+    /// Slots for those sessions.
+    pub owner_sessions: Index<'m>,
+    /// What a snapshot has said and the disk has not taken yet.
+    pub snapshot: Table<'m, u8>,
+}
+
+/// How much a growing tree may hold. Memory is only taken as it is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// Znodes.
+    pub nodes: usize,
+    /// Cells of names, data and lists.
+    pub cells: usize,
+    /// Distinct access control lists.
+    pub acls: usize,
+    /// Sessions with ephemeral nodes.
+    pub owners: usize,
+    /// Bytes that a snapshot may be ahead of the disk.
+    pub snapshot: usize,
+}
+
+impl<'m> Storage<'m> {
+    /// Storage that allocates as it grows.
+    #[cfg(feature = "alloc")]
+    pub const fn owned(ceilings: Ceilings) -> Self {
+        Self {
+            nodes: Table::owned(ceilings.nodes),
+            paths: Index::owned(ceilings.nodes),
+            cells: Table::owned(ceilings.cells),
+            acls: Table::owned(ceilings.acls),
+            acl_contents: Index::owned(ceilings.acls),
+            acl_numbers: Index::owned(ceilings.acls),
+            owners: Table::owned(ceilings.owners),
+            owner_sessions: Index::owned(ceilings.owners),
+            snapshot: Table::owned(ceilings.snapshot),
+        }
+    }
+
+    /// Storage in the caller's slices. Slots for the three indexes are cut from `slots`, in the
+    /// proportions that nodes, lists (twice) and owners need.
+    #[allow(clippy::too_many_arguments, reason = "one for each table")]
+    pub fn lent(
+        nodes: &'m mut [Node],
+        paths: &'m mut [Slot],
+        cells: &'m mut [Cell],
+        acls: &'m mut [AclEntry],
+        acl_slots: (&'m mut [Slot], &'m mut [Slot]),
+        owners: &'m mut [OwnerEntry],
+        owner_slots: &'m mut [Slot],
+        snapshot: &'m mut [u8],
+    ) -> Self {
+        Self {
+            nodes: Table::lent(nodes),
+            paths: Index::lent(paths),
+            cells: Table::lent(cells),
+            acls: Table::lent(acls),
+            acl_contents: Index::lent(acl_slots.0),
+            acl_numbers: Index::lent(acl_slots.1),
+            owners: Table::lent(owners),
+            owner_sessions: Index::lent(owner_slots),
+            snapshot: Table::lent(snapshot),
+        }
+    }
+}
