@@ -14,4 +14,18 @@ macro_rules! warning {
     }};
 }
 
-pub(crate) use warning;
+/// Says what an operator wants to follow. Arguments are integers and text.
+macro_rules! notice {
+    ($($arg:tt)*) => {{
+        #[cfg(feature = "log")]
+        ::log::info!($($arg)*);
+        #[cfg(feature = "defmt")]
+        ::defmt::info!($($arg)*);
+        #[cfg(not(any(feature = "log", feature = "defmt")))]
+        {
+            let _ = format_args!($($arg)*);
+        }
+    }};
+}
+
+pub(crate) use {notice, warning};

@@ -5,3 +5,4 @@ pub mod changes;
 pub mod options;
 pub mod prep;
 pub mod read;
+pub mod reply;

@@ -55,17 +55,15 @@ pub struct Session {
     prev: Handle,
     /// The bucket it waits in.
     bucket: u8,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Vacant,
-    /// Its createSession is proposed, not applied.
-    Opening,
-    Open,
+    used: bool,
+    /// Its createSession is applied.
+    applied: bool,
     /// Its closeSession is proposed, not applied.
-    Closing,
+    closing: bool,
+    /// It was heard of since the leader was told last.
+    touched: bool,
+    /// The server that speaks for it; none before any has.
+    owner: Option<ServerId>,
 }
 
 impl Session {
@@ -79,7 +77,11 @@ impl Session {
         next: NIL,
         prev: NIL,
         bucket: 0,
-        state: State::Vacant,
+        used: false,
+        applied: false,
+        closing: false,
+        touched: false,
+        owner: None,
     };
 
     /// Its id.
@@ -101,6 +103,11 @@ impl Session {
     pub fn connection(&self) -> Handle {
         self.connection
     }
+
+    /// The server that speaks for it, as the leader knows.
+    pub fn owner(&self) -> Option<ServerId> {
+        self.owner
+    }
 }
 
 impl Default for Session {
@@ -115,7 +122,7 @@ impl Entry for Session {
     }
 
     fn vacant(&self) -> Option<Handle> {
-        (self.state == State::Vacant).then_some(self.next)
+        (!self.used).then_some(self.next)
     }
 }
 
@@ -198,12 +205,12 @@ impl<'m> Sessions<'m> {
 
     /// A session that may be used: known, and not closing.
     pub fn usable(&self, id: SessionId) -> Option<Handle> {
-        self.find(id).filter(|&at| self.entries[at].state != State::Closing)
+        self.find(id).filter(|&at| !self.entries[at].closing)
     }
 
     /// Whether the session's closeSession is under way.
     pub fn is_closing(&self, id: SessionId) -> bool {
-        self.find(id).is_some_and(|at| self.entries[at].state == State::Closing)
+        self.find(id).is_some_and(|at| self.entries[at].closing)
     }
 
     /// The next id.
@@ -286,7 +293,7 @@ impl<'m> Sessions<'m> {
             timeout,
             created_timeout: timeout,
             deadline,
-            state: State::Opening,
+            used: true,
             ..Session::EMPTY
         };
         let at = self.entries.insert(session)?;
@@ -304,8 +311,7 @@ impl<'m> Sessions<'m> {
     pub fn opened(&mut self, id: SessionId, timeout: u32, now: Instant) -> Result<(), Full> {
         let at = self.open(id, timeout, now)?;
         let entry = &mut self.entries[at];
-        if entry.state == State::Opening {
-            entry.state = State::Open;
+        if !core::mem::replace(&mut entry.applied, true) {
             self.applied += 1;
         }
         entry.timeout = timeout;
@@ -315,18 +321,14 @@ impl<'m> Sessions<'m> {
 
     /// The session's closeSession is proposed.
     pub fn closing(&mut self, at: Handle) {
-        if self.entries[at].state == State::Opening {
-            // Its creation is proposed before, and will be applied before.
-            self.applied += 1;
-        }
-        self.entries[at].state = State::Closing;
+        self.entries[at].closing = true;
     }
 
     /// The session's closeSession is applied. Returns its connection here, or NIL.
     pub fn closed(&mut self, id: SessionId) -> Handle {
         let Some(at) = self.find(id) else { return NIL };
         let connection = self.entries[at].connection;
-        if self.entries[at].state != State::Opening {
+        if self.entries[at].applied {
             self.applied -= 1;
         }
         self.unlink(at);
@@ -341,6 +343,44 @@ impl<'m> Sessions<'m> {
         let deadline = self.bucket_end(now, self.entries[at].timeout);
         let entry = &mut self.entries[at];
         entry.deadline = entry.deadline.max(deadline);
+        entry.touched = true;
+    }
+
+    /// Says which server speaks for the session.
+    pub fn own(&mut self, at: Handle, owner: ServerId) {
+        self.entries[at].owner = Some(owner);
+    }
+
+    /// The sessions that were heard of since this was asked last, with their timeouts in ms, as
+    /// long as `tell` takes them.
+    pub fn take_touched(&mut self, mut tell: impl FnMut(SessionId, u32) -> bool) {
+        for number in 0..self.entries.used() {
+            let Ok(at) = Handle::try_from(number) else { return };
+            let Some(entry) = self.entries.get(at) else { continue };
+            if entry.touched {
+                if !tell(entry.id, entry.timeout) {
+                    return;
+                }
+                self.entries[at].touched = false;
+            }
+        }
+    }
+
+    /// What was proposed about sessions and is not applied may never be: sessions that are not
+    /// there yet are forgotten, those on their way out stay, and nobody is connected.
+    pub fn settle(&mut self) {
+        for number in 0..self.entries.used() {
+            let Ok(at) = Handle::try_from(number) else { return };
+            let Some(entry) = self.entries.get(at) else { continue };
+            if entry.applied {
+                let entry = &mut self.entries[at];
+                entry.closing = false;
+                entry.owner = None;
+                entry.connection = NIL;
+            } else {
+                self.closed(entry.id);
+            }
+        }
     }
 
     /// Binds the session to a connection, or to none.
@@ -387,7 +427,7 @@ impl<'m> Sessions<'m> {
             let boundary = self.turn * self.interval;
             let entry = self.entries[at];
             self.turn += 1;
-            if entry.deadline.0 <= boundary && entry.state != State::Closing {
+            if entry.deadline.0 <= boundary && !entry.closing {
                 self.entries[at].deadline = Instant(boundary + self.interval);
                 self.link(at);
                 self.turn -= 1;
@@ -409,7 +449,7 @@ impl<'m> Sessions<'m> {
 
     /// The sessions that a snapshot shows: those whose creation is applied.
     pub fn applied(&self) -> impl Iterator<Item = SnapshotSession> + '_ {
-        self.iter().filter(|session| session.state != State::Opening).map(|session| {
+        self.iter().filter(|session| session.applied).map(|session| {
             SnapshotSession { id: session.id, timeout: session.created_timeout as i32 }
         })
     }
@@ -490,6 +530,43 @@ mod tests {
         assert_eq!(sessions.allocate(), SessionId(0x0100_0000_0000_000b));
         sessions.raise_floor(ServerId(1), Zxid(0x1_0000_0000));
         assert_eq!(sessions.allocate(), SessionId(0x0100_0001_0000_0001));
+    }
+
+    #[test]
+    fn what_was_only_proposed_is_forgotten() {
+        let (mut entries, mut slots) = ([Session::EMPTY; 4], [0; 8]);
+        let mut sessions = sessions(&mut entries, &mut slots);
+        let (a, b) = (sessions.allocate(), sessions.allocate());
+        sessions.opened(a, 150, Instant(1000)).unwrap();
+        let at = sessions.open(b, 150, Instant(1000)).unwrap();
+        sessions.closing(at);
+        let at = sessions.find(a).unwrap();
+        sessions.closing(at);
+        sessions.own(at, ServerId(3));
+        assert_eq!((sessions.len(), sessions.applied_count()), (2, 1));
+        sessions.settle();
+        assert_eq!((sessions.len(), sessions.applied_count()), (1, 1));
+        assert_eq!(sessions.get(sessions.usable(a).unwrap()).owner(), None);
+    }
+
+    #[test]
+    fn who_was_heard_of_is_told_once() {
+        let (mut entries, mut slots) = ([Session::EMPTY; 4], [0; 8]);
+        let mut sessions = sessions(&mut entries, &mut slots);
+        let ids = [sessions.allocate(), sessions.allocate()];
+        for id in ids {
+            sessions.opened(id, 150, Instant(1000)).unwrap();
+            sessions.touch(sessions.find(id).unwrap(), Instant(1000));
+        }
+        let mut told = 0;
+        sessions.take_touched(|_, _| core::mem::replace(&mut told, 1) == 0);
+        sessions.take_touched(|id, timeout| {
+            assert_eq!((id, timeout), (ids[1], 150));
+            told += 1;
+            true
+        });
+        assert_eq!(told, 2);
+        sessions.take_touched(|_, _| panic!());
     }
 
     #[test]

@@ -1,0 +1,468 @@
+//! A member among others: whom it knows, what it is up to, and how it changes roles.
+//!
+//! A peer that has loaded its history [`join`](Peer::join)s its ensemble and looks for a leader.
+//! What the election decides makes it a leader ([`leading`](super::leading)) or a learner
+//! ([`following`](super::following)); whatever ends that makes it look again. Every change of roles
+//! closes the connections of all clients, so that a write of unknown fate is never asked again.
+//!
+//! Answers to `QuorumPeer`.
+
+use super::member::{Members, MemberConnection};
+use super::{Peer, State};
+use crate::election::{self, Election, ServerState};
+use crate::id::{Epoch, ServerId, Zxid};
+use crate::memory::{Handle, Pipe, Table};
+use crate::quorum::{Config, ConfigError, Quorums};
+use crate::time::{Instant, Now};
+use crate::trace::warning;
+use crate::zab::leader::{self, Leader};
+use crate::zab::learner::Learner;
+use crate::zab::scan::Scanner;
+use crate::zab::{Timing, Violation, Window};
+
+/// The two epochs of a member, as they are on its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// The latest epoch that it has accepted: it hears of no earlier one any more.
+    pub accepted: Epoch,
+    /// The latest epoch whose leader's history it has.
+    pub current: Epoch,
+}
+
+/// What a peer must know to join its ensemble.
+#[derive(Clone, Copy, Debug)]
+pub struct Membership<'a> {
+    /// The configuration, as `/zookeeper/config` shows it.
+    pub config: &'a [u8],
+    /// The epochs on the disk.
+    pub epochs: Epochs,
+    /// The newest whole snapshot on the disk.
+    pub snapshot: Option<Zxid>,
+    /// The history cannot be trusted to be complete: the peer must not vote before a leader has
+    /// brought it in line.
+    pub damaged: bool,
+}
+
+/// Storage of what concerns other members.
+#[derive(Debug, Default)]
+pub struct Storage<'m> {
+    /// Room for two configurations.
+    pub quorums: Quorums<'m>,
+    /// Of the election.
+    pub voters: Table<'m, election::Voter>,
+    /// One for each link to another member.
+    pub links: Table<'m, MemberConnection<'m>>,
+    /// As many.
+    pub learners: Table<'m, leader::Learner>,
+    /// Bytes of a snapshot that is coming and wait for the disk.
+    pub install: Table<'m, u8>,
+    /// Clients that wait for an answer of the leader: as many as there are connections, twice.
+    pub asking: [Table<'m, Asking>; 2],
+}
+
+/// Links to other members that there can be at once: four each, and strangers.
+#[cfg(feature = "alloc")]
+const LINKS_MAX: usize = 4 * crate::quorum::MEMBERS_MAX + 16;
+
+/// Bytes of a snapshot that wait for the disk before the leader's link is not read.
+#[cfg(feature = "alloc")]
+const INSTALL_MAX: usize = 1 << 20;
+
+#[cfg(feature = "alloc")]
+impl Storage<'_> {
+    /// Storage that allocates as it grows.
+    pub const fn owned(connections: usize) -> Self {
+        Self {
+            quorums: Quorums::owned(),
+            voters: Table::owned(2 * crate::quorum::MEMBERS_MAX),
+            links: Table::owned(LINKS_MAX),
+            learners: Table::owned(LINKS_MAX),
+            install: Table::owned(INSTALL_MAX),
+            asking: [Table::owned(connections), Table::owned(connections)],
+        }
+    }
+}
+
+/// A client's connection that waits for its leader's answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asking {
+    pub(super) link: Handle,
+    pub(super) serial: u64,
+}
+
+/// Such connections, in the order in which they asked: the leader answers in that order.
+#[derive(Debug)]
+pub(super) struct Askers<'m> {
+    entries: Table<'m, Asking>,
+    first: usize,
+    len: usize,
+}
+
+impl<'m> Askers<'m> {
+    pub(super) fn new(entries: Table<'m, Asking>) -> Self {
+        Self { entries, first: 0, len: 0 }
+    }
+
+    pub(super) fn has_room(&mut self) -> bool {
+        let size = self.entries.len();
+        if self.len < size {
+            return true;
+        }
+        let wanted = (size * 2).max(16).min(self.entries.ceiling());
+        if wanted <= size || !self.entries.reach(wanted) {
+            return false;
+        }
+        self.entries[..size].rotate_left(self.first);
+        self.first = 0;
+        true
+    }
+
+    /// The caller has seen that there is room.
+    pub(super) fn push(&mut self, asking: Asking) {
+        let size = self.entries.len();
+        if self.len < size {
+            let at = (self.first + self.len) % size;
+            self.entries[at] = asking;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Asking> {
+        if self.len == 0 {
+            return None;
+        }
+        let asking = self.entries[self.first];
+        self.first = (self.first + 1) % self.entries.len();
+        self.len -= 1;
+        Some(asking)
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+        self.first = 0;
+    }
+}
+
+/// What is being done to the files of the history, besides appending to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Files {
+    Idle,
+    /// To be cut behind that zxid; with the disk.
+    Cut(Zxid),
+    Cutting,
+    /// A snapshot is to be received; its bytes go to the disk, one piece at a time.
+    Begin(Zxid),
+    Receiving {
+        out: bool,
+    },
+    Installing,
+    /// What has come of a snapshot is to be dropped.
+    Drop,
+}
+
+/// What a peer knows of its ensemble.
+#[derive(Debug)]
+pub(super) struct Ensemble<'m> {
+    pub(super) quorums: Quorums<'m>,
+    pub(super) election: Election<'m>,
+    pub(super) leader: Leader<'m>,
+    pub(super) learner: Learner,
+    pub(super) members: Members<'m>,
+    /// The epochs on the disk, and those that are on their way there.
+    pub(super) epochs: Epochs,
+    pub(super) writing: Option<Epochs>,
+    /// The epoch of the last transaction, when the peer began to look: its leader's history is here.
+    floor: Epoch,
+    pub(super) damaged: bool,
+    /// The newest whole snapshot on the disk.
+    pub(super) snapshot: Option<Zxid>,
+    pub(super) files: Files,
+    pub(super) install: Pipe<'m>,
+    pub(super) scanner: Scanner,
+    /// The election waits for the disk.
+    settling: bool,
+    /// Clients may be served.
+    pub(super) serving: bool,
+    /// The link to the leader.
+    pub(super) uplink: Option<usize>,
+    pub(super) syncs: Askers<'m>,
+    pub(super) returns: Askers<'m>,
+    /// Something may have to be said to a member.
+    pub(super) dirty: bool,
+}
+
+impl<'m> Ensemble<'m> {
+    pub(super) fn new(storage: Storage<'m>) -> Self {
+        let Storage { quorums, voters, links, learners, install, asking: [syncs, returns] } =
+            storage;
+        Self {
+            quorums,
+            election: Election::new(voters, ServerId(0), election::Options::default()),
+            leader: Leader::new(learners),
+            learner: Learner::default(),
+            members: Members::new(links),
+            epochs: Epochs::default(),
+            writing: None,
+            floor: Epoch(0),
+            damaged: false,
+            snapshot: None,
+            files: Files::Idle,
+            install: Pipe::new(install),
+            scanner: Scanner::new(0),
+            settling: false,
+            serving: false,
+            uplink: None,
+            syncs: Askers::new(syncs),
+            returns: Askers::new(returns),
+            dirty: false,
+        }
+    }
+}
+
+impl<'m> Peer<'m> {
+    /// The history is loaded: the peer looks for the others of its ensemble.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the configuration is none, or above the limits.
+    pub fn join(&mut self, now: Now, membership: &Membership<'_>) -> Result<(), ConfigError> {
+        let ensemble = &mut self.ensemble;
+        ensemble.quorums.set(membership.config)?;
+        ensemble.epochs = membership.epochs;
+        ensemble.snapshot = membership.snapshot;
+        ensemble.damaged = membership.damaged;
+        ensemble.election.set_me(self.options.server);
+        self.sessions.raise_floor(self.options.server, self.tree.last_zxid());
+        self.loaded_history(now);
+        self.look(now);
+        Ok(())
+    }
+
+    /// The ensemble's configuration.
+    pub fn config(&self) -> &Config<'m> {
+        &self.ensemble.quorums.committed
+    }
+
+    /// Who leads, as far as this peer knows.
+    pub fn leader(&self) -> Option<ServerId> {
+        match self.state {
+            State::Leading => Some(self.options.server),
+            State::Following | State::Observing => Some(self.ensemble.learner.leader()),
+            _ => None,
+        }
+    }
+
+    /// The epochs that are on the disk.
+    pub fn epochs(&self) -> Epochs {
+        self.ensemble.epochs
+    }
+
+    /// Whether clients are served.
+    pub fn is_serving(&self) -> bool {
+        match self.state {
+            State::Standalone => true,
+            State::Leading | State::Following | State::Observing => self.ensemble.serving,
+            State::Recovering | State::Looking | State::Stopped(_) => false,
+        }
+    }
+
+    pub(super) fn is_learner(&self) -> bool {
+        matches!(self.state, State::Following | State::Observing)
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            tick: self.options.tick_time,
+            init_limit: self.options.init_limit,
+            sync_limit: self.options.sync_limit,
+        }
+    }
+
+    pub(super) fn window(&self) -> Window<'_, 'm> {
+        Window { records: &self.history, committed: self.committed, durable: self.durable }
+    }
+
+    /// The history has been loaded, at the start or anew.
+    pub(super) fn loaded_history(&mut self, now: Now) {
+        self.proposed = self.tree.last_zxid();
+        self.changes.reset(&mut self.tree);
+        self.reserved = crate::tree::Cost::default();
+        self.pending.clear();
+        if self.history.is_empty() {
+            self.history.clear(self.proposed);
+        }
+        let end = self.history.end();
+        self.next_append = end;
+        self.next_apply = end;
+        self.durable = end;
+        self.committed = end;
+        self.show_config(now);
+    }
+
+    /// `/zookeeper/config` shows the committed configuration. It belongs to the server, not to the
+    /// history: there is no transaction, and the digest does not cover it.
+    fn show_config(&mut self, now: Now) {
+        const PATH: &[u8] = b"/zookeeper/config";
+        let Self { tree, ensemble, .. } = self;
+        let config = &ensemble.quorums.committed;
+        let version = Zxid(config.version());
+        if tree.set_data(PATH, Some(config.text()), -1, version, now.wall).is_err() {
+            warning!("{} cannot show the configuration", "/zookeeper/config");
+        }
+    }
+
+    /// Looks for a leader: whatever the peer was, it is no more.
+    pub(super) fn look(&mut self, now: Now) {
+        if matches!(self.state, State::Stopped(_)) {
+            return;
+        }
+        self.state = State::Looking;
+        self.close_clients();
+        self.close_quorum_links();
+        // What the disk has not got was promised to nobody. What it has may be committed.
+        self.history.truncate(self.next_append);
+        self.pending.truncate((self.history.end() - self.next_apply) as usize);
+        self.changes.reset(&mut self.tree);
+        self.sessions.settle();
+        self.reserved = crate::tree::Cost::default();
+        self.proposed =
+            self.history.zxid_before(self.history.end()).max(self.tree.last_zxid());
+        self.committed = self.committed.min(self.history.end());
+        let ensemble = &mut self.ensemble;
+        ensemble.serving = false;
+        ensemble.uplink = None;
+        ensemble.learner = Learner::default();
+        ensemble.syncs.clear();
+        ensemble.returns.clear();
+        ensemble.install.clear();
+        ensemble.files = match ensemble.files {
+            Files::Begin(_) | Files::Cut(_) => Files::Idle,
+            Files::Receiving { .. } => Files::Drop,
+            files => files,
+        };
+        ensemble.settling = true;
+        self.settle(now);
+    }
+
+    /// Begins the election as soon as the disk has nothing under way that belongs to the history.
+    pub(super) fn settle(&mut self, now: Now) {
+        let ensemble = &mut self.ensemble;
+        if !ensemble.settling
+            || self.syncing.is_some()
+            || !matches!(ensemble.files, Files::Idle | Files::Drop)
+        {
+            return;
+        }
+        ensemble.settling = false;
+        ensemble.floor = self.proposed.epoch();
+        let last = if ensemble.damaged { Zxid::NONE } else { self.proposed };
+        let epoch = ensemble.epochs.current.max(ensemble.floor);
+        let Ensemble { election, quorums, .. } = ensemble;
+        election.look(now.monotonic, quorums, last, i64::from(epoch.0));
+        ensemble.dirty = true;
+        self.elect(now);
+    }
+
+    /// Takes the role that the election has decided on.
+    pub(super) fn elect(&mut self, now: Now) {
+        self.ensemble.dirty = true;
+        if self.state != State::Looking || self.ensemble.settling {
+            return;
+        }
+        let Some((vote, state)) = self.ensemble.election.decided() else { return };
+        match state {
+            ServerState::Looking => {}
+            ServerState::Leading => self.lead(now),
+            ServerState::Following => self.learn(now, vote.leader, false),
+            ServerState::Observing => self.learn(now, vote.leader, true),
+        }
+    }
+
+    /// The epoch of the vote: the one whose leader's history is here.
+    pub(super) fn current_epoch(&self) -> Epoch {
+        self.ensemble.epochs.current.max(self.ensemble.floor)
+    }
+
+    /// The epochs that must be on the disk before the protocol goes on.
+    pub(super) fn wanted_epochs(&self) -> Epochs {
+        let (accepts, begins) = match self.state {
+            State::Leading => (self.ensemble.leader.accepts(), self.ensemble.leader.begins()),
+            State::Following | State::Observing => {
+                (self.ensemble.learner.accepts(), self.ensemble.learner.begins(self.window()))
+            }
+            _ => (None, None),
+        };
+        let Epochs { accepted, .. } = self.ensemble.epochs;
+        let current = self.current_epoch().max(begins.unwrap_or(Epoch(0)));
+        Epochs { accepted: accepted.max(accepts.unwrap_or(Epoch(0))).max(current), current }
+    }
+
+    /// The epochs that [`Disk::Epochs`](super::Disk::Epochs) named are durable.
+    pub fn epochs_written(&mut self, now: Now) {
+        if let Some(epochs) = self.ensemble.writing.take() {
+            self.ensemble.epochs = epochs;
+        }
+        self.advance(now);
+    }
+
+    /// Goes on with whatever the last event allows.
+    pub(super) fn advance(&mut self, now: Now) {
+        self.ensemble.dirty = true;
+        match self.state {
+            State::Standalone => self.committed = self.durable,
+            State::Leading => self.advance_leader(now),
+            State::Looking => self.settle(now),
+            _ => {}
+        }
+    }
+
+    /// What a member did on its link violates the protocol, or its link broke: the link ends.
+    pub(super) fn violated(&mut self, at: usize, violation: Violation) {
+        let server = self.ensemble.members.server(at);
+        warning!(
+            "closing the link to server {}: {}",
+            server.map_or(-1, |id| id.0),
+            violation.0
+        );
+        self.drop_member(at);
+    }
+
+    fn close_clients(&mut self) {
+        for at in 0..self.connections.used() {
+            if let Ok(at) = Handle::try_from(at) {
+                self.drop_link(at);
+            }
+        }
+    }
+
+    /// What time brings to a member of an ensemble.
+    pub(super) fn tick_ensemble(&mut self, now: Now) {
+        self.tick_members(now);
+        match self.state {
+            State::Looking => {
+                let Ensemble { election, quorums, .. } = &mut self.ensemble;
+                election.tick(now.monotonic, quorums);
+                self.elect(now);
+            }
+            State::Leading => self.tick_leader(now),
+            State::Following | State::Observing => {
+                let late = self.ensemble.learner.deadline().is_some_and(|at| at <= now.monotonic);
+                if late {
+                    warning!("nothing was heard of leader {}", self.ensemble.learner.leader().0);
+                    self.look(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When that has something to do.
+    pub(super) fn ensemble_timeout(&self) -> Option<Instant> {
+        let role = match self.state {
+            State::Looking => self.ensemble.election.poll_timeout(),
+            State::Leading => Some(self.ensemble.leader.next_tick()),
+            State::Following | State::Observing => self.ensemble.learner.deadline(),
+            _ => return None,
+        };
+        [role, self.ensemble.members.next_tick()].into_iter().flatten().min()
+    }
+}

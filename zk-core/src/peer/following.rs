@@ -1,0 +1,392 @@
+//! The peer as a follower or observer: its history becomes the leader's, its clients' requests go
+//! there, and what is committed is applied here.
+
+use super::ensemble::{Asking, Ensemble, Files};
+use super::link::State as LinkState;
+use super::pipeline::{Busy, PendingEntry};
+use super::{Peer, State};
+use crate::id::{ServerId, SessionId, Xid, Zxid};
+use crate::memory::{Handle, NIL, Pipe};
+use crate::request::reply;
+use crate::time::Now;
+use crate::trace::{notice, warning};
+use crate::wire::OpCode;
+use crate::wire::client::{Id, RequestHeader};
+use crate::wire::jute::{self, List, Reader};
+use crate::wire::quorum::{
+    self, Kind, OVERHEAD, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched,
+};
+use crate::wire::txn::{Txn, TxnHeader};
+use crate::zab::learner::{Heard, Learner, Step};
+use crate::zab::scan::Scanner;
+use crate::zab::{Violation, Window};
+
+/// Sessions that one answer to a ping names at most; the others come with the next.
+const TOUCHED_MAX: usize = 4096;
+
+impl Peer<'_> {
+    /// The election made another the leader.
+    pub(super) fn learn(&mut self, now: Now, leader: ServerId, observer: bool) {
+        self.state = if observer { State::Observing } else { State::Following };
+        let last = if self.ensemble.damaged { Zxid::NONE } else { self.proposed };
+        let accepted = self.ensemble.epochs.accepted;
+        let (me, timing) = (self.options.server, self.timing());
+        self.ensemble.learner =
+            Learner::of(me, leader, observer, accepted, last, timing, now.monotonic);
+        notice!("learning from server {}, with a history that ends at zxid {}", leader.0, last.0);
+        self.ensemble.members.dial_leader(leader, now.monotonic);
+        self.ensemble.dirty = true;
+    }
+
+    /// The link to the leader is there.
+    pub(super) fn uplink_open(&mut self, now: Now, at: usize) {
+        self.ensemble.uplink = Some(at);
+        self.ensemble.learner.connected(now.monotonic);
+        self.ensemble.dirty = true;
+    }
+
+    /// Writes what the leader is to hear.
+    pub(super) fn speak_to_leader(&mut self) {
+        let epochs = (self.ensemble.epochs.accepted, self.ensemble.epochs.current);
+        // An epoch whose transactions are here has begun here.
+        let epochs = (epochs.0, epochs.1.max(self.current_epoch()));
+        let window =
+            Window { records: &self.history, committed: self.committed, durable: self.durable };
+        let Ensemble { learner, members, quorums, uplink, election, .. } = &mut self.ensemble;
+        let Some(at) = *uplink else { return };
+        let Some(out) = members.quorum_output(at) else { return };
+        let before = learner.step();
+        learner.speak(epochs, quorums.committed.version(), window, out);
+        if before == Step::Persisting && learner.step() == Step::Acknowledged {
+            election.set_epoch(learner.accepts().map_or(0, |epoch| i64::from(epoch.0)));
+        }
+    }
+
+    /// Bytes from the leader that are no packet: a snapshot. Answers how many were taken.
+    pub(super) fn hear_snapshot(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let Ensemble { learner, scanner, install, dirty, .. } = &mut self.ensemble;
+        let room = bytes.len().min(install.free());
+        let piece = bytes.get(..room).unwrap_or_default();
+        let (body, looked) = scanner.feed(piece)?;
+        // There is room: it was asked.
+        if let Ok(place) = install.room(body) {
+            place.copy_from_slice(piece.get(..body).unwrap_or_default());
+        }
+        *dirty = true;
+        if scanner.is_done() {
+            learner.received();
+        }
+        Ok(looked)
+    }
+
+    /// Whether raw bytes of a snapshot are due on that link.
+    pub(super) fn hears_snapshot(&self, at: usize) -> bool {
+        self.is_learner()
+            && self.ensemble.uplink == Some(at)
+            && matches!(self.ensemble.learner.step(), Step::Receiving(_))
+    }
+
+    /// A packet from the leader. `Ok(false)`: it cannot be taken now.
+    pub(super) fn hear_leader(
+        &mut self,
+        now: Now,
+        packet: &Packet<'_>,
+    ) -> Result<bool, Violation> {
+        let window =
+            Window { records: &self.history, committed: self.committed, durable: self.durable };
+        let learner = &mut self.ensemble.learner;
+        learner.touch(now.monotonic);
+        self.ensemble.dirty = true;
+        match learner.hear(packet, window)? {
+            Heard::Nothing => {}
+            Heard::Diff => {
+                // The leader has all of it, too.
+                self.committed = self.history.end();
+                self.ensemble.damaged = false;
+            }
+            Heard::Truncate(zxid) => {
+                notice!("the leader cuts the history behind zxid {}", zxid.0);
+                self.ensemble.files = Files::Cut(zxid);
+            }
+            Heard::Snapshot(zxid) => {
+                notice!("the leader sends a snapshot of zxid {}", zxid.0);
+                self.ensemble.scanner = Scanner::new(self.options.max_txn);
+                self.ensemble.install.clear();
+                self.ensemble.files = Files::Begin(zxid);
+            }
+            Heard::Propose(zxid, txn) => return self.take_proposal(zxid, txn),
+            Heard::Inform(zxid, txn) => {
+                if !self.take_proposal(zxid, txn)? {
+                    return Ok(false);
+                }
+                self.committed = self.history.end();
+            }
+            Heard::Commit(_) => self.committed += 1,
+            Heard::UpToDate => {
+                self.ensemble.serving = true;
+                self.timers.stop();
+                notice!("serving, with leader {}", self.ensemble.learner.leader().0);
+            }
+            Heard::Ping(zxid) => return Ok(self.answer_ping(zxid)),
+            Heard::Revalidated(data) => self.revalidated(now, data)?,
+            Heard::Synced => self.synced(),
+        }
+        self.advance(now);
+        self.apply_or_stop(now);
+        Ok(true)
+    }
+
+    /// Takes a proposed transaction into the history; `false` if there is no room yet.
+    fn take_proposal(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<bool, Violation> {
+        let too_long = Violation("a transaction that is longer than this server's limit");
+        if bytes.len() > self.options.max_txn.min(self.history.ceiling()) {
+            return Err(too_long);
+        }
+        if !matches!(Txn::decode(bytes), Ok(Txn { header: TxnHeader { zxid: z, .. }, .. }) if z == zxid)
+        {
+            return Err(Violation("a proposal that is no transaction"));
+        }
+        if !self.pending.has_room() || self.make_room(bytes.len()).is_err() {
+            return Ok(false);
+        }
+        let Ok(room) = self.history.room(bytes.len()) else { return Ok(false) };
+        room.copy_from_slice(bytes);
+        self.history.push(zxid, bytes.len());
+        self.proposed = zxid;
+        self.pending.push(PendingEntry::EMPTY);
+        Ok(true)
+    }
+
+    /// Tells the leader which sessions were heard of. `false` if there is no room.
+    fn answer_ping(&mut self, zxid: Zxid) -> bool {
+        let Ensemble { members, uplink, .. } = &mut self.ensemble;
+        let Some(out) = uplink.and_then(|at| members.quorum_output(at)) else { return true };
+        let before = out.len();
+        let head = quorum::put(out, Kind::Ping, zxid, b"", b"", List::NULL);
+        if head.is_err() {
+            out.truncate(before);
+            return false;
+        }
+        // The sessions go between the length and the identities that were just written.
+        let start = out.len() - 4;
+        out.truncate(start);
+        let mut count = 0;
+        self.sessions.take_touched(|session, timeout| {
+            let timeout = i32::try_from(timeout).unwrap_or(i32::MAX);
+            let fits = count < TOUCHED_MAX
+                && out.free() >= TOUCHED + 4
+                && jute::write(&Touched { session, timeout }, out).is_ok();
+            count += usize::from(fits);
+            fits
+        });
+        let len = (out.len() - start) as u32;
+        // There was room for it above.
+        let _ = jute::write(&List::<Id<'_>>::NULL, out);
+        if let Some(place) = out.bytes_mut().get_mut(start - 4..start) {
+            place.copy_from_slice(&len.to_be_bytes());
+        }
+        true
+    }
+
+    /// The history was cut, or replaced, and is loaded again.
+    pub fn reloaded(&mut self, now: Now) {
+        self.loaded_history(now);
+        self.ensemble.files = Files::Idle;
+        if !self.is_learner() {
+            self.settle(now);
+            return;
+        }
+        let last = self.proposed;
+        match self.ensemble.learner.reloaded(last, now.monotonic) {
+            Ok(()) => self.ensemble.damaged = false,
+            Err(violation) => {
+                // What is on the disk is what it is; only a snapshot can help.
+                warning!("{}", violation.0);
+                self.ensemble.damaged = true;
+                self.look(now);
+            }
+        }
+        self.advance(now);
+    }
+
+    /// The history could not be cut or replaced; what is on the disk is loaded again. Only a
+    /// snapshot from a leader can help.
+    pub fn reload_failed(&mut self, now: Now) {
+        self.loaded_history(now);
+        self.ensemble.files = Files::Idle;
+        self.ensemble.damaged = true;
+        self.look(now);
+    }
+
+    // Requests of clients.
+
+    /// Proposes a request, or hands it to who can.
+    #[allow(clippy::too_many_arguments, reason = "who asks for what, and when")]
+    pub(super) fn submit(
+        &mut self,
+        session: SessionId,
+        cxid: Xid,
+        op: OpCode,
+        body: &[u8],
+        ids: List<'_, Id<'_>>,
+        link: Handle,
+        now: Now,
+    ) -> Result<(), Busy> {
+        if self.is_learner() {
+            return self.forward(session, cxid, op, body, ids, link);
+        }
+        let me = self.options.server;
+        self.propose(session, cxid, op, body, ids, me, Some(link), now)
+    }
+
+    /// Sends a request to the leader, and keeps room for its reply.
+    fn forward(
+        &mut self,
+        session: SessionId,
+        cxid: Xid,
+        op: OpCode,
+        body: &[u8],
+        ids: List<'_, Id<'_>>,
+        link: Handle,
+    ) -> Result<(), Busy> {
+        let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
+        let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
+        let connection = &mut self.connections[link];
+        let reply = reply::most(op, body);
+        if connection.output.free().saturating_sub(connection.reserved) < reply {
+            return Err(Busy);
+        }
+        let ids = if op == OpCode::CreateSession { List::NULL } else { ids };
+        put_request(out, session, cxid, op, body, ids)?;
+        *dirty = true;
+        if !matches!(op, OpCode::Sync | OpCode::CreateSession) {
+            connection.reserved += reply;
+        }
+        Ok(())
+    }
+
+    /// Asks the leader when all that is proposed now is committed.
+    pub(super) fn forward_sync(&mut self, at: Handle, xid: Xid, body: &[u8]) -> Result<(), Busy> {
+        if !self.ensemble.syncs.has_room() {
+            return Err(Busy);
+        }
+        let session = self.connections[at].session;
+        let ids = core::mem::take(&mut self.connections[at].ids);
+        let sent = self.forward(session, xid, OpCode::Sync, body, ids.list(), at);
+        self.connections[at].ids = ids;
+        sent?;
+        let serial = self.connections[at].serial;
+        self.ensemble.syncs.push(Asking { link: at, serial });
+        Ok(())
+    }
+
+    /// All that was proposed before the oldest sync is committed.
+    fn synced(&mut self) {
+        let Some(Asking { link, serial }) = self.ensemble.syncs.pop() else {
+            warning!("leader {} answered a sync that nobody asked", self.ensemble.learner.leader().0);
+            return;
+        };
+        let committed = self.committed;
+        if let Some(connection) = self.connections.get_mut(link)
+            && connection.serial == serial
+        {
+            connection.sync = Some(committed);
+            self.connections.stall(link);
+        }
+    }
+
+    /// Asks the leader whether a session may go on here.
+    pub(super) fn forward_return(
+        &mut self,
+        at: Handle,
+        session: SessionId,
+        timeout: u32,
+    ) -> Result<(), Busy> {
+        let Ensemble { members, uplink, returns, dirty, .. } = &mut self.ensemble;
+        if !returns.has_room() {
+            return Err(Busy);
+        }
+        let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
+        let mut data = [0; TOUCHED];
+        let asked = Touched { session, timeout: i32::try_from(timeout).unwrap_or(i32::MAX) };
+        jute::encode(&asked, &mut data).map_err(|_| Busy)?;
+        let before = out.len();
+        quorum::put(out, Kind::Revalidate, Zxid::NONE, &data, b"", List::NULL).map_err(|_| {
+            out.truncate(before);
+            Busy
+        })?;
+        *dirty = true;
+        returns.push(Asking { link: at, serial: self.connections[at].serial });
+        Ok(())
+    }
+
+    fn revalidated(&mut self, now: Now, data: &[u8]) -> Result<(), Violation> {
+        let Revalidated { session, valid } = Reader::new(data)
+            .read()
+            .map_err(|_| Violation("an answer about no session"))?;
+        let Some(Asking { link, serial }) = self.ensemble.returns.pop() else {
+            return Err(Violation("an answer that nobody asked for"));
+        };
+        let Some(connection) = self.connections.get(link) else { return Ok(()) };
+        if connection.serial != serial || connection.state != LinkState::Returning {
+            return Ok(());
+        }
+        if connection.session != session {
+            return Err(Violation("an answer about another session than was asked for"));
+        }
+        self.returned(link, valid, now);
+        Ok(())
+    }
+
+    /// The connection whose request a committed transaction answers, and what it had asked.
+    pub(super) fn asker(&self, header: &TxnHeader) -> Option<(Handle, OpCode)> {
+        let at = self.sessions.get(self.sessions.find(header.client_id)?).connection();
+        let connection = self.connections.get(at).filter(|_| at != NIL)?;
+        if connection.state == LinkState::Opening {
+            return (header.op == OpCode::CreateSession).then_some((at, OpCode::CreateSession));
+        }
+        // The oldest that was forwarded.
+        let mut from = 0;
+        while from < connection.looked {
+            let waiting = connection.waiting(from)?;
+            if waiting.submitted {
+                let asked: RequestHeader = jute::decode(connection.frame(from, waiting)).ok()?;
+                return (asked.xid == header.cxid).then_some((at, asked.op));
+            }
+            from = super::link::Connection::behind(from, waiting);
+        }
+        None
+    }
+
+    /// Room that the reply to a forwarded request holds.
+    pub(super) fn forwarded_reply(&self, at: Handle) -> usize {
+        let Some(connection) = self.connections.get(at) else { return 0 };
+        let Some(waiting) = connection.waiting(0).filter(|waiting| waiting.submitted) else {
+            return 0;
+        };
+        let frame = connection.frame(0, waiting);
+        let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
+        reply::most(op, frame.get(super::serve::HEADER..).unwrap_or_default())
+    }
+}
+
+/// Writes a REQUEST, if it fits.
+fn put_request(
+    out: &mut Pipe<'_>,
+    session: SessionId,
+    cxid: Xid,
+    op: OpCode,
+    body: &[u8],
+    ids: List<'_, Id<'_>>,
+) -> Result<(), Busy> {
+    let mut head = [0; REQUEST_HEAD];
+    jute::encode(&RequestHead { session, cxid, op }, &mut head).map_err(|_| Busy)?;
+    if out.free() < OVERHEAD + REQUEST_HEAD + body.len() + ids.raw().len() {
+        return Err(Busy);
+    }
+    let before = out.len();
+    quorum::put(out, Kind::Request, Zxid::NONE, &head, body, ids).map_err(|_| {
+        out.truncate(before);
+        Busy
+    })
+}

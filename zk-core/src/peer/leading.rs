@@ -1,0 +1,323 @@
+//! The peer as a leader: it learns who is with it, serves, and commits what a quorum has.
+
+use super::ensemble::Ensemble;
+use super::{Peer, State};
+use crate::id::{ServerId, Zxid};
+use crate::time::Now;
+use crate::trace::{notice, warning};
+use crate::wire::OpCode;
+use crate::wire::jute::{self, Reader};
+use crate::wire::quorum::{
+    Kind, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched, of_epoch,
+};
+use crate::wire::txn::CreateSessionTxn;
+use crate::zab::Violation;
+use crate::zab::leader::{Phase, Read, Reading, put};
+
+impl Peer<'_> {
+    /// The election made this peer the leader.
+    pub(super) fn lead(&mut self, now: Now) {
+        // Its whole history is what it will bring the others in line with.
+        self.committed = self.history.end();
+        self.state = State::Leading;
+        if self.apply_committed(now).is_err() {
+            return;
+        }
+        let epochs = (self.ensemble.epochs.accepted, self.current_epoch());
+        let timing = self.timing();
+        let me = self.options.server;
+        self.ensemble.leader.lead(now.monotonic, me, epochs, self.proposed, timing);
+        notice!("leading, with a history that ends at zxid {}", self.proposed.0);
+        self.advance_leader(now);
+    }
+
+    /// Goes as far as acknowledgements allow: from phase to phase, then commit by commit.
+    pub(super) fn advance_leader(&mut self, now: Now) {
+        let epochs = (self.ensemble.epochs.accepted, self.ensemble.epochs.current);
+        let window = crate::zab::Window {
+            records: &self.history,
+            committed: self.committed,
+            durable: self.durable,
+        };
+        let Ensemble { leader, quorums, .. } = &mut self.ensemble;
+        leader.advance(now.monotonic, quorums, epochs, window);
+        if leader.phase() != Phase::Broadcast {
+            return;
+        }
+        self.committed = leader.committable(quorums, window);
+        if !self.ensemble.serving {
+            self.reign(now);
+        }
+    }
+
+    /// A quorum has the leader's history: it serves.
+    fn reign(&mut self, now: Now) {
+        let epoch = self.ensemble.leader.epoch();
+        self.proposed = of_epoch(epoch);
+        self.tree.applied(self.proposed);
+        // Ephemeral nodes whose session is in no table would stay for ever: let it expire.
+        let timeout = self.options.min_session_timeout;
+        loop {
+            let orphan =
+                self.tree.owning_sessions().find(|&session| self.sessions.find(session).is_none());
+            let Some(session) = orphan else { break };
+            if self.sessions.opened(session, timeout, now.monotonic).is_err() {
+                break;
+            }
+        }
+        self.sessions.touch_all(now.monotonic);
+        self.timers.start(now, &self.options);
+        self.ensemble.election.set_epoch(i64::from(epoch.0));
+        self.ensemble.serving = true;
+        notice!("serving as leader of epoch {}", epoch.0);
+    }
+
+    /// A packet from a learner. `Ok(false)`: it cannot be taken now.
+    pub(super) fn hear_learner(
+        &mut self,
+        now: Now,
+        at: usize,
+        packet: &Packet<'_>,
+    ) -> Result<bool, Violation> {
+        match packet.kind {
+            Kind::Request | Kind::Ping | Kind::Revalidate => {
+                let Some((server, true)) = self.ensemble.leader.server(at) else {
+                    return Err(Violation("a learner that asks before it is synchronised"));
+                };
+                self.ensemble.leader.touch(at, now.monotonic);
+                match packet.kind {
+                    Kind::Request => self.hear_request(now, at, server, packet),
+                    Kind::Ping => self.hear_touched(now, packet).map(|()| true),
+                    _ => self.hear_revalidate(now, at, server, packet),
+                }
+            }
+            _ => {
+                let version = self.config().version();
+                let window = crate::zab::Window {
+                    records: &self.history,
+                    committed: self.committed,
+                    durable: self.durable,
+                };
+                let Ensemble { leader, .. } = &mut self.ensemble;
+                let fresh = leader.server(at).is_none();
+                leader.hear(now.monotonic, at, packet, window, version)?;
+                if fresh && let Some((server, _)) = leader.server(at) {
+                    self.greeted(at, server)?;
+                }
+                self.advance(now);
+                self.apply_or_stop(now);
+                Ok(true)
+            }
+        }
+    }
+
+    /// A learner has said who it is.
+    fn greeted(&mut self, at: usize, server: ServerId) -> Result<(), Violation> {
+        if server == self.options.server || !self.ensemble.quorums.knows(server) {
+            return Err(Violation("a learner that is no member of the ensemble"));
+        }
+        self.ensemble.members.name(at, server);
+        // It has come anew: the old link is dead, whatever the network thinks.
+        if let Some(old) = self.ensemble.leader.link_of(server, at) {
+            self.drop_member(old);
+        }
+        Ok(())
+    }
+
+    fn hear_request(
+        &mut self,
+        now: Now,
+        at: usize,
+        server: ServerId,
+        packet: &Packet<'_>,
+    ) -> Result<bool, Violation> {
+        let data = packet.data.bytes();
+        let RequestHead { session, cxid, op } =
+            jute::decode(data).map_err(|_| Violation("a request without a head"))?;
+        let body = data.get(REQUEST_HEAD..).unwrap_or_default();
+        if op == OpCode::Sync {
+            let window = crate::zab::Window {
+                records: &self.history,
+                committed: self.committed,
+                durable: self.durable,
+            };
+            self.ensemble.dirty = true;
+            return Ok(self.ensemble.leader.sync(at, window));
+        }
+        if super::link::class(op) != super::link::Class::Write && op != OpCode::CreateSession {
+            return Err(Violation("a request that changes nothing"));
+        }
+        if self.propose(session, cxid, op, body, packet.authinfo, server, None, now).is_err() {
+            return Ok(false);
+        }
+        if op == OpCode::CreateSession
+            && let Ok(CreateSessionTxn { timeout }) = jute::decode(body)
+        {
+            let timeout = u32::try_from(timeout).unwrap_or(0);
+            // A session that does not fit is not there when it is applied, either; then the peer
+            // stops, rather than serve less than the others.
+            if let Ok(entry) = self.sessions.open(session, timeout, now.monotonic) {
+                self.sessions.own(entry, server);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sessions that a learner has heard of.
+    fn hear_touched(&mut self, now: Now, packet: &Packet<'_>) -> Result<(), Violation> {
+        for piece in packet.data.bytes().chunks(TOUCHED) {
+            let Touched { session, timeout } =
+                jute::decode(piece).map_err(|_| Violation("a ping with half a session"))?;
+            if let Some(at) = self.sessions.usable(session) {
+                self.sessions.grant(at, u32::try_from(timeout).unwrap_or(0));
+                self.sessions.touch(at, now.monotonic);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_revalidate(
+        &mut self,
+        now: Now,
+        at: usize,
+        server: ServerId,
+        packet: &Packet<'_>,
+    ) -> Result<bool, Violation> {
+        let Touched { session, timeout } = Reader::new(packet.data.bytes())
+            .read()
+            .map_err(|_| Violation("a revalidation without a session"))?;
+        let entry = self.sessions.usable(session);
+        let mut data = [0; 9];
+        let answer = Revalidated { session, valid: entry.is_some() };
+        let encoded = jute::encode(&answer, &mut data).is_ok();
+        let packet = Packet::with(Kind::Revalidate, packet.zxid, &data);
+        if !encoded || !put(self.ensemble.members.output(at), &packet) {
+            return Ok(false);
+        }
+        self.ensemble.dirty = true;
+        if let Some(entry) = entry {
+            self.sessions.grant(entry, u32::try_from(timeout).unwrap_or(0));
+            self.sessions.touch(entry, now.monotonic);
+            self.sessions.own(entry, server);
+            // Its client has left this server.
+            let link = self.sessions.get(entry).connection();
+            if link != crate::memory::NIL {
+                self.drop_link(link);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn tick_leader(&mut self, now: Now) {
+        loop {
+            let mut lost = None;
+            let Ensemble { leader, quorums, .. } = &mut self.ensemble;
+            let alive = leader.tick(now.monotonic, quorums, |at| {
+                lost.get_or_insert(at);
+            });
+            self.ensemble.dirty = true;
+            if let Some(at) = lost {
+                self.violated(at, Violation("nothing was heard of it for too long"));
+            }
+            if !alive {
+                warning!("no quorum is with this leader (epoch {})", self.ensemble.leader.epoch().0);
+                self.look(now);
+                return;
+            }
+            if lost.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The counter of the epoch is used up: only a new epoch has more numbers (ZOOKEEPER-1277).
+    pub(super) fn roll_over(&mut self, now: Now) {
+        warning!("the zxids of epoch {} are used up", self.ensemble.leader.epoch().0);
+        self.look(now);
+    }
+
+    /// Writes what learners are to hear.
+    pub(super) fn speak_to_learners(&mut self, now: Now) {
+        let window = crate::zab::Window {
+            records: &self.history,
+            committed: self.committed,
+            durable: self.durable,
+        };
+        let Ensemble { leader, members, quorums, snapshot, .. } = &mut self.ensemble;
+        let config = quorums.pending().unwrap_or(&quorums.committed).text();
+        let mut wanted = false;
+        for at in 0..members.used() {
+            if let Some(out) = members.quorum_output(at) {
+                wanted |= leader.speak(at, now.monotonic, window, config, *snapshot, out);
+            }
+        }
+        if wanted {
+            self.snapshot.want_soon();
+        }
+    }
+
+    /// Something to read from the disk for a learner.
+    pub(super) fn read_for_learner(&mut self) -> Option<(Reading, Read)> {
+        if self.state != State::Leading {
+            return None;
+        }
+        let Ensemble { leader, members, .. } = &mut self.ensemble;
+        for at in 0..members.used() {
+            let Some(out) = members.quorum_output(at) else { continue };
+            // Only when most of what was read before is on its way.
+            if out.len() > out.ceiling() / 2 {
+                continue;
+            }
+            let room = out.free();
+            if let Some(read) = leader.read(at, room) {
+                return Some(read);
+            }
+        }
+        None
+    }
+
+    /// The log was read, as [`Read::Log`] asked; `entries` are empty if it has none of these.
+    pub fn log_read<'t>(
+        &mut self,
+        now: Now,
+        reading: Reading,
+        entries: impl Iterator<Item = (Zxid, &'t [u8])>,
+    ) {
+        let window = crate::zab::Window {
+            records: &self.history,
+            committed: self.committed,
+            durable: self.durable,
+        };
+        let Ensemble { leader, members, dirty, .. } = &mut self.ensemble;
+        *dirty = true;
+        let Some(out) = members.quorum_output(reading.at) else { return };
+        leader.touch(reading.at, now.monotonic);
+        if !leader.log_read(reading, entries, window, out) {
+            self.violated(reading.at, Violation("the log does not have what it lacks"));
+        }
+    }
+
+    /// A piece of a snapshot was read, as [`Read::Snapshot`] asked; `end` says that it was the last.
+    pub fn snapshot_read(&mut self, now: Now, reading: Reading, bytes: &[u8], end: bool) {
+        let window = crate::zab::Window {
+            records: &self.history,
+            committed: self.committed,
+            durable: self.durable,
+        };
+        let Ensemble { leader, members, dirty, .. } = &mut self.ensemble;
+        *dirty = true;
+        let Some(out) = members.quorum_output(reading.at) else { return };
+        leader.touch(reading.at, now.monotonic);
+        if !leader.snapshot_read(reading, bytes, end, window, out) {
+            self.violated(reading.at, Violation("a piece of a snapshot that does not fit its link"));
+        }
+    }
+
+    /// What was to be read cannot be.
+    pub fn read_failed(&mut self, reading: Reading) {
+        self.ensemble.dirty = true;
+        if self.ensemble.leader.read_failed(reading) {
+            self.violated(reading.at, Violation("what it lacks cannot be read from the disk"));
+        }
+    }
+}

@@ -1,0 +1,638 @@
+//! Links to other members: who is dialled, who is let in, what is heard and said on them.
+//!
+//! Two ports, as Apache has them: on the election port servers tell each other whom they vote for,
+//! on the quorum port learners meet their leader. A link is a number in one small table; the shell
+//! moves its bytes as it moves those of clients. Answers to `QuorumCnxManager` and the sockets of
+//! `Learner` and `Leader`.
+
+use core::net::IpAddr;
+
+use super::ensemble::Ensemble;
+use super::serve::Received;
+use super::{Peer, State};
+use crate::election::{Greeting, greet};
+use crate::id::ServerId;
+use crate::memory::{Full, Pipe, Table};
+use crate::quorum::Port;
+use crate::time::{Instant, Now};
+use crate::trace::warning;
+use crate::wire::election as wire;
+use crate::wire::quorum::{self, First};
+use crate::zab::Violation;
+
+/// Milliseconds between two attempts to reach a member.
+const RETRY: u64 = 100;
+
+/// Milliseconds in which somebody who comes to the election port must say who it is.
+const HELLO: u64 = 5000;
+
+/// Links whose other side has not said who it is. More are refused.
+const STRANGERS: usize = 16;
+
+/// A link to another member. Numbers are small, and used again after
+/// [`member_closed`](Peer::member_closed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberLink(pub(super) usize);
+
+impl MemberLink {
+    /// The number, for an index of the shell's.
+    pub const fn number(self) -> usize {
+        self.0
+    }
+}
+
+/// Somebody to connect to. Then say [`connected`](Peer::connected), or
+/// [`connect_failed`](Peer::connect_failed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The link that it will be.
+    pub link: MemberLink,
+    /// Whom.
+    pub server: ServerId,
+    /// On which of its ports; [`addresses`](crate::quorum::Quorums::addresses) has the addresses.
+    pub port: Port,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Not in use.
+    Vacant,
+    /// The shell is connecting.
+    Dialling,
+    /// It could not; not before that moment again.
+    Waiting(Instant),
+    /// Somebody has come, and must say who it is until then.
+    Stranger(Instant),
+    Open,
+    /// What waits is still sent, then the socket is to be closed.
+    Closing,
+}
+
+/// Storage of a link to another member.
+#[derive(Debug)]
+pub struct MemberConnection<'m> {
+    state: Link,
+    port: Port,
+    server: Option<ServerId>,
+    output: Pipe<'m>,
+    /// The shell should look at it.
+    ready: bool,
+    /// The shell was told to wait with what comes.
+    blocked: bool,
+}
+
+impl<'m> MemberConnection<'m> {
+    /// Storage in the caller's slice: for what waits to be sent.
+    pub fn lent(output: &'m mut [u8]) -> Self {
+        Self::new(Table::lent(output))
+    }
+
+    fn new(output: Table<'m, u8>) -> Self {
+        Self {
+            state: Link::Vacant,
+            port: Port::Election,
+            server: None,
+            output: Pipe::new(output),
+            ready: false,
+            blocked: false,
+        }
+    }
+}
+
+impl Default for MemberConnection<'_> {
+    #[cfg(feature = "alloc")]
+    fn default() -> Self {
+        // The limit is set when the link is opened.
+        Self::new(Table::owned(u32::MAX as usize))
+    }
+
+    #[cfg(not(feature = "alloc"))]
+    fn default() -> Self {
+        Self::new(Table::default())
+    }
+}
+
+/// All links to other members.
+#[derive(Debug)]
+pub(super) struct Members<'m> {
+    links: Table<'m, MemberConnection<'m>>,
+    used: usize,
+    /// Whom to meet on its quorum port.
+    leader: Option<ServerId>,
+    /// Where the shell's next look begins.
+    turn: usize,
+}
+
+impl<'m> Members<'m> {
+    pub(super) fn new(links: Table<'m, MemberConnection<'m>>) -> Self {
+        Self { links, used: 0, leader: None, turn: 0 }
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    fn get(&self, at: usize) -> Option<&MemberConnection<'m>> {
+        self.links.get(at).filter(|link| link.state != Link::Vacant)
+    }
+
+    fn get_mut(&mut self, at: usize) -> Option<&mut MemberConnection<'m>> {
+        self.links.get_mut(at).filter(|link| link.state != Link::Vacant)
+    }
+
+    pub(super) fn server(&self, at: usize) -> Option<ServerId> {
+        self.get(at)?.server
+    }
+
+    pub(super) fn name(&mut self, at: usize, server: ServerId) {
+        if let Some(link) = self.get_mut(at) {
+            link.server = Some(server);
+        }
+    }
+
+    /// What waits on a link of the quorum port that can be talked on.
+    pub(super) fn quorum_output(&mut self, at: usize) -> Option<&mut Pipe<'m>> {
+        let link = self.get_mut(at)?;
+        (link.port == Port::Quorum && link.state == Link::Open).then_some(&mut link.output)
+    }
+
+    fn open(
+        &mut self,
+        port: Port,
+        server: Option<ServerId>,
+        state: Link,
+        most: usize,
+    ) -> Result<usize, Full> {
+        let vacant = self.links.iter().take(self.used).position(|l| l.state == Link::Vacant);
+        let at = match vacant {
+            Some(at) => at,
+            None if self.links.reach(self.used + 1) => {
+                self.used += 1;
+                self.used - 1
+            }
+            None => return Err(Full),
+        };
+        let link = &mut self.links[at];
+        link.output.clear();
+        link.output.set_limit(most);
+        link.state = state;
+        link.port = port;
+        link.server = server;
+        link.ready = false;
+        link.blocked = false;
+        Ok(at)
+    }
+
+    fn vacate(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        link.output.clear();
+        link.output.shrink();
+        link.state = Link::Vacant;
+        link.server = None;
+    }
+
+    /// A link to `server`, under way or there.
+    fn find(&self, server: ServerId, port: Port) -> Option<usize> {
+        self.links.iter().take(self.used).position(|link| {
+            link.server == Some(server)
+                && link.port == port
+                && !matches!(link.state, Link::Vacant | Link::Closing | Link::Stranger(_))
+        })
+    }
+
+    /// Meets that server on its quorum port.
+    pub(super) fn dial_leader(&mut self, leader: ServerId, now: Instant) {
+        self.leader = Some(leader);
+        // It may have been dialled in vain a moment ago, in another role.
+        if let Some(at) = self.find(leader, Port::Quorum)
+            && self.links[at].state == Link::Waiting(now)
+        {
+            self.vacate(at);
+        }
+    }
+
+    /// When [`tick_members`](Peer::tick_members) or [`poll_dial`](Peer::poll_dial) has something to
+    /// do.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        self.links
+            .iter()
+            .take(self.used)
+            .filter_map(|link| match link.state {
+                Link::Waiting(at) | Link::Stranger(at) => Some(at),
+                _ => None,
+            })
+            .min()
+    }
+
+    /// Whoever was told to wait may try again.
+    pub(super) fn unblock(&mut self) {
+        for link in self.links.iter_mut().take(self.used) {
+            link.ready |= core::mem::replace(&mut link.blocked, false);
+        }
+    }
+}
+
+impl Peer<'_> {
+    fn member_output_limit(&self, port: Port) -> usize {
+        match port {
+            Port::Election => wire::FRAME_MAX,
+            Port::Quorum => self.options.max_txn.saturating_add(self.options.max_batch),
+        }
+    }
+
+    /// Somebody to connect to.
+    pub fn poll_dial(&mut self, now: Now) -> Option<Dial> {
+        if !matches!(
+            self.state,
+            State::Looking | State::Leading | State::Following | State::Observing
+        ) {
+            return None;
+        }
+        let me = self.options.server;
+        let learns = self.is_learner();
+        let election_limit = self.member_output_limit(Port::Election);
+        let quorum_limit = self.member_output_limit(Port::Quorum);
+        let Ensemble { members, election, quorums, uplink, .. } = &mut self.ensemble;
+        // Those that could not be reached, when it is time again.
+        for at in 0..members.used {
+            let link = &mut members.links[at];
+            let (Link::Waiting(until), Some(server)) = (link.state, link.server) else { continue };
+            let wanted = match link.port {
+                Port::Election => election.wants(server) && quorums.knows(server),
+                Port::Quorum => learns && uplink.is_none() && members.leader == Some(server),
+            };
+            if !wanted {
+                members.vacate(at);
+            } else if until <= now.monotonic {
+                link.state = Link::Dialling;
+                return Some(Dial { link: MemberLink(at), server, port: link.port });
+            }
+        }
+        if learns
+            && uplink.is_none()
+            && let Some(leader) = members.leader
+            && members.find(leader, Port::Quorum).is_none()
+        {
+            let port = Port::Quorum;
+            let at = members.open(port, Some(leader), Link::Dialling, quorum_limit).ok()?;
+            return Some(Dial { link: MemberLink(at), server: leader, port });
+        }
+        let port = Port::Election;
+        let server = quorums.members().find(|&server| {
+            server != me && election.wants(server) && members.find(server, port).is_none()
+        })?;
+        let at = members.open(port, Some(server), Link::Dialling, election_limit).ok()?;
+        Some(Dial { link: MemberLink(at), server, port })
+    }
+
+    /// A connection that [`poll_dial`](Self::poll_dial) asked for is there.
+    pub fn connected(&mut self, now: Now, link: MemberLink) {
+        let MemberLink(at) = link;
+        let me = self.options.server;
+        let learns = self.is_learner();
+        let Ensemble { members, election, quorums, uplink, dirty, .. } = &mut self.ensemble;
+        let wanted = members.leader;
+        let Some(connection) = members.get_mut(at) else { return };
+        let (Link::Dialling, Some(server)) = (connection.state, connection.server) else { return };
+        *dirty = true;
+        connection.ready = true;
+        match connection.port {
+            Port::Quorum => {
+                if !learns || uplink.is_some() || wanted != Some(server) {
+                    connection.state = Link::Closing;
+                    return;
+                }
+                connection.state = Link::Open;
+                self.uplink_open(now, at);
+            }
+            Port::Election => {
+                connection.state = Link::Open;
+                let hello = quorums.addresses(me, Port::Election).next();
+                let written = hello.is_some_and(|(host, port)| {
+                    wire::put_hello(me, host, port, &mut connection.output).is_ok()
+                });
+                // The higher of two servers keeps the connection that it has made; it is called
+                // back by the other.
+                if !written || greet(me, server, true) != Greeting::Keep {
+                    connection.state = Link::Closing;
+                    return;
+                }
+                election.link_up(server);
+            }
+        }
+    }
+
+    /// A connection that [`poll_dial`](Self::poll_dial) asked for cannot be made now.
+    pub fn connect_failed(&mut self, now: Now, link: MemberLink) {
+        if let Some(connection) = self.ensemble.members.get_mut(link.0)
+            && connection.state == Link::Dialling
+        {
+            connection.state = Link::Waiting(now.monotonic.plus(RETRY));
+        }
+    }
+
+    /// Somebody has connected to one of the two ports.
+    ///
+    /// # Errors
+    /// [`Full`]: close the socket. There are too many, or nobody is expected there.
+    pub fn accept(&mut self, now: Now, port: Port, _from: IpAddr) -> Result<MemberLink, Full> {
+        let most = self.member_output_limit(port);
+        let leads = self.state == State::Leading;
+        if !leads && port == Port::Quorum || matches!(self.state, State::Recovering | State::Stopped(_) | State::Standalone) {
+            return Err(Full);
+        }
+        let Ensemble { members, leader, .. } = &mut self.ensemble;
+        let strangers = members
+            .links
+            .iter()
+            .take(members.used)
+            .filter(|link| {
+                matches!(link.state, Link::Stranger(_))
+                    || link.state == Link::Open && link.server.is_none()
+            })
+            .count();
+        if strangers >= STRANGERS {
+            return Err(Full);
+        }
+        let state = match port {
+            Port::Election => Link::Stranger(now.monotonic.plus(HELLO)),
+            Port::Quorum => Link::Open,
+        };
+        let at = members.open(port, None, state, most)?;
+        if port == Port::Quorum && !leader.join(at, now.monotonic) {
+            members.vacate(at);
+            return Err(Full);
+        }
+        Ok(MemberLink(at))
+    }
+
+    /// Takes what a member has sent: `bytes` is contiguous, and starts where the last call stopped.
+    pub fn hear(&mut self, now: Now, link: MemberLink, bytes: &[u8]) -> Received {
+        let MemberLink(at) = link;
+        let mut rest = bytes;
+        loop {
+            let done = |rest: &[u8], need| Received { consumed: bytes.len() - rest.len(), need };
+            let Some(connection) = self.ensemble.members.get(at) else { return done(&[], 1) };
+            if connection.state == Link::Closing {
+                return done(&[], 1);
+            }
+            let heard = match connection.port {
+                Port::Election => self.hear_election(now, at, rest),
+                Port::Quorum if self.hears_snapshot(at) => {
+                    if rest.is_empty() {
+                        return done(rest, 1);
+                    }
+                    self.ensemble.learner.touch(now.monotonic);
+                    self.hear_snapshot(rest).map(|n| if n == 0 { Taken::Later } else { Taken::Bytes(n) })
+                }
+                Port::Quorum => self.hear_packet(now, at, rest),
+            };
+            match heard {
+                Ok(Taken::Bytes(n)) => rest = rest.get(n..).unwrap_or_default(),
+                Ok(Taken::Need(need)) => return done(rest, need),
+                Ok(Taken::Later) => {
+                    if let Some(connection) = self.ensemble.members.get_mut(at) {
+                        connection.blocked = true;
+                    }
+                    return done(rest, 0);
+                }
+                Err(violation) => self.violated(at, violation),
+            }
+        }
+    }
+
+    fn hear_packet(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        let most = self.options.max_txn.max(crate::quorum::TEXT_LIMIT);
+        let (packet, len) = match quorum::first(bytes, most) {
+            Ok(First::Whole(packet, len)) => (packet, len),
+            Ok(First::Need(need)) => return Ok(Taken::Need(need)),
+            Err(_) => return Err(Violation("a packet that is malformed or too long")),
+        };
+        let taken = if self.ensemble.uplink == Some(at) {
+            self.hear_leader(now, &packet)?
+        } else if self.state == State::Leading {
+            self.hear_learner(now, at, &packet)?
+        } else {
+            return Err(Violation("a packet that nobody expects"));
+        };
+        Ok(if taken { Taken::Bytes(len) } else { Taken::Later })
+    }
+
+    fn hear_election(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        let state = self.ensemble.members.links[at].state;
+        if matches!(state, Link::Stranger(_)) {
+            return self.hear_hello(now, at, bytes);
+        }
+        let frame = match wire::frame(bytes) {
+            Ok(wire::Frame::Whole(frame)) => frame,
+            Ok(wire::Frame::Need(need)) => return Ok(Taken::Need(need)),
+            Err(_) => return Err(Violation("a notification of unreasonable length")),
+        };
+        let taken = Taken::Bytes(wire::FRAME_HEAD + frame.len());
+        let Some(from) = self.ensemble.members.server(at) else { return Ok(taken) };
+        // A message that is no notification is passed over.
+        if let Ok(notification) = wire::Notification::decode(frame) {
+            let Ensemble { election, quorums, .. } = &mut self.ensemble;
+            election.receive(now.monotonic, quorums, from, &notification);
+            self.elect(now);
+        }
+        Ok(taken)
+    }
+
+    fn hear_hello(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        let (hello, len) = match wire::hello(bytes) {
+            Ok(wire::First::Whole(hello, len)) => (hello, len),
+            Ok(wire::First::Need(need)) => return Ok(Taken::Need(need)),
+            Err(_) => return Err(Violation("a greeting that is malformed")),
+        };
+        let me = self.options.server;
+        let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
+        let server = hello.server;
+        if !quorums.knows(server) {
+            return Err(Violation("a server that is no member of the ensemble"));
+        }
+        match greet(me, server, false) {
+            Greeting::Keep => {
+                // The other side's latest connection is the one that lives.
+                if let Some(old) = members.find(server, Port::Election) {
+                    if members.links[old].state == Link::Open {
+                        election.link_down(server);
+                        self.drop_member(old);
+                    } else {
+                        members.links[old].state = Link::Closing;
+                        members.links[old].ready = true;
+                    }
+                }
+                let Ensemble { members, election, dirty, .. } = &mut self.ensemble;
+                let link = &mut members.links[at];
+                link.state = Link::Open;
+                link.server = Some(server);
+                election.link_up(server);
+                *dirty = true;
+                Ok(Taken::Bytes(len))
+            }
+            Greeting::CallBack => {
+                // It waits to be called: whatever is to be said to it will be.
+                if members.find(server, Port::Election).is_none() {
+                    election.link_down(server);
+                }
+                election.call_back(server);
+                let _ = now;
+                self.drop_member(at);
+                Ok(Taken::Bytes(len))
+            }
+            Greeting::Drop => Err(Violation("a server with this server's own number")),
+        }
+    }
+
+    /// A link that has output, or is to be closed, or can take input again.
+    pub fn poll_member(&mut self, now: Now) -> Option<MemberLink> {
+        if core::mem::replace(&mut self.ensemble.dirty, false) {
+            self.speak(now);
+        }
+        let members = &mut self.ensemble.members;
+        for _ in 0..members.used {
+            let at = members.turn % members.used;
+            members.turn = at + 1;
+            let link = &mut members.links[at];
+            if core::mem::replace(&mut link.ready, false) && link.state != Link::Vacant {
+                return Some(MemberLink(at));
+            }
+        }
+        None
+    }
+
+    fn speak(&mut self, now: Now) {
+        let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
+        for at in 0..members.used {
+            let link = &mut members.links[at];
+            let (Link::Open, Port::Election, Some(server)) = (link.state, link.port, link.server)
+            else {
+                continue;
+            };
+            // Only the latest vote matters: nothing is said before the last word has left.
+            if !link.output.is_empty() {
+                continue;
+            }
+            if let Some((state, vote)) = election.poll_vote(server) {
+                let config = quorums.committed.text();
+                if wire::put_notification(state, &vote, config, &mut link.output).is_err() {
+                    warning!("a configuration of {} bytes fits no notification", config.len());
+                }
+            }
+        }
+        match self.state {
+            State::Leading => self.speak_to_learners(now),
+            State::Following | State::Observing => self.speak_to_leader(),
+            _ => {}
+        }
+        for link in self.ensemble.members.links.iter_mut() {
+            link.ready |= link.state != Link::Vacant && !link.output.is_empty();
+        }
+    }
+
+    /// What to write to the link's socket.
+    pub fn member_output(&self, link: MemberLink) -> &[u8] {
+        self.ensemble.members.get(link.0).map_or(&[], |connection| connection.output.bytes())
+    }
+
+    /// So many bytes of it were written.
+    pub fn member_sent(&mut self, now: Now, link: MemberLink, len: usize) {
+        let Some(connection) = self.ensemble.members.get_mut(link.0) else { return };
+        connection.output.take(len);
+        self.ensemble.dirty = true;
+        if self.state == State::Leading {
+            self.ensemble.leader.touch_sent(link.0, now.monotonic);
+        }
+        self.ensemble.members.unblock();
+        if self.ensemble.uplink == Some(link.0) {
+            self.retry_stalled(now);
+        }
+    }
+
+    /// Whether the link is to be closed, once its output is written.
+    pub fn member_is_closing(&self, link: MemberLink) -> bool {
+        self.ensemble.members.get(link.0).is_none_or(|connection| connection.state == Link::Closing)
+    }
+
+    /// Who is at the other end of a link, once that is known.
+    pub fn member_server(&self, link: MemberLink) -> Option<ServerId> {
+        self.ensemble.members.server(link.0)
+    }
+
+    /// The socket of a link is closed. (Once for each link; its number is used again.)
+    pub fn member_closed(&mut self, now: Now, link: MemberLink) {
+        let MemberLink(at) = link;
+        let Ensemble { members, election, leader, uplink, dirty, .. } = &mut self.ensemble;
+        let Some(connection) = members.get(at) else { return };
+        *dirty = true;
+        let (port, state, server) = (connection.port, connection.state, connection.server);
+        members.vacate(at);
+        match port {
+            Port::Election => {
+                if let Some(server) = server
+                    && state == Link::Open
+                {
+                    election.link_down(server);
+                }
+            }
+            Port::Quorum if *uplink == Some(at) => {
+                *uplink = None;
+                warning!("the link to the leader is gone");
+                self.look(now);
+            }
+            Port::Quorum => leader.leave(at),
+        }
+    }
+
+    /// Closes a link without sending what waits.
+    pub(super) fn drop_member(&mut self, at: usize) {
+        let Ensemble { members, leader, uplink, .. } = &mut self.ensemble;
+        let Some(link) = members.get_mut(at) else { return };
+        if link.state == Link::Open && link.port == Port::Election
+            && let Some(server) = link.server
+        {
+            self.ensemble.election.link_down(server);
+        } else if link.port == Port::Quorum && *uplink != Some(at) {
+            leader.leave(at);
+        }
+        link.output.clear();
+        link.state = Link::Closing;
+        link.ready = true;
+    }
+
+    /// Ends the links of the quorum port.
+    pub(super) fn close_quorum_links(&mut self) {
+        self.ensemble.members.leader = None;
+        self.ensemble.uplink = None;
+        for at in 0..self.ensemble.members.used {
+            let link = &self.ensemble.members.links[at];
+            match (link.port, link.state) {
+                (Port::Election, _) | (_, Link::Vacant) => {}
+                (Port::Quorum, Link::Waiting(_)) => self.ensemble.members.vacate(at),
+                _ => self.drop_member(at),
+            }
+        }
+    }
+
+    /// Strangers that said nothing go.
+    pub(super) fn tick_members(&mut self, now: Now) {
+        for at in 0..self.ensemble.members.used {
+            if let Link::Stranger(until) = self.ensemble.members.links[at].state
+                && until <= now.monotonic
+            {
+                self.violated(at, Violation("it does not say who it is"));
+            }
+        }
+    }
+}
+
+/// What became of bytes.
+enum Taken {
+    /// So many were taken.
+    Bytes(usize),
+    /// So many are needed in all.
+    Need(usize),
+    /// They cannot be taken now.
+    Later,
+}

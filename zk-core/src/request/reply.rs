@@ -1,0 +1,32 @@
+//! How long a reply can become, known from the request alone: a server that forwards a request
+//! keeps that much room for the answer.
+
+use super::prep::multi_ops;
+use crate::wire::OpCode;
+
+/// Bytes of a frame's length and a reply's header.
+const HEAD: usize = 20;
+/// Bytes of a stat.
+const STAT: usize = 68;
+/// Bytes of a header inside a reply to a multi, and of an error behind it.
+const RESULT: usize = 9 + 4;
+/// Bytes of a path's length, and of the number that a sequential node's path gets.
+const PATH: usize = 4 + 11;
+
+/// Bytes that the reply to `body` takes at most, its length included.
+pub fn most(op: OpCode, body: &[u8]) -> usize {
+    match op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+            // The path is a part of the request.
+            HEAD + PATH + body.len() + STAT
+        }
+        OpCode::SetData | OpCode::SetAcl => HEAD + STAT,
+        OpCode::Multi => {
+            let ops = multi_ops(body).count();
+            HEAD + RESULT + body.len() + ops * (RESULT + PATH + STAT)
+        }
+        // The path again.
+        OpCode::Sync => HEAD + body.len(),
+        _ => HEAD,
+    }
+}
