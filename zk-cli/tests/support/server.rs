@@ -141,6 +141,7 @@ impl World {
                     }
                     Disk::SnapshotEnd(_) => self.peer.snapshot_done(),
                     Disk::Roll | Disk::SnapshotBegin(_) | Disk::SnapshotDrop => {}
+                    Disk::Ensemble(order) => panic!("{order:?}"),
                 }
             }
             match last {

@@ -2,7 +2,8 @@
 
 use super::link::State as LinkState;
 use super::pipeline::put_frame;
-use super::{Link, Peer, State};
+use super::link::Connection;
+use super::{Link, Peer};
 use crate::id::{SessionId, Xid};
 use crate::memory::{Full, Handle, NIL};
 use crate::session::auth::Identities;
@@ -31,7 +32,7 @@ impl Peer<'_> {
     /// # Errors
     /// [`Full`]: close the socket.
     pub fn open(&mut self, now: Now, address: core::net::IpAddr) -> Result<Link, Full> {
-        if self.state != State::Standalone {
+        if !self.is_serving() {
             return Err(Full);
         }
         let at = self.connections.open()?;
@@ -78,8 +79,7 @@ impl Peer<'_> {
         if request.session_id == SessionId::NONE {
             self.connect_new(link, timeout, now)
         } else {
-            self.reconnect(link, &request, timeout, now);
-            Handshake::Taken
+            self.reconnect(link, &request, timeout, now)
         }
     }
 
@@ -91,17 +91,17 @@ impl Peer<'_> {
         let body = timeout.to_be_bytes();
         let id = self.sessions.peek();
         self.connections[link].session = id;
-        if self
-            .propose(id, Xid(0), OpCode::CreateSession, &body, List::EMPTY, Some(link), now)
-            .is_err()
-        {
+        let asked = self.submit(id, Xid(0), OpCode::CreateSession, &body, List::EMPTY, link, now);
+        if asked.is_err() {
             self.connections[link].session = SessionId::NONE;
             return Handshake::Later;
         }
         let id = self.sessions.allocate();
         // There is room: it was asked above.
+        let me = self.options.server;
         if let Ok(at) = self.sessions.open(id, timeout, now.monotonic) {
             self.sessions.attach(at, link);
+            self.sessions.own(at, me);
         }
         self.connections[link].state = LinkState::Opening;
         Handshake::Taken
@@ -136,11 +136,45 @@ impl Peer<'_> {
     }
 
     /// A client comes back. Its password is checked before anything happens to the connection that
-    /// the session may still have (Apache closes that first).
-    fn reconnect(&mut self, link: Handle, request: &ConnectRequest<'_>, timeout: u32, now: Now) {
+    /// the session may still have (Apache closes that first). A learner asks its leader whether the
+    /// session is still there.
+    fn reconnect(
+        &mut self,
+        link: Handle,
+        request: &ConnectRequest<'_>,
+        timeout: u32,
+        now: Now,
+    ) -> Handshake {
         let id = request.session_id;
         let known = password_is(id, request.passwd.bytes());
-        let Some(at) = self.sessions.usable(id).filter(|_| known) else {
+        if known && self.is_learner() {
+            if self.forward_return(link, id, timeout).is_err() {
+                return Handshake::Later;
+            }
+            self.connections[link].session = id;
+            self.connections[link].state = LinkState::Returning;
+            return Handshake::Taken;
+        }
+        if !known || self.sessions.usable(id).is_none() {
+            self.respond(link, SessionId::NONE);
+            self.finish_link(link);
+            return Handshake::Taken;
+        }
+        self.connections[link].session = id;
+        self.returned(link, true, now);
+        Handshake::Taken
+    }
+
+    /// Whether a session may go on is decided.
+    pub(super) fn returned(&mut self, link: Handle, valid: bool, now: Now) {
+        let Connection { session: id, timeout, .. } = self.connections[link];
+        // A server that lags has not seen its creation yet.
+        let at = if valid && self.is_learner() {
+            self.sessions.open(id, timeout, now.monotonic).ok()
+        } else {
+            self.sessions.usable(id).filter(|_| valid)
+        };
+        let Some(at) = at else {
             self.respond(link, SessionId::NONE);
             self.finish_link(link);
             return;
@@ -149,10 +183,11 @@ impl Peer<'_> {
         if before != NIL && before != link {
             self.drop_link(before);
         }
+        let me = self.options.server;
         self.sessions.grant(at, timeout);
         self.sessions.touch(at, now.monotonic);
         self.sessions.attach(at, link);
-        self.connections[link].session = id;
+        self.sessions.own(at, me);
         self.connections[link].state = LinkState::Open;
         self.respond(link, id);
     }

@@ -1,5 +1,6 @@
 //! What the peer wants of its disk: batches of transactions, and snapshots.
 
+use super::ensemble::{Epochs, Files};
 use super::{Peer, State};
 use crate::id::Zxid;
 use crate::memory::Records;
@@ -9,6 +10,8 @@ use crate::tree::Seeds;
 use crate::tree::snapshot::Step;
 use crate::wire::file::SnapshotDigest;
 use crate::wire::txn::TxnDigest;
+use crate::zab::leader::{Read, Reading};
+use crate::zab::learner::Step as Learning;
 
 /// Something to do with the disk.
 #[derive(Debug)]
@@ -26,6 +29,32 @@ pub enum Disk<'p> {
     SnapshotEnd(SnapshotDigest),
     /// Delete the snapshot that was begun.
     SnapshotDrop,
+    /// Only a peer that has [`join`](Peer::join)ed an ensemble asks for these.
+    Ensemble(Order<'p>),
+}
+
+/// What a member of an ensemble wants of its disk, besides.
+#[derive(Debug)]
+pub enum Order<'p> {
+    /// Make the epochs durable, then say [`epochs_written`](Peer::epochs_written).
+    Epochs(Epochs),
+    /// Remove what comes behind that zxid from the disk, load what is left, then say
+    /// [`reloaded`](Peer::reloaded); or load what is there, and say
+    /// [`reload_failed`](Peer::reload_failed). No batch is with the disk.
+    Truncate(Zxid),
+    /// Create a snapshot of that zxid, which is to take the place of the whole history.
+    InstallBegin(Zxid),
+    /// Write these bytes of its body, then say [`install_written`](Peer::install_written).
+    InstallBytes(&'p [u8]),
+    /// It is whole: load it; then let it take the place of the history, and say
+    /// [`reloaded`](Peer::reloaded). If that fails, drop it, load the history that was there, and
+    /// say [`reload_failed`](Peer::reload_failed).
+    InstallEnd,
+    /// Delete the snapshot that was to be installed.
+    InstallDrop,
+    /// Read something for a learner, then say [`log_read`](Peer::log_read),
+    /// [`snapshot_read`](Peer::snapshot_read) or [`read_failed`](Peer::read_failed), once.
+    Read(Reading, Read),
 }
 
 /// Transactions to be appended and synced together.
@@ -52,6 +81,18 @@ impl<'p> Batch<'p> {
     pub fn bytes(&self) -> usize {
         self.iter().map(|(_, bytes)| bytes.len()).sum()
     }
+}
+
+/// What of [`Disk`] an ensemble asks for.
+enum Ask {
+    Epochs(Epochs),
+    SnapshotDrop,
+    Truncate(Zxid),
+    InstallBegin(Zxid),
+    InstallBytes,
+    InstallEnd,
+    InstallDrop,
+    Read(Reading, Read),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +143,13 @@ impl Snapshot {
         self.phase = Phase::Wanted;
     }
 
+    /// One is wanted, if none is being written.
+    pub(super) fn want_soon(&mut self) {
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Wanted;
+        }
+    }
+
     /// Counts a transaction that goes to the log.
     pub(super) fn count(&mut self, bytes: usize, options: &Options) {
         self.txns += 1;
@@ -125,8 +173,17 @@ impl Snapshot {
 impl Peer<'_> {
     /// What to do with the disk next.
     pub fn poll_disk(&mut self) -> Option<Disk<'_>> {
-        if self.state != State::Standalone {
-            return None;
+        match self.state {
+            State::Recovering | State::Stopped(_) => return None,
+            State::Standalone => {}
+            _ => {
+                if let Some(ask) = self.poll_ensemble_disk() {
+                    return Some(self.ensemble_disk(ask));
+                }
+                if self.ensemble.files != Files::Idle {
+                    return None;
+                }
+            }
         }
         if self.syncing.is_none()
             && self.next_append < self.history.end()
@@ -194,6 +251,83 @@ impl Peer<'_> {
         }
     }
 
+    /// What the disk is to do for the ensemble's sake.
+    fn poll_ensemble_disk(&mut self) -> Option<Ask> {
+        let wanted = self.wanted_epochs();
+        if self.ensemble.writing.is_none() && wanted != self.ensemble.epochs {
+            return Some(Ask::Epochs(wanted));
+        }
+        match self.ensemble.files {
+            Files::Idle => {}
+            Files::Drop => return Some(Ask::InstallDrop),
+            Files::Cut(_) | Files::Begin(_) if self.snapshot.phase != Phase::Idle => {
+                // A snapshot of what is about to go.
+                if self.snapshot.phase == Phase::Ending {
+                    return None;
+                }
+                let begun = matches!(self.snapshot.phase, Phase::Writing { .. } | Phase::Dropping);
+                self.tree.snapshot_abandon();
+                self.snapshot.phase = Phase::Idle;
+                return begun.then_some(Ask::SnapshotDrop);
+            }
+            Files::Cut(_) | Files::Begin(_) if self.syncing.is_some() => return None,
+            Files::Cut(zxid) => return Some(Ask::Truncate(zxid)),
+            Files::Begin(zxid) => return Some(Ask::InstallBegin(zxid)),
+            Files::Receiving { out: false } if !self.ensemble.install.is_empty() => {
+                return Some(Ask::InstallBytes);
+            }
+            Files::Receiving { out: false }
+                if matches!(self.ensemble.learner.step(), Learning::Installing(_)) =>
+            {
+                return Some(Ask::InstallEnd);
+            }
+            Files::Receiving { .. } | Files::Cutting | Files::Installing => return None,
+        }
+        self.read_for_learner().map(|(reading, read)| Ask::Read(reading, read))
+    }
+
+    fn ensemble_disk(&mut self, ask: Ask) -> Disk<'_> {
+        let ensemble = &mut self.ensemble;
+        let order = match ask {
+            Ask::Epochs(epochs) => {
+                ensemble.writing = Some(epochs);
+                Order::Epochs(epochs)
+            }
+            Ask::SnapshotDrop => return Disk::SnapshotDrop,
+            Ask::Truncate(zxid) => {
+                ensemble.files = Files::Cutting;
+                Order::Truncate(zxid)
+            }
+            Ask::InstallBegin(zxid) => {
+                ensemble.files = Files::Receiving { out: false };
+                Order::InstallBegin(zxid)
+            }
+            Ask::InstallBytes => {
+                ensemble.files = Files::Receiving { out: true };
+                Order::InstallBytes(ensemble.install.bytes())
+            }
+            Ask::InstallEnd => {
+                ensemble.files = Files::Installing;
+                Order::InstallEnd
+            }
+            Ask::InstallDrop => {
+                ensemble.files = Files::Idle;
+                Order::InstallDrop
+            }
+            Ask::Read(reading, read) => Order::Read(reading, read),
+        };
+        Disk::Ensemble(order)
+    }
+
+    /// So many bytes of the snapshot that comes from the leader are written.
+    pub fn install_written(&mut self, len: usize) {
+        if self.ensemble.files == (Files::Receiving { out: true }) {
+            self.ensemble.install.take(len);
+            self.ensemble.files = Files::Receiving { out: false };
+            self.ensemble.members.unblock();
+        }
+    }
+
     fn next_batch(&mut self) -> Batch<'_> {
         let from = self.next_append;
         let mut to = from;
@@ -227,6 +361,8 @@ impl Peer<'_> {
         if self.snapshot.phase == Phase::Ending {
             self.snapshot.phase = Phase::Idle;
             self.snapshot.required = false;
+            self.ensemble.snapshot = Some(self.snapshot.zxid);
+            self.ensemble.dirty = true;
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Answers to `QuorumPeer`.
 
-use super::member::{Members, MemberConnection};
+use super::member::{MemberConnection, Members};
 use super::{Peer, State};
 use crate::election::{self, Election, ServerState};
 use crate::id::{Epoch, ServerId, Zxid};
@@ -71,7 +71,7 @@ const INSTALL_MAX: usize = 1 << 20;
 #[cfg(feature = "alloc")]
 impl Storage<'_> {
     /// Storage that allocates as it grows.
-    pub const fn owned(connections: usize) -> Self {
+    pub fn owned(connections: usize) -> Self {
         Self {
             quorums: Quorums::owned(),
             voters: Table::owned(2 * crate::quorum::MEMBERS_MAX),
@@ -283,6 +283,12 @@ impl<'m> Peer<'m> {
 
     /// The history has been loaded, at the start or anew.
     pub(super) fn loaded_history(&mut self, now: Now) {
+        self.loaded_cursors();
+        self.show_config(now);
+    }
+
+    /// Everything that was loaded is durable, committed as far as anybody knows, and applied.
+    pub(super) fn loaded_cursors(&mut self) {
         self.proposed = self.tree.last_zxid();
         self.changes.reset(&mut self.tree);
         self.reserved = crate::tree::Cost::default();
@@ -295,7 +301,6 @@ impl<'m> Peer<'m> {
         self.next_apply = end;
         self.durable = end;
         self.committed = end;
-        self.show_config(now);
     }
 
     /// `/zookeeper/config` shows the committed configuration. It belongs to the server, not to the
@@ -396,7 +401,7 @@ impl<'m> Peer<'m> {
         Epochs { accepted: accepted.max(accepts.unwrap_or(Epoch(0))).max(current), current }
     }
 
-    /// The epochs that [`Disk::Epochs`](super::Disk::Epochs) named are durable.
+    /// The epochs that [`Order::Epochs`](super::Order::Epochs) named are durable.
     pub fn epochs_written(&mut self, now: Now) {
         if let Some(epochs) = self.ensemble.writing.take() {
             self.ensemble.epochs = epochs;

@@ -191,7 +191,7 @@ impl Peer<'_> {
         let answer = Revalidated { session, valid: entry.is_some() };
         let encoded = jute::encode(&answer, &mut data).is_ok();
         let packet = Packet::with(Kind::Revalidate, packet.zxid, &data);
-        if !encoded || !put(self.ensemble.members.output(at), &packet) {
+        if !encoded || !self.ensemble.members.quorum_output(at).is_some_and(|out| put(out, &packet)) {
             return Ok(false);
         }
         self.ensemble.dirty = true;

@@ -26,6 +26,8 @@ pub(super) enum State {
     Fresh,
     /// The session's creation is proposed.
     Opening,
+    /// The leader was asked whether the session may go on here.
+    Returning,
     /// The session is there.
     Open,
     /// What waits is still sent, then the socket is to be closed.

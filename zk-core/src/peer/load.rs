@@ -25,12 +25,12 @@ impl core::error::Error for LoadTxnError {}
 impl Peer<'_> {
     /// Forgets everything; a load begins (again).
     pub fn load_reset(&mut self) {
-        self.state = State::Recovering;
         // The storage has held an empty tree before.
         let _ = self.tree.reset();
         self.sessions.clear();
         self.changes.reset(&mut self.tree);
         self.history.clear(Zxid::ZERO);
+        self.pending.clear();
         self.loader = None;
     }
 
@@ -58,6 +58,7 @@ impl Peer<'_> {
             }
             loader.finish(&mut self.tree, zxid, &mut self.scratch);
         }
+        self.history.clear(zxid);
         if let Some(digest) = digest
             && digest.zxid == zxid
             && digest.version == crate::wire::txn::TxnDigest::VERSION
@@ -94,7 +95,24 @@ impl Peer<'_> {
             _ => {}
         }
         self.time = self.time.max(header.time);
+        if self.options.ensemble {
+            self.keep(header.zxid, entry);
+        }
         Ok(())
+    }
+
+    /// Keeps a transaction that was loaded: others may lack it.
+    fn keep(&mut self, zxid: Zxid, entry: &[u8]) {
+        self.next_apply = self.history.end();
+        let kept = zxid > self.history.zxid_before(self.history.end())
+            && self.make_room(entry.len()).is_ok();
+        if kept && let Ok(room) = self.history.room(entry.len()) {
+            room.copy_from_slice(entry);
+            self.history.push(zxid, entry.len());
+        } else {
+            // The window has no holes.
+            self.history.clear(zxid.max(self.history.zxid_before(self.history.end())));
+        }
     }
 
     /// The history is loaded: the peer serves clients, alone. Every session has a whole timeout
@@ -114,13 +132,10 @@ impl Peer<'_> {
                 return;
             }
         }
-        self.proposed = zxid;
+        self.history.clear(zxid);
+        self.loaded_cursors();
         self.sessions.raise_floor(self.options.server, zxid);
         self.sessions.touch_all(now.monotonic);
-        self.changes.reset(&mut self.tree);
-        self.history.clear(zxid);
-        self.next_append = self.history.end();
-        self.next_apply = self.history.end();
         self.timers.start(now, &self.options);
         self.snapshot.want();
         self.state = State::Standalone;

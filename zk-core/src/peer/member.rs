@@ -402,8 +402,7 @@ impl Peer<'_> {
     }
 
     fn hear_packet(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
-        let most = self.options.max_txn.max(crate::quorum::TEXT_LIMIT);
-        let (packet, len) = match quorum::first(bytes, most) {
+        let (packet, len) = match quorum::first(bytes, self.options.max_txn) {
             Ok(First::Whole(packet, len)) => (packet, len),
             Ok(First::Need(need)) => return Ok(Taken::Need(need)),
             Err(_) => return Err(Violation("a packet that is malformed or too long")),
@@ -542,7 +541,7 @@ impl Peer<'_> {
         connection.output.take(len);
         self.ensemble.dirty = true;
         if self.state == State::Leading {
-            self.ensemble.leader.touch_sent(link.0, now.monotonic);
+            self.ensemble.leader.sent(link.0, now.monotonic);
         }
         self.ensemble.members.unblock();
         if self.ensemble.uplink == Some(link.0) {
@@ -587,13 +586,15 @@ impl Peer<'_> {
 
     /// Closes a link without sending what waits.
     pub(super) fn drop_member(&mut self, at: usize) {
-        let Ensemble { members, leader, uplink, .. } = &mut self.ensemble;
+        let Ensemble { members, leader, election, uplink, .. } = &mut self.ensemble;
         let Some(link) = members.get_mut(at) else { return };
-        if link.state == Link::Open && link.port == Port::Election
-            && let Some(server) = link.server
-        {
-            self.ensemble.election.link_down(server);
-        } else if link.port == Port::Quorum && *uplink != Some(at) {
+        if link.port == Port::Election {
+            if link.state == Link::Open
+                && let Some(server) = link.server
+            {
+                election.link_down(server);
+            }
+        } else if *uplink != Some(at) {
             leader.leave(at);
         }
         link.output.clear();

@@ -19,16 +19,24 @@
 
 mod connect;
 mod disk;
+mod ensemble;
+mod following;
+mod leading;
 mod link;
 mod load;
+mod member;
 mod pipeline;
 mod serve;
 mod timers;
 
-pub use disk::{Batch, Disk};
+pub use crate::zab::leader::{READ_OVERHEAD, Read, Reading};
+pub use disk::{Batch, Disk, Order};
+use ensemble::Ensemble;
+pub use ensemble::{Asking, Epochs, Membership, Storage as EnsembleStorage};
 pub use link::{Connection, Counters, Link};
 use link::{Connections, State as LinkState};
 pub use load::LoadTxnError;
+pub use member::{Dial, MemberConnection, MemberLink};
 use pipeline::Pending;
 pub use pipeline::PendingEntry;
 pub use serve::Received;
@@ -50,6 +58,14 @@ pub enum State {
     Recovering,
     /// It serves clients, alone.
     Standalone,
+    /// It looks for a leader, or for voters.
+    Looking,
+    /// It leads.
+    Leading,
+    /// It votes, and learns from a leader.
+    Following,
+    /// It learns from a leader.
+    Observing,
     /// A promise was violated; it does nothing any more.
     Stopped(ApplyError),
 }
@@ -81,6 +97,8 @@ pub struct Storage<'m> {
     pub acl_scratch: Table<'m, u8>,
     /// As long as the largest reply to a multi.
     pub reply: Table<'m, u8>,
+    /// Of what concerns other members; none for a peer that stays alone.
+    pub ensemble: EnsembleStorage<'m>,
 }
 
 /// How much a growing peer may hold. Memory is only taken as it is used.
@@ -133,7 +151,7 @@ impl Default for Ceilings {
 #[cfg(feature = "alloc")]
 impl Storage<'_> {
     /// Storage that allocates as it grows.
-    pub const fn owned(ceilings: &Ceilings, options: &Options) -> Self {
+    pub fn owned(ceilings: &Ceilings, options: &Options) -> Self {
         Self {
             tree: tree::Storage::owned(ceilings.tree),
             watches: watch::Storage::owned(ceilings.watches, ceilings.watch_cells),
@@ -151,6 +169,7 @@ impl Storage<'_> {
             scratch: Table::owned(options.max_txn),
             acl_scratch: Table::owned(options.max_txn),
             reply: Table::owned(options.max_reply),
+            ensemble: EnsembleStorage::owned(ceilings.connections),
         }
     }
 }
@@ -204,6 +223,10 @@ pub struct Peer<'m> {
     /// Number of the next transaction to hand to the disk, and to apply.
     next_append: u64,
     next_apply: u64,
+    /// Numbers of the first transaction that is not durable here, and of the first that is not
+    /// known to be committed. What is before both is applied.
+    durable: u64,
+    committed: u64,
     /// The last transaction of the batch that the disk has.
     syncing: Option<Zxid>,
     disk_full: bool,
@@ -216,6 +239,7 @@ pub struct Peer<'m> {
     acl_scratch: Table<'m, u8>,
     reply: Pipe<'m>,
     stats: Stats,
+    ensemble: Ensemble<'m>,
 }
 
 impl<'m> Peer<'m> {
@@ -261,6 +285,8 @@ impl<'m> Peer<'m> {
             time: 0,
             next_append: 0,
             next_apply: 0,
+            durable: 0,
+            committed: 0,
             syncing: None,
             disk_full: false,
             snapshot: disk::Snapshot::new(seeds),
@@ -271,6 +297,7 @@ impl<'m> Peer<'m> {
             acl_scratch,
             reply: Pipe::new(storage.reply),
             stats: Stats::default(),
+            ensemble: Ensemble::new(storage.ensemble),
             options,
         };
         peer.changes.reset(&mut peer.tree);
@@ -395,12 +422,10 @@ impl<'m> Peer<'m> {
 
     /// When [`tick`](Self::tick) has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Standalone => {
-                [self.sessions.next_turn(), self.timers.next()].into_iter().flatten().min()
-            }
-            _ => None,
-        }
+        // Sessions expire where they are decided on.
+        let decides = matches!(self.state, State::Standalone | State::Leading) && self.is_serving();
+        let sessions = self.sessions.next_turn().filter(|_| decides);
+        [sessions, self.timers.next(), self.ensemble_timeout()].into_iter().flatten().min()
     }
 
     /// The peer stops: nothing that it does afterwards could be trusted.

@@ -2,7 +2,7 @@
 
 use super::link::State as LinkState;
 use super::{Peer, State};
-use crate::id::{SessionId, Xid, Zxid};
+use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe, Table};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
@@ -64,7 +64,7 @@ impl<'m> Pending<'m> {
         self.len
     }
 
-    fn has_room(&mut self) -> bool {
+    pub(super) fn has_room(&mut self) -> bool {
         if self.len < self.entries.len() {
             return true;
         }
@@ -78,7 +78,21 @@ impl<'m> Pending<'m> {
         true
     }
 
-    fn push(&mut self, entry: PendingEntry) {
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        self.first = 0;
+    }
+
+    /// Keeps the oldest `len`, of which nobody waits for an answer any more.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        for i in 0..self.len {
+            let at = (self.first + i) % self.entries.len();
+            self.entries[at] = PendingEntry::EMPTY;
+        }
+    }
+
+    pub(super) fn push(&mut self, entry: PendingEntry) {
         let size = self.entries.len();
         let at = (self.first + self.len) % size;
         self.entries[at] = entry;
@@ -116,14 +130,19 @@ impl Peer<'_> {
         op: OpCode,
         body: &[u8],
         ids: List<'_, Id<'_>>,
+        owner: ServerId,
         link: Option<Handle>,
         now: Now,
     ) -> Result<(), Busy> {
         let Some(zxid) = self.proposed.next() else {
+            if self.state == State::Leading {
+                // The next tick ends the reign: only a new epoch has more numbers.
+                return Err(Busy);
+            }
             // 2^32 transactions in one epoch: a standalone server goes on into the next.
             let next = Zxid::new(crate::id::Epoch(self.proposed.epoch().0.wrapping_add(1)), 0);
             self.proposed = next;
-            return self.propose(session, cxid, op, body, ids, link, now);
+            return self.propose(session, cxid, op, body, ids, owner, link, now);
         };
         if !self.pending.has_room() {
             return Err(Busy);
@@ -145,7 +164,7 @@ impl Peer<'_> {
         });
         let prepared = loop {
             self.make_room(room_len)?;
-            let ask = Ask { session, cxid, op, body, ids };
+            let ask = Ask { session, cxid, op, body, ids, owner };
             let Self { tree, changes, sessions, options, reserved, disk_full, .. } = self;
             let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
             let mut prep = Prep {
@@ -185,11 +204,12 @@ impl Peer<'_> {
             serial: link.map_or(0, |at| self.connections[at].serial),
             op,
         });
+        self.ensemble.dirty = true;
         Ok(())
     }
 
     /// Drops applied transactions from the window until one of `len` bytes fits.
-    fn make_room(&mut self, len: usize) -> Result<(), Busy> {
+    pub(super) fn make_room(&mut self, len: usize) -> Result<(), Busy> {
         while self.history.room(len).is_err() {
             if self.history.front() >= self.next_apply {
                 return Err(Busy);
@@ -199,7 +219,9 @@ impl Peer<'_> {
         Ok(())
     }
 
-    /// Everything up to `zxid` is synced: it is applied, watchers are told, requests answered.
+    /// Everything up to `zxid` is synced. What is committed is applied, watchers are told, requests
+    /// answered: alone, that is all of it; a leader needs a quorum for that, a learner its leader's
+    /// word.
     ///
     /// # Errors
     /// [`ApplyError`]: a promise was violated; the peer has stopped, and the process should.
@@ -210,17 +232,41 @@ impl Peer<'_> {
         if self.syncing.is_some_and(|last| last <= zxid) {
             self.syncing = None;
         }
-        while self.next_apply < self.next_append {
-            let Some((next, _)) = self.history.get(self.next_apply) else { break };
-            if next > zxid {
-                break;
-            }
+        let synced = self.history.seek(zxid.successor()).min(self.next_append);
+        self.durable = self.durable.max(synced);
+        self.advance(now);
+        self.apply_committed(now)
+    }
+
+    /// Applies what is committed, as far as it is durable here: the tree is never ahead of the log.
+    pub(super) fn apply_committed(&mut self, now: Now) -> Result<(), ApplyError> {
+        if let State::Stopped(error) = self.state {
+            return Err(error);
+        }
+        let until = self.committed.min(self.durable);
+        if self.next_apply >= until {
+            return Ok(());
+        }
+        while self.next_apply < until {
             if let Err(error) = self.apply_next(now) {
                 self.stop(error);
                 return Err(error);
             }
         }
-        // Requests that found no room may find some now.
+        self.ensemble.dirty = true;
+        self.ensemble.members.unblock();
+        self.retry_stalled(now);
+        Ok(())
+    }
+
+    /// As [`apply_committed`](Self::apply_committed), where nobody can be told: the peer has stopped
+    /// then, and says so to whoever asks.
+    pub(super) fn apply_or_stop(&mut self, now: Now) {
+        let _ = self.apply_committed(now);
+    }
+
+    /// Requests that found no room may find some now.
+    pub(super) fn retry_stalled(&mut self, now: Now) {
         let last = self.connections.last_stalled();
         while let Some(at) = self.connections.next_unstalled() {
             if self.connections.get(at).is_some() {
@@ -231,13 +277,18 @@ impl Peer<'_> {
                 break;
             }
         }
-        Ok(())
     }
 
     fn apply_next(&mut self, now: Now) -> Result<(), ApplyError> {
         let seq = self.next_apply;
-        let Some(pending) = self.pending.pop() else { return Ok(()) };
+        // Every transaction of the history that is not applied has one.
+        let Some(mut pending) = self.pending.pop() else { return Err(ApplyError::Full) };
         let header = Txn::decode(bytes_of(&self.history, seq))?.header;
+        let forwarded = self.is_learner();
+        if forwarded && let Some((link, op)) = self.asker(&header) {
+            let serial = self.connections[link].serial;
+            pending = PendingEntry { link, serial, op, ..pending };
+        }
         let mut waits = self.connections.get(pending.link).is_some_and(|connection| {
             connection.serial == pending.serial
                 && matches!(connection.state, LinkState::Opening | LinkState::Open)
@@ -255,7 +306,10 @@ impl Peer<'_> {
             self.drop_link(pending.link);
             waits = false;
         }
-        if pending.op == OpCode::CloseSession {
+        if forwarded && waits {
+            pending.reply = self.forwarded_reply(pending.link);
+        }
+        if header.op == OpCode::CloseSession {
             self.need_scratch(self.tree.longest_ephemeral(header.client_id));
         }
         self.reply.clear();
@@ -347,6 +401,11 @@ impl Peer<'_> {
     fn answer(&mut self, link: Handle, result: &Answer, seq: u64, now: Now) {
         if result.op == OpCode::CreateSession {
             self.session_opened(link, now);
+            return;
+        }
+        if result.err == Code::SessionMoved {
+            // Its client is elsewhere by now: this connection is of the past.
+            self.drop_link(link);
             return;
         }
         let Self { tree, connections, history, reply, .. } = self;

@@ -3,7 +3,7 @@
 use super::connect::Handshake;
 use super::link::{Class, Connection, State as LinkState, class};
 use super::pipeline::{put_event, put_frame};
-use super::{Link, Peer, State};
+use super::{Link, Peer};
 use crate::id::{Xid, Zxid};
 use crate::memory::Handle;
 use crate::request::read::{NoReply, Read};
@@ -29,7 +29,7 @@ pub struct Received {
 const READS_PASSED: u32 = 64;
 
 /// Bytes of a request's header.
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Peer<'_> {
             let Some(connection) = self.connections.get_mut(at) else {
                 return Received { consumed: bytes.len(), need: frame::LEN };
             };
-            if connection.state == LinkState::Closing || self.state != State::Standalone {
+            if connection.state == LinkState::Closing {
                 return Received { consumed: bytes.len(), need: frame::LEN };
             }
             connection.active = true;
@@ -83,7 +83,7 @@ impl Peer<'_> {
                 }
                 taken
             }
-            LinkState::Opening => false,
+            LinkState::Opening | LinkState::Returning => false,
             LinkState::Open => self.take_request(at, payload, now),
             LinkState::Closing | LinkState::Vacant(_) => true,
         }
@@ -251,8 +251,7 @@ impl Peer<'_> {
             let start = behind - waiting.len;
             let payload = input.bytes().get(start..behind).unwrap_or_default();
             let body = payload.get(HEADER..).unwrap_or_default();
-            let proposed =
-                self.propose(session, header.xid, header.op, body, ids.list(), Some(at), now);
+            let proposed = self.submit(session, header.xid, header.op, body, ids.list(), at, now);
             let Some(connection) = self.connections.get_mut(at) else { return };
             connection.input = input;
             connection.ids = ids;
@@ -287,11 +286,19 @@ impl Peer<'_> {
         let result = match op {
             OpCode::Ping => Ok(()),
             OpCode::Sync => {
+                if connection.sync.is_none() && self.is_learner() {
+                    // The leader says when.
+                    if self.forward_sync(at, xid, body).is_ok() {
+                        self.connections[at].sync = Some(u64::MAX);
+                    }
+                    return Served::Stall;
+                }
+                let connection = &mut self.connections[at];
                 let target = *connection.sync.get_or_insert_with(|| self.history.end());
                 if self.next_apply < target {
                     return Served::Stall;
                 }
-                connection.sync = None;
+                self.connections[at].sync = None;
                 Ok(())
             }
             OpCode::Auth => return self.serve_auth(at, xid, body, since, now),

@@ -30,6 +30,11 @@ impl Timers {
         self.reap_from = 0;
     }
 
+    /// Another server reaps.
+    pub(super) fn stop(&mut self) {
+        self.reap_at = None;
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
         self.reap_at
     }
@@ -38,13 +43,20 @@ impl Timers {
 impl Peer<'_> {
     /// Time has passed.
     pub fn tick(&mut self, now: Now) {
-        if self.state != State::Standalone {
+        self.tick_ensemble(now);
+        if !matches!(self.state, State::Standalone | State::Leading) || !self.is_serving() {
+            self.trim();
             return;
         }
+        if self.state == State::Leading && self.proposed.next().is_none() {
+            self.roll_over(now);
+            return;
+        }
+        let me = self.options.server;
         while let Some(id) = self.sessions.expire(now.monotonic) {
             // If there is no room for the transaction now, the session comes again a tick later.
             if self
-                .propose(SessionId(id.0), Xid(0), OpCode::CloseSession, b"", List::EMPTY, None, now)
+                .propose(SessionId(id.0), Xid(0), OpCode::CloseSession, b"", List::EMPTY, me, None, now)
                 .is_ok()
             {
                 self.stats.expired += 1;
@@ -103,6 +115,7 @@ impl Peer<'_> {
                     OpCode::DeleteContainer,
                     body.get(..len).unwrap_or_default(),
                     List::EMPTY,
+                    self.options.server,
                     None,
                     now,
                 );

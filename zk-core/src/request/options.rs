@@ -7,8 +7,14 @@ use crate::id::ServerId;
 pub struct Options {
     /// Which member this is.
     pub server: ServerId,
+    /// Whether the peer is to join an ensemble: it keeps the transactions that it loads, for others.
+    pub ensemble: bool,
     /// `tickTime`, ms.
     pub tick_time: u32,
+    /// `initLimit`: ticks in which a leader is found and its history taken over.
+    pub init_limit: u32,
+    /// `syncLimit`: ticks of silence after which another member counts as gone.
+    pub sync_limit: u32,
     /// `minSessionTimeout`, ms.
     pub min_session_timeout: u32,
     /// `maxSessionTimeout`, ms.
@@ -54,7 +60,10 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             server: ServerId::STANDALONE,
+            ensemble: false,
             tick_time: 3000,
+            init_limit: 10,
+            sync_limit: 5,
             min_session_timeout: 6000,
             max_session_timeout: 60_000,
             max_frame: 0xf_ffff,

@@ -362,6 +362,16 @@ impl<'m> Leader<'m> {
         }
     }
 
+    /// Some of what was to be said to a learner has left: as long as it is being brought in line,
+    /// it has nothing to say itself.
+    pub fn sent(&mut self, at: usize, now: Instant) {
+        if let Some(learner) = self.learner(at)
+            && !learner.is_synced()
+        {
+            learner.heard = now;
+        }
+    }
+
     /// A learner wants to know when all that is proposed now is committed.
     ///
     /// `false` if too many syncs wait; ask again.
@@ -815,7 +825,7 @@ pub fn follows(last: Zxid, next: Zxid) -> bool {
 }
 
 /// Writes a packet, if it fits.
-pub(super) fn put(out: &mut Pipe<'_>, packet: &Packet<'_>) -> bool {
+pub(crate) fn put(out: &mut Pipe<'_>, packet: &Packet<'_>) -> bool {
     let before = out.len();
     jute::write(packet, out).inspect_err(|_| out.truncate(before)).is_ok()
 }

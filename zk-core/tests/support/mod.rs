@@ -86,6 +86,7 @@ impl World {
                     self.peer.snapshot_done();
                 }
                 Disk::SnapshotDrop => self.writing = None,
+                Disk::Ensemble(order) => panic!("{order:?}"),
             }
         }
     }

@@ -238,6 +238,8 @@ impl State {
                 }
                 (Want::SnapshotEnd(_), None) => self.peer.snapshot_done(),
                 (Want::Roll | Want::SnapshotBegin(_) | Want::SnapshotDrop, None) => {}
+                // This server is alone.
+                (Want::Ensemble(_), _) => {}
             }
         }
     }

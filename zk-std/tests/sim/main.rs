@@ -410,6 +410,7 @@ impl World {
                 self.writer = None;
                 Ok(())
             }
+            Want::Ensemble(order) => panic!("{order:?}"),
         };
         if done.is_err() {
             self.crash();

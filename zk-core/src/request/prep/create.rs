@@ -31,7 +31,7 @@ impl Prep<'_, '_> {
         if !ttl_fits {
             return Err(Code::BadArguments.into());
         }
-        self.check_session(ask.session)?;
+        self.check_session(ask)?;
         let requested = request.path.0.ok_or(Refusal::Malformed)?;
         let (parent_path, _) = path::split(requested).ok_or(Code::BadArguments)?;
         if requested.contains(&0) {

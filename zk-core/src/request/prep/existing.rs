@@ -27,7 +27,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let ask = progress.ask;
-        self.check_session(ask.session)?;
+        self.check_session(ask)?;
         let path = path.0.ok_or(Refusal::Malformed)?;
         let parent_path = Self::parent_of_deleted(path)?;
         let parent = self.state(parent_path)?;
@@ -80,7 +80,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let Progress { ask, zxid, time, .. } = *progress;
-        self.check_session(ask.session)?;
+        self.check_session(ask)?;
         let path = request.path.0.ok_or(Refusal::Malformed)?;
         if !path::is_valid(path) {
             return Err(Code::BadArguments.into());
@@ -121,7 +121,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let Progress { ask, zxid, .. } = *progress;
-        self.check_session(ask.session)?;
+        self.check_session(ask)?;
         let path = request.path.0.ok_or(Refusal::Malformed)?;
         if !path::is_valid(path) {
             return Err(Code::BadArguments.into());
@@ -153,7 +153,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let ask = progress.ask;
-        self.check_session(ask.session)?;
+        self.check_session(ask)?;
         let path = path.0.ok_or(Refusal::Malformed)?;
         if !path::is_valid(path) {
             return Err(Code::BadArguments.into());

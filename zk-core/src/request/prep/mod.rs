@@ -13,7 +13,7 @@ pub use self::acl::MAX_ACL_ENTRIES;
 pub use self::multi::multi_ops;
 use super::changes::{Changes, NodeState};
 use super::options::Options;
-use crate::id::{SessionId, Xid, Zxid};
+use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::Full;
 use crate::session::Sessions;
 use crate::tree::{Cost, DataTree, digest, path};
@@ -71,6 +71,8 @@ pub struct Ask<'a> {
     pub body: &'a [u8],
     /// Identities of the connection.
     pub ids: List<'a, Id<'a>>,
+    /// The server at which it is asked.
+    pub owner: ServerId,
 }
 
 /// A transaction that was written.
@@ -254,8 +256,13 @@ impl Prep<'_, '_> {
     }
 
     /// A session that may act.
-    fn check_session(&self, session: SessionId) -> Result<(), Code> {
-        self.sessions.usable(session).map(|_| ()).ok_or(Code::SessionExpired)
+    fn check_session(&self, ask: &Ask<'_>) -> Result<(), Code> {
+        let at = self.sessions.usable(ask.session).ok_or(Code::SessionExpired)?;
+        // Whose client has moved on must not act for it any more.
+        match self.sessions.get(at).owner() {
+            Some(owner) if owner != ask.owner => Err(Code::SessionMoved),
+            _ => Ok(()),
+        }
     }
 
     fn allows(

@@ -96,7 +96,7 @@ fn disk(peer: &mut Peer<'_>) {
         Some(Disk::SnapshotEnd(digest)) => {
             black_box(digest);
         }
-        Some(Disk::Roll | Disk::SnapshotDrop) | None => {}
+        Some(Disk::Roll | Disk::SnapshotDrop | Disk::Ensemble(_)) | None => {}
     }
     if let Some(zxid) = durable {
         black_box(peer.durable(now(), zxid).is_ok());

@@ -3,7 +3,7 @@
 use core::array::from_fn;
 
 use zk_core::memory::{Cell, Index, Meta, Slot, Table};
-use zk_core::peer::{Connection, PendingEntry, Storage};
+use zk_core::peer::{Connection, EnsembleStorage, PendingEntry, Storage};
 use zk_core::request::changes::{self, Change, Undo};
 use zk_core::session::Session;
 use zk_core::tree::watch::{self, Watch, WatchedPath};
@@ -96,6 +96,7 @@ impl Memory {
             scratch: Table::lent(scratch),
             acl_scratch: Table::lent(acl_scratch),
             reply: Table::lent(reply),
+            ensemble: EnsembleStorage::default(),
         }
     }
 }
