@@ -76,14 +76,14 @@ impl<'m> Quorums<'m> {
     /// Whoever votes in any of them, each once.
     pub fn voters(&self) -> impl Iterator<Item = ServerId> {
         let committed = &self.committed;
-        let added = self.pending().into_iter().flat_map(|config| config.voters());
+        let added = self.pending().into_iter().flat_map(Config::voters);
         committed.voters().chain(added.filter(|&id| !committed.is_participant(id)))
     }
 
     /// The members of all of them, each once.
     pub fn members(&self) -> impl Iterator<Item = ServerId> {
         let committed = &self.committed;
-        let added = self.pending().into_iter().flat_map(|config| config.members());
+        let added = self.pending().into_iter().flat_map(Config::members);
         let added = added.filter(|member| committed.member(member.id).is_none());
         committed.members().chain(added).map(|member| member.id)
     }
