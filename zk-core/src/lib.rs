@@ -4,8 +4,9 @@
 //! between it, sockets and a disk, and tells it the time; nothing in here reads a clock, waits,
 //! allocates (unless asked to) or calls an operating system. The same inputs give the same outputs.
 //!
-//! From the bottom up: [`id`] and [`time`]; [`memory`], bounded storage; [`wire`], every record once;
-//! [`tree`] and [`session`]; [`request`], from requests to transactions to the tree; [`peer`].
+//! From the bottom up: [`id`] and [`time`]; [`memory`], bounded storage; [`quorum`], who belongs to
+//! an ensemble; [`wire`], every record once; [`tree`] and [`session`]; [`request`], from requests to
+//! transactions to the tree; [`peer`].
 //! [`client`] is the other side of a session.
 //!
 //! Features: `alloc` (tables that grow on the heap, beside lent ones), `std` (hardware checksums),
@@ -23,6 +24,7 @@ pub mod client;
 pub mod id;
 pub mod memory;
 pub mod peer;
+pub mod quorum;
 pub mod request;
 pub mod session;
 pub mod time;

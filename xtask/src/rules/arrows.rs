@@ -23,7 +23,8 @@ const BOARDS: &[&str] = &["zk-core", "zk-embedded"];
 /// of its own layer.
 const LAYERS: &[&[&str]] = &[
     &["id", "time", "trace"],
-    &["quorum", "memory"],
+    &["memory"],
+    &["quorum"],
     &["wire"],
     &["election", "zab", "tree", "session", "client"],
     &["request"],

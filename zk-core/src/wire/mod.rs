@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod code;
+pub mod election;
 pub mod file;
 pub mod frame;
 pub mod jute;

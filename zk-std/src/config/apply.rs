@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::error::{Error, Origin};
 use super::properties::{FormatError, MAX_ENTRIES, MAX_FILE_BYTES, Properties, trim};
-use super::quorum::{HostPort, LearnerType};
+use super::quorum::HostPort;
 use super::settings::Settings;
-use super::{Config, FourLetterWords, SuperDigest};
+use super::{Config, FourLetterWords, Role, SuperDigest};
 
 /// Largest value of Java's `int`.
 const INT_MAX: i64 = i32::MAX as i64;
@@ -189,7 +189,7 @@ impl Config {
         self.sync_limit = s.count("syncLimit")?.unwrap_or(0);
         self.connect_to_learner_master_limit = s.count("connectToLearnerMasterLimit")?.unwrap_or(0);
         if let Some(name) = s.text("peerType") {
-            self.peer_type = LearnerType::from_name(&name).ok_or_else(|| {
+            self.peer_type = Role::from_name(&name).ok_or_else(|| {
                 s.error("peerType", "there is no such type", "write observer or participant")
             })?;
         }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zk_core::id::ServerId;
+use zk_core::quorum::Role;
 
 use super::apply::parse_properties;
 use super::error::{Error, Origin, Warning};
 use super::properties::{Property, trim};
-use super::quorum::{LearnerType, Quorum};
+use super::quorum::Quorum;
 use super::settings::{Setting, Settings, parse_long};
 use super::{Config, Mode, about_file, read, read_if_any};
 
@@ -119,9 +120,9 @@ impl Config {
             (Some(id), Some(quorum)) => quorum.servers.get_mut(&id),
             _ => None,
         };
-        let mut role = LearnerType::Participant;
+        let mut role = Role::Participant;
         if let Some(server) = own {
-            role = server.learner_type;
+            role = server.role;
             match (&self.client_address, &server.client_address) {
                 (Some(fixed), Some(own)) => {
                     let agree = if fixed.is_any_address() {

@@ -41,9 +41,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zk_core::id::ServerId;
+pub use zk_core::quorum::Role;
 
 pub use error::{EXIT_CODE, Error, Origin, Warning};
-pub use quorum::{HostPort, LearnerType, Quorum, QuorumRule, QuorumServer, ServerAddress};
+pub use quorum::{HostPort, Quorum, QuorumRule, QuorumServer, ServerAddress};
 pub use settings::Setting;
 
 use properties::MAX_FILE_BYTES;
@@ -202,7 +203,7 @@ pub struct Config {
     /// `connectToLearnerMasterLimit`: ticks to connect to the leader; 0 is `initLimit`.
     pub connect_to_learner_master_limit: u32,
     /// Whether this server votes: by the server lines, which win over `peerType`.
-    pub peer_type: LearnerType,
+    pub peer_type: Role,
     /// `syncEnabled` or `observer.syncEnabled`: an observer keeps logs and snapshots.
     pub sync_enabled: bool,
     /// `quorumListenOnAllIPs`: the ensemble's ports listen on every address.
@@ -362,7 +363,7 @@ impl Config {
             init_limit: 0,
             sync_limit: 0,
             connect_to_learner_master_limit: 0,
-            peer_type: LearnerType::Participant,
+            peer_type: Role::Participant,
             sync_enabled: true,
             quorum_listen_on_all_ips: false,
             observer_master_port: None,

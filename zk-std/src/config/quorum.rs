@@ -4,13 +4,14 @@
 //! `QuorumPeerConfig.parseDynamicConfig`, `ConfigUtils.getHostAndPort`.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
 use zk_core::id::{ServerId, Zxid};
+use zk_core::quorum::{Address, Host, Role, Server, ServerError};
 
 use super::error::Error;
 use super::settings::{Setting, parse_long};
@@ -62,55 +63,6 @@ impl fmt::Debug for HostPort {
     }
 }
 
-/// A host as Java shows it: an IPv6 address in brackets and all eight groups.
-struct Host<'a>(&'a str);
-
-impl fmt::Display for Host<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ok(address) = self.0.parse::<Ipv6Addr>() else {
-            let (open, close) = if self.0.contains(':') { ("[", "]") } else { ("", "") };
-            return write!(f, "{open}{}{close}", self.0);
-        };
-        if let Some(mapped) = address.to_ipv4_mapped() {
-            return write!(f, "{mapped}");
-        }
-        let [a, b, c, d, e, g, h, i] = address.segments();
-        write!(f, "[{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{g:x}:{h:x}:{i:x}]")
-    }
-}
-
-/// Whether a server votes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LearnerType {
-    /// Votes.
-    Participant,
-    /// Follows without a vote.
-    Observer,
-}
-
-impl LearnerType {
-    /// Reads `participant` or `observer`, in any case.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        if name.eq_ignore_ascii_case("participant") {
-            Some(Self::Participant)
-        } else if name.eq_ignore_ascii_case("observer") {
-            Some(Self::Observer)
-        } else {
-            None
-        }
-    }
-}
-
-impl fmt::Display for LearnerType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Participant => "participant",
-            Self::Observer => "observer",
-        })
-    }
-}
-
 /// One address at which a server meets the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
@@ -122,6 +74,12 @@ pub struct ServerAddress {
     pub election_port: u16,
 }
 
+impl ServerAddress {
+    fn borrowed(&self) -> Address<'_> {
+        Address { host: &self.host, quorum: self.quorum_port, election: self.election_port }
+    }
+}
+
 /// A `server.N` line. Displayed as Apache writes it into its dynamic files.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QuorumServer {
@@ -130,7 +88,7 @@ pub struct QuorumServer {
     /// At least one; more only with `multiAddress.enabled`. In order of the line.
     pub addresses: Vec<ServerAddress>,
     /// Whether it votes.
-    pub learner_type: LearnerType,
+    pub role: Role,
     /// Where it serves clients, if the line or (for this server) `clientPort` says so.
     pub client_address: Option<HostPort>,
     /// The client address came from `clientPort`: it is not part of the line.
@@ -139,18 +97,13 @@ pub struct QuorumServer {
 
 impl fmt::Display for QuorumServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut addresses: Vec<&ServerAddress> = self.addresses.iter().collect();
-        addresses.sort_by_cached_key(|address| Host(&address.host).to_string());
-        for (i, address) in addresses.iter().enumerate() {
-            let bar = if i == 0 { "" } else { "|" };
-            let host = Host(&address.host);
-            write!(f, "{bar}{host}:{}:{}", address.quorum_port, address.election_port)?;
-        }
-        write!(f, ":{}", self.learner_type)?;
-        match &self.client_address {
-            Some(client) if !self.client_address_is_static => write!(f, ";{client}"),
-            _ => Ok(()),
-        }
+        let client = self.client_address.as_ref().filter(|_| !self.client_address_is_static);
+        let server = Server {
+            role: self.role,
+            addresses: self.addresses.iter().map(ServerAddress::borrowed).collect(),
+            client: client.map(|client| (client.host.as_str(), client.port)),
+        };
+        fmt::Display::fmt(&server, f)
     }
 }
 
@@ -193,12 +146,12 @@ pub struct Quorum {
 impl Quorum {
     /// The servers that vote, in order of their ids.
     pub fn voters(&self) -> impl Iterator<Item = &QuorumServer> {
-        self.servers.values().filter(|server| server.learner_type == LearnerType::Participant)
+        self.servers.values().filter(|server| server.role == Role::Participant)
     }
 
     /// The servers that follow without a vote, in order of their ids.
     pub fn observers(&self) -> impl Iterator<Item = &QuorumServer> {
-        self.servers.values().filter(|server| server.learner_type == LearnerType::Observer)
+        self.servers.values().filter(|server| server.role == Role::Observer)
     }
 
     /// Reads the lines `server.N`, `group.N`, `weight.N` and `version`; others are passed over.
@@ -294,7 +247,7 @@ fn complete_weights(
     weights: &mut BTreeMap<ServerId, u64>,
 ) -> Result<(), Error> {
     for server in servers.values() {
-        if server.learner_type == LearnerType::Participant {
+        if server.role == Role::Participant {
             if !groups.values().any(|group| group.contains(&server.id)) {
                 return Err(line.error(
                     format!("there are groups, but server {} is in none", server.id.0),
@@ -320,108 +273,44 @@ fn complete_weights(
     Ok(())
 }
 
-type Problem = (String, String);
-
-fn wrong_form(problem: impl Into<String>) -> Problem {
-    (
-        problem.into(),
-        "write host:quorumPort:electionPort[:participant|:observer][;[clientHost:]clientPort], \
-         without blanks (with multiAddress.enabled, more addresses after '|')"
-            .to_owned(),
-    )
-}
-
 /// Reads the value of a `server.N` line.
-fn parse_server(id: ServerId, value: &str, multi_address: bool) -> Result<QuorumServer, Problem> {
-    let parts = split(value, ';');
-    let client_address = match parts.as_slice() {
-        [_] => None,
-        [_, client] => Some(parse_client(client)?),
-        [_, _, _] => {
-            return Err((
-                "the part after the second ';' is a TLS client port, and zk has no TLS yet"
-                    .to_owned(),
-                "remove that part if you can do without".to_owned(),
-            ));
-        }
-        _ => return Err(wrong_form("this is not a server")),
-    };
-    let servers = split(parts.first().copied().unwrap_or_default(), '|');
-    if servers.len() > 1 && !multi_address {
+fn parse_server(
+    id: ServerId,
+    value: &str,
+    multi_address: bool,
+) -> Result<QuorumServer, (String, &'static str)> {
+    let Server { role, addresses, client } =
+        Server::parse(value).map_err(|problem| (problem.to_string(), remedy(problem)))?;
+    if addresses.len() > 1 && !multi_address {
         return Err((
             "there are several addresses, but multiAddress.enabled is false".to_owned(),
-            "set multiAddress.enabled=true, on every server, or keep one address".to_owned(),
+            "set multiAddress.enabled=true, on every server, or keep one address",
         ));
     }
-    let mut addresses = Vec::new();
-    let mut learner_type = None;
-    for server in servers {
-        let parts = host_and_ports(server)?;
-        let (host, quorum, election, role) = match parts.as_slice() {
-            [host, quorum, election] => (host, quorum, election, None),
-            [host, quorum, election, role] => (host, quorum, election, Some(role)),
-            _ => return Err(wrong_form("this is not a server")),
-        };
-        if host.is_empty() {
-            return Err(wrong_form("there is no host"));
-        }
-        let address = ServerAddress {
-            host: (*host).to_owned(),
-            quorum_port: parse_port(quorum)?,
-            election_port: parse_port(election)?,
-        };
-        if address.quorum_port == address.election_port {
-            return Err((
-                "quorum port and election port are the same".to_owned(),
-                "give them different ports, such as 2888 and 3888".to_owned(),
-            ));
-        }
-        addresses.push(address);
-        if let Some(role) = role {
-            let role = LearnerType::from_name(role.trim())
-                .ok_or_else(|| wrong_form(format!("there is no role {role:?}")))?;
-            if *learner_type.get_or_insert(role) != role {
-                return Err(wrong_form("its addresses have different roles"));
-            }
-        }
-    }
+    let address = |address: &Address<'_>| ServerAddress {
+        host: address.host.to_owned(),
+        quorum_port: address.quorum,
+        election_port: address.election,
+    };
     Ok(QuorumServer {
         id,
-        addresses,
-        learner_type: learner_type.unwrap_or(LearnerType::Participant),
-        client_address,
+        addresses: addresses.iter().map(address).collect(),
+        role,
+        client_address: client.map(|(host, port)| HostPort { host: host.to_owned(), port }),
         client_address_is_static: false,
     })
 }
 
-fn parse_client(client: &str) -> Result<HostPort, Problem> {
-    match host_and_ports(client)?.as_slice() {
-        [port] => Ok(HostPort { host: "0.0.0.0".to_owned(), port: parse_port(port)? }),
-        [host, port] => Ok(HostPort { host: (*host).to_owned(), port: parse_port(port)? }),
-        _ => Err(wrong_form(format!("{client:?} is not a client address"))),
+/// What to do about a line that is no server.
+fn remedy(problem: ServerError<'_>) -> &'static str {
+    match problem {
+        ServerError::Tls => "remove that part if you can do without",
+        ServerError::SamePorts => "give them different ports, such as 2888 and 3888",
+        _ => {
+            "write host:quorumPort:electionPort[:participant|:observer][;[clientHost:]clientPort], \
+             without blanks (with multiAddress.enabled, more addresses after '|')"
+        }
     }
-}
-
-fn parse_port(port: &str) -> Result<u16, Problem> {
-    let wrong = || wrong_form(format!("{port:?} is not a port (0 to 65535)"));
-    port.parse::<i32>().ok().and_then(|port| u16::try_from(port).ok()).ok_or_else(wrong)
-}
-
-/// Splits at the colons, but not at those of an IPv6 address in brackets.
-fn host_and_ports(text: &str) -> Result<Vec<&str>, Problem> {
-    let Some(inside) = text.strip_prefix('[') else {
-        return Ok(split(text, ':'));
-    };
-    let (host, rest) = inside
-        .split_once(']')
-        .ok_or_else(|| wrong_form(format!("{text:?} has no ']' for its '['")))?;
-    let mut parts = vec![host];
-    if let Some(ports) = rest.strip_prefix(':').filter(|ports| !ports.is_empty()) {
-        parts.extend(split(ports, ':'));
-    } else if !rest.is_empty() {
-        return Err(wrong_form(format!("{text:?} has no port after ']'")));
-    }
-    Ok(parts)
 }
 
 /// `String.split` of Java: empty parts at the end do not count.
@@ -448,14 +337,11 @@ mod tests {
         // Right-hand sides: QuorumServer.toString() of Apache 3.8.0.
         for (value, written) in [
             ("h:2888:3888", "h:2888:3888:participant"),
-            ("h:2888:3888:observer", "h:2888:3888:observer"),
             ("h:2888:3888: OBSERVER ;2181", "h:2888:3888:observer;0.0.0.0:2181"),
-            ("h:2888:3888;c:2181", "h:2888:3888:participant;c:2181"),
             (
                 "[::1]:2888:3888;[fe80::1]:2181",
                 "[0:0:0:0:0:0:0:1]:2888:3888:participant;[fe80:0:0:0:0:0:0:1]:2181",
             ),
-            ("h:+2888:3888::;;", "h:2888:3888:participant"),
         ] {
             assert_eq!(line(value, false).as_deref(), Ok(written), "{value}");
         }
@@ -465,32 +351,16 @@ mod tests {
 
     #[test]
     fn malformed_server_lines_say_why() {
-        // Apache 3.8.0 refuses them too, except ":1:2", where it takes the local host.
         for (value, problem) in [
-            ("", "this is not a server"),
-            (";", "this is not a server"),
-            ("h", "this is not a server"),
             ("h:2888", "this is not a server"),
-            ("h:1:2:observer:3", "this is not a server"),
-            ("h:1:2;3;4;5", "this is not a server"),
-            (":1:2", "there is no host"),
             ("h:1:1", "quorum port and election port are the same"),
-            ("h:1:x", "\"x\" is not a port (0 to 65535)"),
             ("h:1:2 ", "\"2 \" is not a port (0 to 65535)"),
-            ("h:1:65536", "\"65536\" is not a port (0 to 65535)"),
-            ("h:-1:2", "\"-1\" is not a port (0 to 65535)"),
-            ("h:1:2:leader", "there is no role \"leader\""),
-            ("h:1:2;c:3:4", "\"c:3:4\" is not a client address"),
-            ("h:1:2;c", "\"c\" is not a port (0 to 65535)"),
             ("[::1:1:2", "\"[::1:1:2\" has no ']' for its '['"),
-            ("[::1]:", "\"[::1]:\" has no port after ']'"),
-            ("[::1]x:1:2", "\"[::1]x:1:2\" has no port after ']'"),
             ("a:1:2|b:1:2", "there are several addresses, but multiAddress.enabled is false"),
         ] {
             assert_eq!(line(value, false), Err(problem.to_owned()), "{value}");
         }
         assert!(line("h:1:2;3;4", false).unwrap_err().contains("TLS"));
-        assert!(line("h:1:2;;4", false).unwrap_err().contains("TLS"));
         assert!(line("a:1:2:observer|b:1:2:participant", true).is_err());
     }
 

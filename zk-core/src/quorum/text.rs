@@ -1,0 +1,151 @@
+//! The text of a configuration: lines of Java properties, and the order in which Apache writes them.
+
+use core::fmt::{self, Write};
+
+use super::server::split;
+use super::{ConfigError, Problem};
+use crate::id::ServerId;
+
+/// What a line says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// `server.N=value`.
+    Server(ServerId, &'a str),
+    /// `group.N=sid:sid...`.
+    Group(i64, &'a str),
+    /// `weight.N=w`.
+    Weight(ServerId, u32),
+    /// `version=hex`.
+    Version(i64),
+}
+
+/// The lines that say something.
+#[derive(Clone, Debug)]
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    /// Where the next line begins.
+    at: usize,
+    /// Lines read so far.
+    number: usize,
+}
+
+/// A line that says something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    /// Its number, counted from 1.
+    pub(super) number: usize,
+    /// Where in the text it ends; values reach up to there.
+    pub(super) end: usize,
+    pub(super) line: Line<'a>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, number: 0 }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<Said<'a>, ConfigError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+            let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+            let end = self.at + line.len();
+            self.at = end + 1;
+            self.number += 1;
+            let line = line.trim_start_matches(BLANK);
+            if !line.is_empty() && !line.starts_with(['#', '!']) {
+                let number = self.number;
+                let said = parse(line).map(|line| Said { number, end, line });
+                return Some(said.map_err(|problem| ConfigError { line: number, problem }));
+            }
+        }
+    }
+}
+
+/// What separates keys from values, beside `=` and `:`.
+const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
+
+fn parse(line: &str) -> Result<Line<'_>, Problem> {
+    if line.contains('\\') {
+        return Err(Problem::Escape);
+    }
+    let end = line.find(['=', ':', ' ', '\t', '\u{c}']).unwrap_or(line.len());
+    let (key, rest) = line.split_at(end);
+    let value = rest.trim_start_matches(BLANK);
+    let value = value.strip_prefix(['=', ':']).unwrap_or(value).trim_start_matches(BLANK);
+    // The number behind the first dot; of the whole key if it has none.
+    let id = || {
+        let id = key.split_once('.').map_or(key, |(_, id)| id);
+        id.parse::<i64>().map_err(|_| Problem::Key)
+    };
+    if key.starts_with("server.") {
+        Ok(Line::Server(ServerId(id()?), value))
+    } else if key.starts_with("group") {
+        Ok(Line::Group(id()?, value))
+    } else if key.starts_with("weight") {
+        let weight = value.parse().map_err(|_| Problem::Weight)?;
+        Ok(Line::Weight(ServerId(id()?), weight))
+    } else if key == "version" {
+        // Java refuses what it wrote itself for an epoch above 2^31.
+        let version = i64::from_str_radix(value, 16);
+        let version = version.or_else(|_| u64::from_str_radix(value, 16).map(u64::cast_signed));
+        version.map(Line::Version).map_err(|_| Problem::Version)
+    } else {
+        Err(Problem::Key)
+    }
+}
+
+/// The servers that a `group` line names.
+pub(super) fn grouped(value: &str) -> impl Iterator<Item = Result<ServerId, Problem>> + Clone {
+    split(value, ':').map(|id| id.parse().map(ServerId).map_err(|_| Problem::Group))
+}
+
+/// Where `id` stands among `count` others in a Java `HashMap`: the number of its bucket.
+///
+/// Those of one bucket stand in the order in which they were put there.
+pub(super) fn bucket(id: i64, count: usize) -> usize {
+    let mut buckets = 16;
+    while count > buckets / 4 * 3 {
+        buckets *= 2;
+    }
+    let hash = (id ^ (id.cast_unsigned() >> 32).cast_signed()) as u32;
+    (hash ^ (hash >> 16)) as usize & (buckets - 1)
+}
+
+/// Counts what is written.
+#[derive(Debug, Default)]
+pub(super) struct Count(pub(super) usize);
+
+impl Write for Count {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
+}
+
+/// The length of what `args` write.
+pub(super) fn length(args: fmt::Arguments<'_>) -> usize {
+    let mut count = Count::default();
+    // Counting does not fail.
+    let _ = count.write_fmt(args);
+    count.0
+}
+
+/// Fills a slice from its start.
+#[derive(Debug)]
+pub(super) struct Fill<'b> {
+    pub(super) bytes: &'b mut [u8],
+    pub(super) len: usize,
+}
+
+impl Write for Fill<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
