@@ -21,6 +21,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod client;
+pub mod election;
 pub mod id;
 pub mod memory;
 pub mod peer;
@@ -31,3 +32,4 @@ pub mod time;
 mod trace;
 pub mod tree;
 pub mod wire;
+pub mod zab;

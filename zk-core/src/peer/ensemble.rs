@@ -74,7 +74,7 @@ impl Storage<'_> {
     pub fn owned(connections: usize) -> Self {
         Self {
             quorums: Quorums::owned(),
-            voters: Table::owned(2 * crate::quorum::MEMBERS_MAX),
+            voters: Table::owned(2 * crate::quorum::MEMBERS_MAX + election::STRANGERS_MAX),
             links: Table::owned(LINKS_MAX),
             learners: Table::owned(LINKS_MAX),
             install: Table::owned(INSTALL_MAX),
@@ -192,12 +192,12 @@ pub(super) struct Ensemble<'m> {
 }
 
 impl<'m> Ensemble<'m> {
-    pub(super) fn new(storage: Storage<'m>) -> Self {
+    pub(super) fn new(storage: Storage<'m>, me: ServerId) -> Self {
         let Storage { quorums, voters, links, learners, install, asking: [syncs, returns] } =
             storage;
         Self {
             quorums,
-            election: Election::new(voters, ServerId(0), election::Options::default()),
+            election: Election::new(me, voters, election::Options::default()),
             leader: Leader::new(learners),
             learner: Learner::default(),
             members: Members::new(links),
@@ -230,7 +230,6 @@ impl<'m> Peer<'m> {
         ensemble.epochs = membership.epochs;
         ensemble.snapshot = membership.snapshot;
         ensemble.damaged = membership.damaged;
-        ensemble.election.set_me(self.options.server);
         self.sessions.raise_floor(self.options.server, self.tree.last_zxid());
         self.loaded_history(now);
         self.look(now);

@@ -10,13 +10,13 @@ use core::net::IpAddr;
 use super::ensemble::Ensemble;
 use super::serve::Received;
 use super::{Peer, State};
-use crate::election::{Greeting, greet};
+use crate::election::{Caller, Greeting, accepted, opened};
 use crate::id::ServerId;
 use crate::memory::{Full, Pipe, Table};
 use crate::quorum::Port;
 use crate::time::{Instant, Now};
 use crate::trace::warning;
-use crate::wire::election as wire;
+use crate::wire::election::{self as wire, Hello, Notification};
 use crate::wire::quorum::{self, First};
 use crate::zab::Violation;
 
@@ -25,6 +25,9 @@ const RETRY: u64 = 100;
 
 /// Milliseconds in which somebody who comes to the election port must say who it is.
 const HELLO: u64 = 5000;
+
+/// Bytes of a notification that are looked at: the vote, not the configuration behind it.
+const NOTIFICATION_ROOM: usize = Notification::HEAD;
 
 /// Links whose other side has not said who it is. More are refused.
 const STRANGERS: usize = 16;
@@ -79,6 +82,10 @@ pub struct MemberConnection<'m> {
     ready: bool,
     /// The shell was told to wait with what comes.
     blocked: bool,
+    /// It is dialled because the other side asked to be called back.
+    called: bool,
+    /// Bytes that are to come and that nobody wants.
+    skip: usize,
 }
 
 impl<'m> MemberConnection<'m> {
@@ -95,6 +102,8 @@ impl<'m> MemberConnection<'m> {
             output: Pipe::new(output),
             ready: false,
             blocked: false,
+            called: false,
+            skip: 0,
         }
     }
 }
@@ -180,6 +189,8 @@ impl<'m> Members<'m> {
         link.server = server;
         link.ready = false;
         link.blocked = false;
+        link.called = false;
+        link.skip = 0;
         Ok(at)
     }
 
@@ -235,7 +246,7 @@ impl<'m> Members<'m> {
 impl Peer<'_> {
     fn member_output_limit(&self, port: Port) -> usize {
         match port {
-            Port::Election => wire::FRAME_MAX,
+            Port::Election => wire::FRAME_MAX + crate::wire::frame::LEN,
             Port::Quorum => self.options.max_txn.saturating_add(self.options.max_batch),
         }
     }
@@ -258,7 +269,9 @@ impl Peer<'_> {
             let link = &mut members.links[at];
             let (Link::Waiting(until), Some(server)) = (link.state, link.server) else { continue };
             let wanted = match link.port {
-                Port::Election => election.wants(server) && quorums.knows(server),
+                Port::Election => {
+                    (link.called || election.wants(server)) && quorums.knows(server)
+                }
                 Port::Quorum => learns && uplink.is_none() && members.leader == Some(server),
             };
             if !wanted {
@@ -309,11 +322,10 @@ impl Peer<'_> {
                 connection.state = Link::Open;
                 let hello = quorums.addresses(me, Port::Election).next();
                 let written = hello.is_some_and(|(host, port)| {
-                    wire::put_hello(me, host, port, &mut connection.output).is_ok()
+                    put_hello(me, host, port, &mut connection.output).is_some()
                 });
-                // The higher of two servers keeps the connection that it has made; it is called
-                // back by the other.
-                if !written || greet(me, server, true) != Greeting::Keep {
+                // Of two servers the higher opens the connection; the lower one asks to be called.
+                if !written || opened(me, server) != Greeting::Keep {
                     connection.state = Link::Closing;
                     return;
                 }
@@ -418,19 +430,26 @@ impl Peer<'_> {
     }
 
     fn hear_election(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
-        let state = self.ensemble.members.links[at].state;
-        if matches!(state, Link::Stranger(_)) {
+        let Some(link) = self.ensemble.members.get_mut(at) else { return Ok(Taken::Need(1)) };
+        if matches!(link.state, Link::Stranger(_)) {
             return self.hear_hello(now, at, bytes);
         }
-        let frame = match wire::frame(bytes) {
-            Ok(wire::Frame::Whole(frame)) => frame,
-            Ok(wire::Frame::Need(need)) => return Ok(Taken::Need(need)),
+        if link.skip > 0 && !bytes.is_empty() {
+            let n = link.skip.min(bytes.len());
+            link.skip -= n;
+            return Ok(Taken::Bytes(n));
+        }
+        let (start, len, taken) = match wire::first(bytes, NOTIFICATION_ROOM) {
+            Ok(wire::Received::Need(need)) => return Ok(Taken::Need(need)),
+            Ok(wire::Received::Frame { start, len, taken, skip }) => {
+                link.skip = skip;
+                (start, len, Taken::Bytes(taken))
+            }
             Err(_) => return Err(Violation("a notification of unreasonable length")),
         };
-        let taken = Taken::Bytes(wire::FRAME_HEAD + frame.len());
-        let Some(from) = self.ensemble.members.server(at) else { return Ok(taken) };
+        let Some(from) = link.server else { return Ok(taken) };
         // A message that is no notification is passed over.
-        if let Ok(notification) = wire::Notification::decode(frame) {
+        if let Ok(notification) = Notification::decode(start, len) {
             let Ensemble { election, quorums, .. } = &mut self.ensemble;
             election.receive(now.monotonic, quorums, from, &notification);
             self.elect(now);
@@ -439,23 +458,20 @@ impl Peer<'_> {
     }
 
     fn hear_hello(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
-        let (hello, len) = match wire::hello(bytes) {
-            Ok(wire::First::Whole(hello, len)) => (hello, len),
+        let (server, len) = match Hello::first(bytes) {
+            Ok(wire::First::Hello(hello, len)) => (hello.sid, len),
             Ok(wire::First::Need(need)) => return Ok(Taken::Need(need)),
             Err(_) => return Err(Violation("a greeting that is malformed")),
         };
         let me = self.options.server;
-        let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
-        let server = hello.server;
-        if !quorums.knows(server) {
-            return Err(Violation("a server that is no member of the ensemble"));
-        }
-        match greet(me, server, false) {
+        let Ensemble { members, quorums, .. } = &mut self.ensemble;
+        let caller = if quorums.knows(server) { Caller::Member } else { Caller::Stranger };
+        let linked = members.find(server, Port::Election).is_some();
+        match accepted(me, server, caller, linked) {
             Greeting::Keep => {
                 // The other side's latest connection is the one that lives.
                 if let Some(old) = members.find(server, Port::Election) {
                     if members.links[old].state == Link::Open {
-                        election.link_down(server);
                         self.drop_member(old);
                     } else {
                         members.links[old].state = Link::Closing;
@@ -471,17 +487,37 @@ impl Peer<'_> {
                 Ok(Taken::Bytes(len))
             }
             Greeting::CallBack => {
-                // It waits to be called: whatever is to be said to it will be.
-                if members.find(server, Port::Election).is_none() {
-                    election.link_down(server);
+                // It would not have come if it still had a link.
+                let old = members.find(server, Port::Election);
+                if let Some(old) = old
+                    && members.links[old].state == Link::Open
+                {
+                    self.drop_member(old);
                 }
-                election.call_back(server);
-                let _ = now;
                 self.drop_member(at);
+                self.call_back(now, server);
                 Ok(Taken::Bytes(len))
             }
-            Greeting::Drop => Err(Violation("a server with this server's own number")),
+            Greeting::Drop => Err(Violation("a server that must not call here")),
         }
+    }
+
+    /// Dials a server that must not keep the connection it has made.
+    fn call_back(&mut self, now: Now, server: ServerId) {
+        let most = self.member_output_limit(Port::Election);
+        let members = &mut self.ensemble.members;
+        let at = match members.find(server, Port::Election) {
+            // It is being dialled.
+            Some(at) if members.links[at].state == Link::Dialling => return,
+            Some(at) => at,
+            None => {
+                let state = Link::Waiting(now.monotonic);
+                let Ok(at) = members.open(Port::Election, Some(server), state, most) else { return };
+                at
+            }
+        };
+        members.links[at].state = Link::Waiting(now.monotonic);
+        members.links[at].called = true;
     }
 
     /// A link that has output, or is to be closed, or can take input again.
@@ -515,7 +551,17 @@ impl Peer<'_> {
             }
             if let Some((state, vote)) = election.poll_vote(server) {
                 let config = quorums.committed.text();
-                if wire::put_notification(state, &vote, config, &mut link.output).is_err() {
+                let notification = Notification {
+                    state,
+                    leader: vote.leader,
+                    zxid: vote.zxid,
+                    round: vote.round,
+                    peer_epoch: vote.peer_epoch,
+                    version: Notification::VERSION,
+                    config,
+                };
+                if notification.write(&mut link.output).is_err() {
+                    link.output.clear();
                     warning!("a configuration of {} bytes fits no notification", config.len());
                 }
             }
@@ -636,4 +682,17 @@ enum Taken {
     Need(usize),
     /// They cannot be taken now.
     Later,
+}
+
+/// Writes what a connection to the election port begins with.
+fn put_hello(me: ServerId, host: &str, port: u16, out: &mut Pipe<'_>) -> Option<()> {
+    use core::fmt::Write;
+    // A host's name, colons and brackets, a port.
+    let mut addresses = heapless::String::<{ 255 + 8 }>::new();
+    let bracketed = host.contains(':');
+    let (open, close) = if bracketed { ("[", "]") } else { ("", "") };
+    write!(addresses, "{open}{host}{close}:{port}").ok()?;
+    let mut room = [0; 20 + 255 + 8];
+    let len = Hello { sid: me, addresses: &addresses }.encode(&mut room).ok()?;
+    crate::memory::Sink::put(out, room.get(..len)?).ok()
 }

@@ -297,7 +297,7 @@ impl<'m> Peer<'m> {
             acl_scratch,
             reply: Pipe::new(storage.reply),
             stats: Stats::default(),
-            ensemble: Ensemble::new(storage.ensemble),
+            ensemble: Ensemble::new(storage.ensemble, options.server),
             options,
         };
         peer.changes.reset(&mut peer.tree);

@@ -1,0 +1,326 @@
+//! A member: a peer, its files on a simulated disk, and what the simulation knows of its history.
+
+use zk_core::id::{ServerId, SessionId, Zxid};
+use zk_core::peer::{
+    Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer, READ_OVERHEAD, Read, Reading,
+};
+use zk_core::time::Now;
+use zk_core::tree::Seeds;
+use zk_std::load::PeerLoad;
+use zk_std::store::simulated::{Disk, Rng, Simulated};
+use zk_std::store::{self, SnapshotWriter, Store};
+
+pub const TICK: u32 = 100;
+
+pub struct Node {
+    pub id: ServerId,
+    pub disk: Disk,
+    pub store: Store<Simulated>,
+    pub peer: Peer<'static>,
+    pub up: bool,
+    /// Counts restarts.
+    pub life: u32,
+    /// Added to the world's clock.
+    pub wall_skew: i64,
+    /// Until when the process does not run.
+    pub paused_until: u64,
+    /// Until when the disk does nothing.
+    pub disk_busy_until: u64,
+    writer: Option<SnapshotWriter<Simulated>>,
+    /// A snapshot that is received: its zxid and bytes.
+    install: Option<(Zxid, Vec<u8>)>,
+    /// Appended, not synced.
+    syncing: Option<Zxid>,
+    /// What is in the log, by zxid.
+    pub history: Vec<Zxid>,
+    config: String,
+}
+
+/// What a step of the disk did.
+pub enum Did {
+    Nothing,
+    Something,
+    /// Transactions were appended.
+    Appended(Vec<(Zxid, Vec<u8>)>),
+    /// The history was cut.
+    Truncated(Zxid),
+    /// The history was replaced by a snapshot of that zxid.
+    Installed(Zxid),
+    /// The disk has failed: the process ends.
+    Failed,
+}
+
+fn store_options() -> store::Options {
+    store::Options {
+        preallocate: 4096,
+        batch_max: 4096,
+        record_max: 1 << 16,
+        reserve: 0,
+        ..store::Options::default()
+    }
+}
+
+fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
+    let options = Options {
+        server: id,
+        ensemble: true,
+        tick_time: TICK,
+        init_limit: 10,
+        sync_limit: 5,
+        min_session_timeout: 2 * TICK,
+        max_session_timeout: 20 * TICK,
+        snap_count: 40,
+        max_batch: 600,
+        max_txn: 1 << 14,
+        extended_types: true,
+        ..Options::default()
+    };
+    let ceilings = Ceilings { history: 6000, pending: 64, ..Ceilings::default() };
+    let first = SessionId(id.0 << 56);
+    Peer::owned(options, ceilings, Seeds(seed, !seed), first, now).unwrap()
+}
+
+impl Node {
+    pub fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
+        let disk = Disk::new(seed);
+        let store = Store::open(disk.root(), disk.root(), store_options()).unwrap();
+        let mut node = Self {
+            id,
+            disk,
+            store,
+            peer: new_peer(id, now, seed),
+            up: false,
+            life: 0,
+            wall_skew: 0,
+            paused_until: 0,
+            disk_busy_until: 0,
+            writer: None,
+            install: None,
+            syncing: None,
+            history: vec![],
+            config: config.to_owned(),
+        };
+        node.start(now, seed);
+        node
+    }
+
+    /// The process ends, and with it what was not synced.
+    pub fn crash(&mut self) {
+        self.up = false;
+        self.writer = None;
+        self.install = None;
+        self.syncing = None;
+        self.disk.crash();
+    }
+
+    /// A process starts on what the disk has. Answers the last transaction.
+    pub fn start(&mut self, now: Now, seed: u64) -> Zxid {
+        self.life += 1;
+        self.up = true;
+        self.disk.fail_syncs(0);
+        self.store = Store::open(self.disk.root(), self.disk.root(), store_options()).unwrap();
+        self.peer = new_peer(self.id, now, seed);
+        let restored = self
+            .store
+            .restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))
+            .unwrap_or_else(|error| panic!("server {} refuses to start: {error}", self.id.0));
+        let last = self.peer.tree().last_zxid();
+        let epochs = self.store.epochs(last).unwrap();
+        let membership = Membership {
+            config: self.config.as_bytes(),
+            epochs: Epochs { accepted: epochs.accepted, current: epochs.current },
+            snapshot: restored.snapshot,
+            damaged: false,
+        };
+        self.peer.join(now, &membership).unwrap();
+        if restored.needs_snapshot {
+            self.peer.require_snapshot();
+        }
+        last
+    }
+
+    /// One thing that the peer wants of its disk, or the end of a sync.
+    pub fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
+        if let Some(last) = self.syncing
+            && rng.coin()
+        {
+            if self.store.sync().is_err() {
+                return Did::Failed;
+            }
+            self.syncing = None;
+            self.peer.durable(now, last).unwrap();
+            return Did::Something;
+        }
+        let Some(want) = self.peer.poll_disk() else { return Did::Nothing };
+        let mut did = Did::Something;
+        let done = match want {
+            Want::Append(batch) => {
+                let mut result = Ok(());
+                let mut appended = vec![];
+                for (zxid, txn) in batch.iter() {
+                    appended.push((zxid, txn.to_vec()));
+                    result = result.and_then(|()| self.store.append(zxid, txn));
+                }
+                self.syncing = Some(batch.last());
+                self.history.extend(appended.iter().map(|(zxid, _)| zxid));
+                did = Did::Appended(appended);
+                result
+            }
+            Want::Roll => self.store.roll(),
+            Want::SnapshotBegin(zxid) => {
+                self.store.begin_snapshot(zxid).map(|writer| self.writer = Some(writer))
+            }
+            Want::SnapshotBytes(bytes) => {
+                let n = bytes.len();
+                let result = self.writer.as_mut().unwrap().write(bytes);
+                self.peer.snapshot_written(n);
+                result
+            }
+            Want::SnapshotEnd(digest) => {
+                let writer = self.writer.take().unwrap();
+                let result = writer.finish(Some(digest), Some(digest.zxid)).map(|_| ());
+                if result.is_ok() {
+                    self.peer.snapshot_done();
+                }
+                result
+            }
+            Want::SnapshotDrop => {
+                self.writer = None;
+                Ok(())
+            }
+            Want::Ensemble(order) => match order {
+                Order::Epochs(Epochs { accepted, current }) => {
+                    let result = self
+                        .store
+                        .set_accepted_epoch(accepted)
+                        .and_then(|()| self.store.set_current_epoch(current));
+                    if result.is_ok() {
+                        self.peer.epochs_written(now);
+                    }
+                    result
+                }
+                Order::Truncate(zxid) => {
+                    did = Did::Truncated(zxid);
+                    self.truncate(now, zxid)
+                }
+                Order::InstallBegin(zxid) => {
+                    self.install = Some((zxid, vec![]));
+                    Ok(())
+                }
+                Order::InstallBytes(bytes) => {
+                    let n = bytes.len();
+                    self.install.as_mut().unwrap().1.extend_from_slice(bytes);
+                    self.peer.install_written(n);
+                    Ok(())
+                }
+                Order::InstallEnd => {
+                    let (zxid, body) = self.install.take().unwrap();
+                    did = Did::Installed(zxid);
+                    self.install(now, zxid, &body)
+                }
+                Order::InstallDrop => {
+                    self.install = None;
+                    Ok(())
+                }
+                Order::Read(reading, read) => {
+                    self.read(now, reading, read);
+                    Ok(())
+                }
+            },
+        };
+        match done {
+            Ok(()) => did,
+            Err(_) => Did::Failed,
+        }
+    }
+
+    fn truncate(&mut self, now: Now, zxid: Zxid) -> Result<(), store::Error> {
+        let cut = self.store.truncate(zxid);
+        match cut {
+            Ok(()) => {}
+            Err(store::Error::Truncate { .. }) => {
+                self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
+                self.peer.reload_failed(now);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
+        self.peer.reloaded(now);
+        Ok(())
+    }
+
+    fn install(&mut self, now: Now, zxid: Zxid, body: &[u8]) -> Result<(), store::Error> {
+        self.store.discard_after(zxid)?;
+        let mut writer = self.store.begin_snapshot(zxid)?;
+        writer.write(body)?;
+        writer.finish(None, Some(zxid))?;
+        self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
+        assert_eq!(self.peer.tree().last_zxid(), zxid);
+        self.peer.reloaded(now);
+        Ok(())
+    }
+
+    fn read(&mut self, now: Now, reading: Reading, read: Read) {
+        match read {
+            Read::Log { from, most } => {
+                let Ok(mut replay) = self.store.read_log(from) else {
+                    self.peer.read_failed(reading);
+                    return;
+                };
+                let mut entries: Vec<(Zxid, Vec<u8>)> = vec![];
+                let mut bytes = 0;
+                let mut findings = store::Findings::default();
+                while replay.advance(&mut findings).is_ok_and(|more| more) {
+                    bytes += replay.entry().len() + READ_OVERHEAD;
+                    if !entries.is_empty() && bytes > most {
+                        break;
+                    }
+                    entries.push((replay.zxid(), replay.entry().to_vec()));
+                }
+                self.peer.log_read(now, reading, entries.iter().map(|(z, txn)| (*z, &txn[..])));
+            }
+            Read::Snapshot { zxid, offset, most } => {
+                let Some(body) = self.snapshot_body(zxid) else {
+                    self.peer.read_failed(reading);
+                    return;
+                };
+                let from = (offset as usize).min(body.len());
+                let to = body.len().min(from + most);
+                self.peer.snapshot_read(now, reading, &body[from..to], to == body.len());
+            }
+        }
+    }
+
+    fn snapshot_body(&self, zxid: Zxid) -> Option<Vec<u8>> {
+        let candidates = self.store.candidates().ok()?;
+        let candidate = candidates.iter().find(|candidate| candidate.zxid == zxid)?;
+        let mut reader = self.store.open_snapshot(candidate).ok()?;
+        let mut scanner = zk_core::zab::scan::Scanner::new(1 << 20);
+        let mut out = vec![];
+        loop {
+            let bytes = reader.show(4096).ok()?.to_vec();
+            // Past the body's end the scanner meets a checksum, and says so.
+            match scanner.feed(&bytes) {
+                Ok((body, looked)) if body == looked && !bytes.is_empty() => {
+                    out.extend_from_slice(&bytes);
+                    reader.consume(bytes.len());
+                }
+                _ => break,
+            }
+        }
+        // Byte by byte over the end.
+        let mut bytes = reader.show(4096).ok()?.to_vec();
+        let mut scanner = zk_core::zab::scan::Scanner::new(1 << 20);
+        scanner.feed(&out).ok()?;
+        bytes.truncate(4096);
+        for byte in bytes {
+            let Ok((body, _)) = scanner.feed(&[byte]) else { break };
+            if body == 0 {
+                break;
+            }
+            out.push(byte);
+        }
+        Some(out)
+    }
+}
