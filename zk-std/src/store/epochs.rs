@@ -47,8 +47,14 @@ fn epoch<D: Directory>(directory: &D, name: &str) -> Result<Option<Epoch>, Error
 
 impl<D: Directory> Store<D> {
     /// Reads the epochs after `last` was restored. A missing file is written with the epoch of
-    /// `last`. Where that is above `currentEpoch`, a `currentEpoch.tmp` left by a crash in
-    /// between is taken for it.
+    /// `last`.
+    ///
+    /// Where that is above `currentEpoch`, and `acceptedEpoch` is not below it, it becomes the
+    /// current one: a member logs the first transactions of an epoch before it writes
+    /// `currentEpoch`, and a crash may come in between. Whoever has a transaction of an epoch has
+    /// the whole history with which that epoch's leader began, because a leader sends its history
+    /// first, and in order; this is what `currentEpoch` says. (Apache writes `currentEpoch` first,
+    /// and takes a `currentEpoch.tmp` for it when that is there.)
     ///
     /// # Errors
     /// [`Error::Number`] when they contradict each other or the history.
@@ -58,10 +64,18 @@ impl<D: Directory> Store<D> {
             Some(current) => current,
             None => self.put(EPOCH_CURRENT, of_last)?,
         };
+        let accepted = match epoch(&self.snapshots, EPOCH_ACCEPTED)? {
+            Some(accepted) => accepted,
+            None => self.put(EPOCH_ACCEPTED, of_last)?,
+        };
         if of_last > current {
-            let name = format!("{EPOCH_CURRENT}.tmp");
-            // Half a number may have been written.
-            let left = epoch(&self.snapshots, &name).unwrap_or(None).filter(|&e| e >= of_last);
+            let left = if accepted >= of_last {
+                Some(of_last)
+            } else {
+                // Half a number may have been written.
+                let name = format!("{EPOCH_CURRENT}.tmp");
+                epoch(&self.snapshots, &name).unwrap_or(None).filter(|&e| e >= of_last)
+            };
             let left = left.ok_or_else(|| Error::Number {
                 path: self.snapshots.path(EPOCH_CURRENT),
                 what: format!(
@@ -72,10 +86,6 @@ impl<D: Directory> Store<D> {
             })?;
             current = self.put(EPOCH_CURRENT, left)?;
         }
-        let accepted = match epoch(&self.snapshots, EPOCH_ACCEPTED)? {
-            Some(accepted) => accepted,
-            None => self.put(EPOCH_ACCEPTED, of_last)?,
-        };
         if accepted < current {
             return Err(Error::Number {
                 path: self.snapshots.path(EPOCH_ACCEPTED),
