@@ -47,8 +47,14 @@ fn epoch<D: Directory>(directory: &D, name: &str) -> Result<Option<Epoch>, Error
 
 impl<D: Directory> Store<D> {
     /// Reads the epochs after `last` was restored. A missing file is written with the epoch of
-    /// `last`. Where that is above `currentEpoch`, a `currentEpoch.tmp` left by a crash in
-    /// between is taken for it.
+    /// `last`.
+    ///
+    /// Where the epoch of `last` is above `currentEpoch`, a crash came between the two: a learner
+    /// makes its leader's transactions durable before it says that it has them all. If it has
+    /// promised itself to that epoch (`acceptedEpoch`), the epoch is taken over: whoever has a
+    /// transaction of an epoch has everything that came before it in that leader's history, and
+    /// that is all that `currentEpoch` says. So is a `currentEpoch.tmp` that a crash has left, as
+    /// Apache does.
     ///
     /// # Errors
     /// [`Error::Number`] when they contradict each other or the history.
@@ -62,7 +68,8 @@ impl<D: Directory> Store<D> {
             let name = format!("{EPOCH_CURRENT}.tmp");
             // Half a number may have been written.
             let left = epoch(&self.snapshots, &name).unwrap_or(None).filter(|&e| e >= of_last);
-            let left = left.ok_or_else(|| Error::Number {
+            let promised = epoch(&self.snapshots, EPOCH_ACCEPTED)?.filter(|&e| e >= of_last);
+            let left = left.or(promised.map(|_| of_last)).ok_or_else(|| Error::Number {
                 path: self.snapshots.path(EPOCH_CURRENT),
                 what: format!(
                     "epoch {} is older than the last zxid, {last}; move version-2 away to have \
