@@ -255,7 +255,7 @@ impl World {
                 self.crash(at);
             }
             3..=14 if !self.nodes[at].up => self.restart(at),
-            15..=16 => {
+            15..=16 if self.nodes[at].up => {
                 let operations = self.rng.below(60);
                 self.nodes[at].disk.cut_power_after(operations);
                 self.met.power_cuts += 1;
