@@ -21,6 +21,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod client;
+pub mod election;
 pub mod id;
 pub mod memory;
 pub mod peer;
