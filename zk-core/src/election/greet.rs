@@ -94,7 +94,10 @@ mod tests {
                 let greeting = accepted(ServerId(2), them, Caller::Stranger, linked);
                 assert_eq!(greeting, Greeting::Drop, "{them:?}");
             }
-            assert_eq!(accepted(ServerId(2), ServerId(3), Caller::Stranger, linked), Greeting::Keep);
+            assert_eq!(
+                accepted(ServerId(2), ServerId(3), Caller::Stranger, linked),
+                Greeting::Keep
+            );
         }
         for caller in [Caller::Member, Caller::Elsewhere, Caller::Stranger] {
             assert_eq!(accepted(ServerId(2), ServerId(2), caller, false), Greeting::Drop);

@@ -19,6 +19,8 @@
 //! - While it waits, a vote that ends the agreement ends the waiting at once.
 //! - Its own vote is told again at fixed times, whatever is heard meanwhile, and at once when a
 //!   link comes up.
+//! - The outcome is told to those who are known to look for a leader, before they ask again.
+//! - Who asks without having a vote is told what the peer would elect now, not what it elected last.
 
 mod greet;
 mod vote;
@@ -64,8 +66,8 @@ pub struct Voter {
     votes: bool,
     /// It has not been told the latest vote.
     unheard: bool,
-    /// It is to be told the outcome.
-    waits: bool,
+    /// When it was last heard, it was looking for a leader.
+    looks: bool,
     /// Its latest vote.
     heard: Option<Heard>,
 }
@@ -136,7 +138,9 @@ impl<'m> Election<'m> {
         self.initial = Vote { leader, zxid, round, peer_epoch };
         self.vote = self.initial;
         for other in self.others.iter_mut().take(self.len) {
-            (other.votes, other.unheard, other.waits, other.heard) = (false, false, false, None);
+            // Voters will say so themselves; others have asked and wait for the outcome.
+            let looks = other.looks && !other.id.is_some_and(|id| quorums.is_voter(id));
+            *other = Voter { id: other.id, looks, ..Voter::default() };
         }
         let interval = self.options.min_notification;
         self.phase = Phase::Looking { tell_at: now, interval, decide_at: None };
@@ -152,20 +156,20 @@ impl<'m> Election<'m> {
         from: ServerId,
         n: &Notification<'_>,
     ) {
-        if from == self.me {
+        if from == self.me || matches!(self.phase, Phase::Idle) {
             return;
         }
         let Some(at) = self.place(from, quorums) else { return };
         let heard = Heard::of(n);
         let looks = n.state == ServerState::Looking;
+        self.others[at].looks = looks;
         if !quorums.is_voter(from) {
             // Its vote does not count, but it may ask.
             self.others[at].unheard |= looks;
             return;
         }
         match self.phase {
-            Phase::Idle => {}
-            Phase::Decided(_) => {
+            Phase::Idle | Phase::Decided(_) => {
                 self.others[at].unheard |= looks;
                 self.others[at].heard = Some(heard);
             }
@@ -228,17 +232,20 @@ impl<'m> Election<'m> {
         }
     }
 
-    /// Whether those who were last heard to be of the same mind as the decision, and this peer, are
-    /// a quorum. A leader that no quorum follows yet need not wait any longer when this is false:
-    /// they look for another. It tells nothing after [`set_epoch`](Self::set_epoch).
+    /// Whether this peer, those for whom `follows` holds, and those who were last heard to be of the
+    /// same mind as the decision are a quorum. A leader that waits for followers waits in vain when
+    /// this is false: they look for another. It tells nothing after [`set_epoch`](Self::set_epoch).
     ///
     /// Answers to `Leader.reportLookingSid`.
-    pub fn is_supported(&self, quorums: &Quorums<'_>) -> bool {
+    pub fn is_supported(
+        &self,
+        quorums: &Quorums<'_>,
+        follows: impl Fn(ServerId) -> bool + Copy,
+    ) -> bool {
         let Phase::Decided(state) = self.phase else { return false };
-        let mine = Heard { vote: self.vote, state, version: Notification::VERSION };
-        quorums.has_quorum(|id| {
-            id == self.me || self.heard(id).is_some_and(|heard| heard.agrees(&mine))
-        })
+        let outcome = Heard { vote: self.vote, state, version: Notification::VERSION };
+        let agrees = |id| self.heard(id).is_some_and(|heard| heard.agrees(&outcome));
+        quorums.has_quorum(|id| id == self.me || follows(id) || agrees(id))
     }
 
     /// A link to the server `other` is up: what it was last told may never have arrived.
@@ -307,7 +314,6 @@ impl<'m> Election<'m> {
             ServerState::Looking if vote.round > self.vote.round => {
                 if waiting && !vote.beats(&self.vote, committed) {
                     // A quorum does without it; it will hear of the outcome.
-                    self.others[at].waits = true;
                     return;
                 }
                 let better = vote.beats(&self.initial, committed);
@@ -387,7 +393,7 @@ impl<'m> Election<'m> {
         } else if quorums.voters().all(agrees) {
             return self.decide(self.vote, quorums);
         } else {
-            Some(decide_at.unwrap_or(now.plus(self.options.finalize_wait)))
+            Some(decide_at.unwrap_or_else(|| now.plus(self.options.finalize_wait)))
         };
         if let Phase::Looking { decide_at, .. } = &mut self.phase {
             *decide_at = next;
@@ -399,8 +405,11 @@ impl<'m> Election<'m> {
         let leads = vote.leader == self.me;
         let state = if leads { ServerState::Leading } else { self.learner_state(quorums) };
         self.phase = Phase::Decided(state);
+        // Whoever looks for a leader and does not vote for this one hears of it.
+        let outcome = Heard { vote, state, version: Notification::VERSION };
         for other in self.others.iter_mut().take(self.len) {
-            other.unheard |= core::mem::take(&mut other.waits);
+            other.unheard |=
+                other.looks && !other.heard.is_some_and(|heard| heard.agrees(&outcome));
         }
     }
 

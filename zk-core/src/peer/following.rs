@@ -198,7 +198,10 @@ impl Peer<'_> {
         }
         let last = self.proposed;
         match self.ensemble.learner.reloaded(last, now.monotonic) {
-            Ok(()) => self.ensemble.damaged = false,
+            Ok(()) => {
+                self.ensemble.damaged = false;
+                self.ensemble.members.unblock();
+            }
             Err(violation) => {
                 // What is on the disk is what it is; only a snapshot can help.
                 warning!("{}", violation.0);

@@ -23,6 +23,8 @@ impl Peer<'_> {
         if self.apply_committed(now).is_err() {
             return;
         }
+        self.changes.reset(&mut self.tree);
+        self.reserved = crate::tree::Cost::default();
         let epochs = (self.ensemble.epochs.accepted, self.current_epoch());
         let timing = self.timing();
         let me = self.options.server;

@@ -84,6 +84,8 @@ pub struct MemberConnection<'m> {
     blocked: bool,
     /// It is dialled because the other side asked to be called back.
     called: bool,
+    /// This side has made the connection.
+    dialled: bool,
     /// Bytes that are to come and that nobody wants.
     skip: usize,
 }
@@ -103,6 +105,7 @@ impl<'m> MemberConnection<'m> {
             ready: false,
             blocked: false,
             called: false,
+            dialled: false,
             skip: 0,
         }
     }
@@ -190,6 +193,7 @@ impl<'m> Members<'m> {
         link.ready = false;
         link.blocked = false;
         link.called = false;
+        link.dialled = false;
         link.skip = 0;
         Ok(at)
     }
@@ -320,6 +324,7 @@ impl Peer<'_> {
             }
             Port::Election => {
                 connection.state = Link::Open;
+                connection.dialled = true;
                 let hello = quorums.addresses(me, Port::Election).next();
                 let written = hello.is_some_and(|(host, port)| {
                     put_hello(me, host, port, &mut connection.output).is_some()
@@ -420,7 +425,7 @@ impl Peer<'_> {
             Err(_) => return Err(Violation("a packet that is malformed or too long")),
         };
         let taken = if self.ensemble.uplink == Some(at) {
-            self.hear_leader(now, &packet)?
+            self.ensemble.learner.is_listening() && self.hear_leader(now, &packet)?
         } else if self.state == State::Leading {
             self.hear_learner(now, at, &packet)?
         } else {
@@ -612,7 +617,18 @@ impl Peer<'_> {
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
         let (port, state, server) = (connection.port, connection.state, connection.server);
+        let dialled = connection.dialled;
         members.vacate(at);
+        if port == Port::Election
+            && dialled
+            && let Some(server) = server
+            && members.find(server, port).is_none()
+        {
+            // The other side has some time to call back before it is dialled again.
+            let link = &mut members.links[at];
+            link.state = Link::Waiting(now.monotonic.plus(RETRY));
+            link.server = Some(server);
+        }
         match port {
             Port::Election => {
                 if let Some(server) = server

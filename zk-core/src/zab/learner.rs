@@ -128,6 +128,11 @@ impl Learner {
         Self { me, leader, observer, accepted, last, timing, heard: now, ..Self::default() }
     }
 
+    /// Whether packets can be taken: not while the history is cut or replaced.
+    pub fn is_listening(&self) -> bool {
+        !matches!(self.step, Step::Truncating(_) | Step::Installing(_))
+    }
+
     /// Whom it learns from.
     pub fn leader(&self) -> ServerId {
         self.leader
@@ -188,7 +193,7 @@ impl Learner {
     /// When the leader counts as gone if nothing more comes from it; never while this side is at
     /// work on its own files.
     pub fn deadline(&self) -> Option<Instant> {
-        if matches!(self.step, Step::Truncating(_) | Step::Installing(_)) {
+        if !self.is_listening() {
             return None;
         }
         let synced = matches!(self.step, Step::Acknowledged | Step::Serving);

@@ -49,12 +49,12 @@ impl<D: Directory> Store<D> {
     /// Reads the epochs after `last` was restored. A missing file is written with the epoch of
     /// `last`.
     ///
-    /// Where that is above `currentEpoch`, and `acceptedEpoch` is not below it, it becomes the
-    /// current one: a member logs the first transactions of an epoch before it writes
-    /// `currentEpoch`, and a crash may come in between. Whoever has a transaction of an epoch has
-    /// the whole history with which that epoch's leader began, because a leader sends its history
-    /// first, and in order; this is what `currentEpoch` says. (Apache writes `currentEpoch` first,
-    /// and takes a `currentEpoch.tmp` for it when that is there.)
+    /// Where the epoch of `last` is above `currentEpoch`, a crash came between the two: a learner
+    /// makes its leader's transactions durable before it says that it has them all. If it has
+    /// promised itself to that epoch (`acceptedEpoch`), the epoch is taken over: whoever has a
+    /// transaction of an epoch has everything that came before it in that leader's history, and
+    /// that is all that `currentEpoch` says. So is a `currentEpoch.tmp` that a crash has left, as
+    /// Apache does.
     ///
     /// # Errors
     /// [`Error::Number`] when they contradict each other or the history.

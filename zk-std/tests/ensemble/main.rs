@@ -24,6 +24,21 @@ fn run(seed: u64) -> Met {
     world.met
 }
 
+/// Prints what the peers say.
+struct Print;
+
+impl log::Log for Print {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        println!("        {}: {}", record.level(), record.args());
+    }
+
+    fn flush(&self) {}
+}
+
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
@@ -31,6 +46,10 @@ fn variable(name: &str) -> Option<u64> {
 #[test]
 fn an_ensemble_keeps_its_promises() {
     if let Some(seed) = variable("ZK_SIM_SEED") {
+        if variable("ZK_SIM_TRACE").is_some() {
+            log::set_logger(&Print).unwrap();
+            log::set_max_level(log::LevelFilter::Info);
+        }
         println!("{:#?}", run(seed));
         return;
     }

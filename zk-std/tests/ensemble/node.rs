@@ -34,6 +34,8 @@ pub struct Node {
     /// What is in the log, by zxid.
     pub history: Vec<Zxid>,
     config: String,
+    /// The snapshot that was read last for a learner.
+    sending: Option<Zxid>,
 }
 
 /// What a step of the disk did.
@@ -70,7 +72,7 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
         snap_count: 40,
-        max_batch: 600,
+        max_batch: if seed % 3 == 0 { 600 } else { 4096 },
         max_txn: 1 << 14,
         extended_types: true,
         ..Options::default()
@@ -99,6 +101,7 @@ impl Node {
             syncing: None,
             history: vec![],
             config: config.to_owned(),
+            sending: None,
         };
         node.start(now, seed);
         node
@@ -182,7 +185,8 @@ impl Node {
                 if result.is_ok() {
                     self.peer.snapshot_done();
                 }
-                result
+                // The files that a learner may still be reading stay.
+                result.and_then(|()| self.store.purge(3, self.sending).map(drop))
             }
             Want::SnapshotDrop => {
                 self.writer = None;
@@ -281,6 +285,7 @@ impl Node {
                 self.peer.log_read(now, reading, entries.iter().map(|(z, txn)| (*z, &txn[..])));
             }
             Read::Snapshot { zxid, offset, most } => {
+                self.sending = Some(zxid);
                 let Some(body) = self.snapshot_body(zxid) else {
                     self.peer.read_failed(reading);
                     return;
@@ -310,10 +315,9 @@ impl Node {
             }
         }
         // Byte by byte over the end.
-        let mut bytes = reader.show(4096).ok()?.to_vec();
+        let bytes = reader.show(4096).ok()?.to_vec();
         let mut scanner = zk_core::zab::scan::Scanner::new(1 << 20);
         scanner.feed(&out).ok()?;
-        bytes.truncate(4096);
         for byte in bytes {
             let Ok((body, _)) = scanner.feed(&[byte]) else { break };
             if body == 0 {

@@ -13,12 +13,14 @@ use zk_std::store::simulated::Rng;
 
 use super::client::{Client, Learned};
 use super::net::Connection;
-use super::node::{Did, Node, TICK};
+use super::node::{Did, Node};
 
 /// Rounds of the safety phase.
 const ROUNDS: usize = 2500;
 /// Milliseconds in which a healed ensemble must agree.
-const HEAL: u64 = 60_000;
+const HEAL: u64 = 20_000;
+/// Milliseconds of it in which clients go on asking.
+const BUSY: u64 = 2000;
 const CLIENTS: usize = 4;
 
 macro_rules! met {
@@ -168,14 +170,15 @@ impl World {
             self.nodes[at].paused_until = 0;
             self.nodes[at].disk_busy_until = 0;
             self.nodes[at].disk.fail_syncs(0);
+            self.nodes[at].disk.cut_power_after(u64::MAX);
             if !self.nodes[at].up {
                 self.restart(at);
             }
         }
-        let until = self.now + HEAL;
+        let (busy, until) = (self.now + BUSY, self.now + HEAL);
         while self.now < until {
-            self.round(self.now + HEAL / 2 < until);
-            if self.now + HEAL / 2 >= until && self.is_settled() {
+            self.round(self.now < busy);
+            if self.now >= busy && self.is_settled() {
                 break;
             }
         }
@@ -188,7 +191,7 @@ impl World {
             .iter()
             .map(|node| {
                 format!(
-                    "\\n{}: {:?} serving {} leader {:?} epochs {:?} tree {} history {:?}",
+                    "\n{}: {:?} serving {} leader {:?} epochs {:?} tree {} history {:?}",
                     node.id.0,
                     node.peer.state(),
                     node.peer.is_serving(),
@@ -252,7 +255,7 @@ impl World {
                 self.crash(at);
             }
             3..=14 if !self.nodes[at].up => self.restart(at),
-            15..=16 => {
+            15..=16 if self.nodes[at].up => {
                 let operations = self.rng.below(60);
                 self.nodes[at].disk.cut_power_after(operations);
                 self.met.power_cuts += 1;
