@@ -32,6 +32,7 @@ impl Peer<'_> {
         self.history.clear(Zxid::ZERO);
         self.pending.clear();
         self.loader = None;
+        self.ensemble.snapshot = None;
     }
 
     /// Takes whole records from the start of a piece of a snapshot's body.
@@ -50,7 +51,7 @@ impl Peer<'_> {
         })
     }
 
-    /// The snapshot is whole and its checksum right.
+    /// The snapshot is whole and its checksum right: it is the newest that the disk has.
     pub fn load_snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
         if let Some(loader) = self.loader.take() {
             if self.tree.has_quotas() {
@@ -59,6 +60,7 @@ impl Peer<'_> {
             loader.finish(&mut self.tree, zxid, &mut self.scratch);
         }
         self.history.clear(zxid);
+        self.ensemble.snapshot = Some(zxid);
         if let Some(digest) = digest
             && digest.zxid == zxid
             && digest.version == crate::wire::txn::TxnDigest::VERSION

@@ -560,6 +560,17 @@ impl<'m> Leader<'m> {
         Some((Reading { at, serial: learner.serial }, read))
     }
 
+    /// The oldest transaction behind which a learner still needs what is on the disk.
+    pub fn pinned(&self) -> Option<Zxid> {
+        let needed = |learner: &Learner| match learner.step {
+            Step::Vacant => None,
+            Step::Searching => Some(learner.last),
+            Step::Snapshot { zxid, .. } => Some(zxid),
+            _ => learner.from_log.then_some(learner.told),
+        };
+        self.learners.iter().filter_map(needed).min()
+    }
+
     /// The learner that a reading was for, if it is still there.
     fn reader(&mut self, reading: Reading) -> Option<&mut Learner> {
         let learner = self.learner(reading.at)?;

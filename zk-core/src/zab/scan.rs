@@ -61,28 +61,47 @@ impl Scanner {
         self.part == Part::Done
     }
 
+    /// Whether the end of the body was found, in front of the mark.
+    pub fn is_behind_body(&self) -> bool {
+        matches!(self.part, Part::End | Part::EndText(_) | Part::Done)
+    }
+
+    /// Looks at the next bytes, and not beyond the end of the body. Answers how many belong to it.
+    ///
+    /// # Errors
+    /// [`Violation`] when this is no snapshot.
+    pub fn feed_body(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_behind_body() {
+            at += self.step(bytes.get(at..).unwrap_or_default())?;
+        }
+        Ok(at)
+    }
+
     /// Looks at the next bytes. Answers how many of them belong to the body, and how many were
     /// looked at: the mark behind the body belongs to neither body nor what follows.
     ///
     /// # Errors
     /// [`Violation`] when this is no snapshot.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, usize), Violation> {
-        let (mut at, mut body) = (0, 0);
+        let body = self.feed_body(bytes)?;
+        let mut at = body;
         while at < bytes.len() && self.part != Part::Done {
-            let inside = !matches!(self.part, Part::End | Part::EndText(_));
-            if self.skip > 0 {
-                let n = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len() - at);
-                self.skip -= n as u64;
-                at += n;
-            } else {
-                self.byte(bytes[at])?;
-                at += 1;
-            }
-            if inside {
-                body = at;
-            }
+            at += self.step(bytes.get(at..).unwrap_or_default())?;
         }
         Ok((body, at))
+    }
+
+    /// Passes over bytes, or looks at one. Answers how many.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        if self.skip > 0 {
+            let n = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            self.skip -= n as u64;
+            return Ok(n);
+        }
+        let Some(&byte) = bytes.first() else { return Ok(0) };
+        self.byte(byte)?;
+        Ok(1)
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), Violation> {
@@ -221,6 +240,22 @@ mod tests {
                 seen += looked;
             }
             assert_eq!((seen, &found), (stream.len(), &body));
+        }
+    }
+
+    /// In a file something else stands behind the body.
+    #[test]
+    fn a_body_ends_where_it_ends() {
+        let mut bytes = body();
+        let len = bytes.len();
+        bytes.extend([0xff; 40]);
+        for size in 1..bytes.len() {
+            let mut scanner = Scanner::new(100);
+            let mut seen = 0;
+            while !scanner.is_behind_body() {
+                seen += scanner.feed_body(&bytes[seen..bytes.len().min(seen + size)]).unwrap();
+            }
+            assert_eq!((seen, scanner.feed_body(&bytes[seen..])), (len, Ok(0)));
         }
     }
 
