@@ -36,8 +36,6 @@ pub struct Membership<'a> {
     pub config: &'a [u8],
     /// The epochs on the disk.
     pub epochs: Epochs,
-    /// The newest whole snapshot on the disk.
-    pub snapshot: Option<Zxid>,
     /// The history cannot be trusted to be complete: the peer must not vote before a leader has
     /// brought it in line.
     pub damaged: bool,
@@ -228,7 +226,6 @@ impl<'m> Peer<'m> {
         let ensemble = &mut self.ensemble;
         ensemble.quorums.set(membership.config)?;
         ensemble.epochs = membership.epochs;
-        ensemble.snapshot = membership.snapshot;
         ensemble.damaged = membership.damaged;
         self.sessions.raise_floor(self.options.server, self.tree.last_zxid());
         self.loaded_history(now);

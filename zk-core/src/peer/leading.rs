@@ -318,6 +318,8 @@ impl Peer<'_> {
     /// What was to be read cannot be.
     pub fn read_failed(&mut self, reading: Reading) {
         self.ensemble.dirty = true;
+        // Whatever it was, another snapshot is better than this one.
+        self.ensemble.snapshot = None;
         if self.ensemble.leader.read_failed(reading) {
             self.violated(reading.at, Violation("what it lacks cannot be read from the disk"));
         }

@@ -31,6 +31,7 @@ impl Peer<'_> {
         self.changes.reset(&mut self.tree);
         self.history.clear(Zxid::ZERO);
         self.pending.clear();
+        self.ensemble.snapshot = None;
         self.loader = None;
     }
 
@@ -59,6 +60,7 @@ impl Peer<'_> {
             loader.finish(&mut self.tree, zxid, &mut self.scratch);
         }
         self.history.clear(zxid);
+        self.ensemble.snapshot = Some(zxid);
         if let Some(digest) = digest
             && digest.zxid == zxid
             && digest.version == crate::wire::txn::TxnDigest::VERSION

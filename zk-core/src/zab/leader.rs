@@ -415,8 +415,12 @@ impl<'m> Leader<'m> {
         {
             self.enter(Phase::Synchronization, now);
         }
+        // Nobody serves in an epoch that it could forget.
         let own = current >= self.epoch && window.durable == window.records.end();
-        if self.phase == Phase::Synchronization && self.quorum(quorums, own, Learner::is_synced) {
+        if self.phase == Phase::Synchronization
+            && own
+            && self.quorum(quorums, own, Learner::is_synced)
+        {
             self.enter(Phase::Broadcast, now);
         }
     }
@@ -652,7 +656,8 @@ impl<'m> Leader<'m> {
         true
     }
 
-    /// What was to be read is not there. Answers whether the learner's link must end.
+    /// What was to be read is not there. Answers whether the learner's link must end, because some
+    /// of it is sent already.
     #[must_use]
     pub fn read_failed(&mut self, reading: Reading) -> bool {
         let Some(learner) = self.reader(reading) else { return false };

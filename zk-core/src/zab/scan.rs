@@ -48,12 +48,20 @@ pub struct Scanner {
     have: usize,
     /// No string or data may be longer.
     most: usize,
+    /// Whether a mark is behind the body.
+    marked: bool,
 }
 
 impl Scanner {
-    /// At the start of a body whose longest string or data has `most` bytes.
+    /// At the start of a body that comes over a link, and whose longest string or data has `most`
+    /// bytes.
     pub const fn new(most: usize) -> Self {
-        Self { part: Part::Sessions, skip: 0, number: [0; 4], have: 0, most }
+        Self { part: Part::Sessions, skip: 0, number: [0; 4], have: 0, most, marked: true }
+    }
+
+    /// At the start of a body in a file: there is no mark behind it.
+    pub const fn of_file(most: usize) -> Self {
+        Self { marked: false, ..Self::new(most) }
     }
 
     /// Whether the end was found.
@@ -88,7 +96,11 @@ impl Scanner {
     fn byte(&mut self, byte: u8) -> Result<(), Violation> {
         match self.part {
             Part::Short => {
-                self.part = if byte == b'/' { Part::End } else { Part::Data };
+                self.part = match byte {
+                    b'/' if self.marked => Part::End,
+                    b'/' => Part::Done,
+                    _ => Part::Data,
+                };
                 return Ok(());
             }
             Part::EndText(seen) => {
@@ -204,6 +216,16 @@ mod tests {
         out.extend(10i32.to_be_bytes());
         out.extend(SNAPSHOT_END);
         out
+    }
+
+    #[test]
+    fn a_body_in_a_file_has_no_mark() {
+        let mut bytes = body();
+        let len = bytes.len();
+        bytes.extend([0; 20]);
+        let mut scanner = Scanner::of_file(100);
+        assert_eq!(scanner.feed(&bytes), Ok((len, len)));
+        assert!(scanner.is_done());
     }
 
     #[test]

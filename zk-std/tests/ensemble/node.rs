@@ -6,6 +6,7 @@ use zk_core::peer::{
 };
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
+use zk_core::zab::scan::Scanner;
 use zk_std::load::PeerLoad;
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
@@ -31,8 +32,8 @@ pub struct Node {
     install: Option<(Zxid, Vec<u8>)>,
     /// Appended, not synced.
     syncing: Option<Zxid>,
-    /// What is in the log, by zxid.
-    pub history: Vec<Zxid>,
+    /// The last transaction of its history.
+    pub last: Zxid,
     config: String,
     /// The snapshot that was read last for a learner.
     sending: Option<Zxid>,
@@ -99,7 +100,7 @@ impl Node {
             writer: None,
             install: None,
             syncing: None,
-            history: vec![],
+            last: Zxid::ZERO,
             config: config.to_owned(),
             sending: None,
         };
@@ -132,7 +133,6 @@ impl Node {
         let membership = Membership {
             config: self.config.as_bytes(),
             epochs: Epochs { accepted: epochs.accepted, current: epochs.current },
-            snapshot: restored.snapshot,
             damaged: false,
         };
         self.peer.join(now, &membership).unwrap();
@@ -165,7 +165,6 @@ impl Node {
                     result = result.and_then(|()| self.store.append(zxid, txn));
                 }
                 self.syncing = Some(batch.last());
-                self.history.extend(appended.iter().map(|(zxid, _)| zxid));
                 did = Did::Appended(appended);
                 result
             }
@@ -301,29 +300,13 @@ impl Node {
         let candidates = self.store.candidates().ok()?;
         let candidate = candidates.iter().find(|candidate| candidate.zxid == zxid)?;
         let mut reader = self.store.open_snapshot(candidate).ok()?;
-        let mut scanner = zk_core::zab::scan::Scanner::new(1 << 20);
+        let mut scanner = Scanner::of_file(1 << 20);
         let mut out = vec![];
-        loop {
-            let bytes = reader.show(4096).ok()?.to_vec();
-            // Past the body's end the scanner meets a checksum, and says so.
-            match scanner.feed(&bytes) {
-                Ok((body, looked)) if body == looked && !bytes.is_empty() => {
-                    out.extend_from_slice(&bytes);
-                    reader.consume(bytes.len());
-                }
-                _ => break,
-            }
-        }
-        // Byte by byte over the end.
-        let bytes = reader.show(4096).ok()?.to_vec();
-        let mut scanner = zk_core::zab::scan::Scanner::new(1 << 20);
-        scanner.feed(&out).ok()?;
-        for byte in bytes {
-            let Ok((body, _)) = scanner.feed(&[byte]) else { break };
-            if body == 0 {
-                break;
-            }
-            out.push(byte);
+        while !scanner.is_done() {
+            let bytes = reader.show(1).ok()?;
+            let (body, _) = scanner.feed(bytes).ok()?;
+            out.extend_from_slice(&bytes[..body]);
+            reader.consume(body);
         }
         Some(out)
     }
