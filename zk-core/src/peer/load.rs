@@ -32,6 +32,7 @@ impl Peer<'_> {
         self.history.clear(Zxid::ZERO);
         self.pending.clear();
         self.ensemble.snapshot = None;
+        self.log_from = Zxid::ZERO;
         self.loader = None;
     }
 
@@ -61,6 +62,7 @@ impl Peer<'_> {
         }
         self.history.clear(zxid);
         self.ensemble.snapshot = Some(zxid);
+        self.log_from = zxid;
         if let Some(digest) = digest
             && digest.zxid == zxid
             && digest.version == crate::wire::txn::TxnDigest::VERSION
