@@ -8,6 +8,7 @@ pub mod code;
 pub mod file;
 pub mod frame;
 pub mod jute;
+pub mod text;
 pub mod txn;
 
 pub use code::{Code, OpCode};

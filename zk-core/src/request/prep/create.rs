@@ -8,10 +8,10 @@ use crate::tree::{MAX_TTL, Owner, digest, path};
 use crate::wire::client::{CreateMode, CreateRequest, perms};
 use crate::wire::jute::{self, List, Reader, Sink, Slice, Trailing};
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn};
-use crate::wire::{Code, OpCode};
+use crate::wire::{Code, OpCode, text};
 
-/// Digits of a sequence number, sign included.
-const SEQUENCE_LEN: usize = 11;
+/// Characters of a sequence number, at least.
+const SEQUENCE_WIDTH: usize = 10;
 
 impl Prep<'_, '_> {
     pub(super) fn create(
@@ -46,8 +46,9 @@ impl Prep<'_, '_> {
         jute::write(&0i32, out)?;
         out.put(requested)?;
         if mode.is_sequential() {
-            let mut digits = [0; SEQUENCE_LEN];
-            out.put(sequence(parent.stat.cversion, &mut digits))?;
+            let mut room = [0; text::LONGEST];
+            let number = i64::from(parent.stat.cversion);
+            out.put(text::number(number, 10, SEQUENCE_WIDTH, &mut room))?;
         }
         let path_len = out.len() - start - 4;
         out.patch(start, i32::try_from(path_len).map_err(|_| Code::MarshallingError)?);
@@ -140,23 +141,6 @@ impl Prep<'_, '_> {
     }
 }
 
-/// A sequence number as Java's `%010d` writes it.
-fn sequence(number: i32, room: &mut [u8; SEQUENCE_LEN]) -> &[u8] {
-    let mut at = SEQUENCE_LEN;
-    let mut rest = number.unsigned_abs();
-    let width = if number < 0 { 9 } else { 10 };
-    while rest > 0 || SEQUENCE_LEN - at < width {
-        at -= 1;
-        room[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    if number < 0 {
-        at -= 1;
-        room[at] = b'-';
-    }
-    &room[at..]
-}
-
 /// Whether `bytes` are the record of a creation: checked in tests and debug builds, since the
 /// record is written field by field.
 fn record_is(op: OpCode, bytes: &[u8]) -> bool {
@@ -169,23 +153,4 @@ fn record_is(op: OpCode, bytes: &[u8]) -> bool {
             .is_ok_and(|txn| matches!(txn.parent_cversion, Trailing(Some(_)))),
     };
     whole && reader.rest().is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequence_numbers_are_javas() {
-        let mut room = [0; SEQUENCE_LEN];
-        for (number, text) in [
-            (0, "0000000000"),
-            (42, "0000000042"),
-            (i32::MAX, "2147483647"),
-            (-5, "-000000005"),
-            (i32::MIN, "-2147483648"),
-        ] {
-            assert_eq!(sequence(number, &mut room), text.as_bytes());
-        }
-    }
 }
