@@ -6,7 +6,7 @@ use support::{World, create, encode};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::client::{
     AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
-    ReplyHeader, SetDataRequest, Stat, WatcherEvent,
+    ReplyHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
 };
 use zk_core::wire::jute::{self, List, Ustring};
 use zk_core::wire::{Code, OpCode};
@@ -63,6 +63,21 @@ fn a_session_writes_and_reads() {
         assert!(reply.read::<List<'_, Ustring<'_>>>().is_empty());
         assert_eq!(world.peer.stats().digest_mismatches, 0);
     }
+}
+
+#[test]
+fn the_root_changes_like_any_node() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    let reply = world.call(&mut client, OpCode::SetData, &set("/", b"data", 0));
+    assert_eq!(reply.read::<Stat>().version, 1);
+    let acl = SetAclRequest { path: "/".into(), acl: support::open_acl(), version: 0 };
+    assert_eq!(world.call(&mut client, OpCode::SetAcl, &acl).read::<Stat>().aversion, 1);
+    world.create(&mut client, "/a", 0);
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+    let digest = world.peer.tree().digest();
+    world.restart();
+    assert_eq!(world.peer.tree().digest(), digest);
 }
 
 #[test]

@@ -260,7 +260,8 @@ impl DataTree<'_> {
 
     /// The CRC of the node's path and data, to which its stat is added for its digest.
     pub fn content(&self, at: Handle, path: &[u8]) -> Crc {
-        let mut crc = Crc::START.update(path);
+        // The root counts under its empty name, however it was addressed.
+        let mut crc = Crc::START.update(if at == self.root { b"" } else { path });
         if let Some((_, chunks)) = self.data(at) {
             for chunk in chunks {
                 crc = crc.update(chunk);
