@@ -324,6 +324,108 @@ fn answer(frame: &[u8]) -> (Code, &[u8]) {
     (header.err, &frame[16..])
 }
 
+fn small() -> (Options, Ceilings) {
+    let ceilings = Ceilings {
+        tree: tree::Ceilings { nodes: 9, cells: 30, acls: 3, owners: 2, snapshot: 1 << 16 },
+        watches: 6,
+        watch_cells: 20,
+        sessions: 64,
+        connections: 5,
+        changes: 7,
+        pending: 6,
+        history: 8 << 10,
+        history_records: 8,
+    };
+    let options = Options {
+        max_frame: 2 << 10,
+        max_txn: 4 << 10,
+        max_waiting: 4 << 10,
+        max_reply: 16 << 10,
+        ..options()
+    };
+    (options, ceilings)
+}
+
+fn node(path: usize, flags: i32, acl: u8) -> Write {
+    Write::Create { op: OpCode::Create, path, len: 0, flags, acl }
+}
+
+/// A small peer: these steps, and what their writes were answered in the end.
+fn run_small(ceilings: Ceilings, steps: &[Step]) -> Vec<Code> {
+    let (options, _) = small();
+    let mut run = Run::new(World::within(options, ceilings), false);
+    for step in steps {
+        run.step(step);
+    }
+    run.settle();
+    run.answers.values().map(|frame| answer(frame).0).collect()
+}
+
+#[test]
+fn a_list_that_a_proposed_creation_shares_keeps_its_room() {
+    let (_, ceilings) = small();
+    let answers = run_small(
+        ceilings,
+        &[
+            // With the list of /zookeeper/config, two of three are in use.
+            Step::Write(0, node(1, 0, 1)),
+            Step::Append,
+            Step::Durable(1),
+            // /a gets another list; /b shares the old one, and goes again.
+            Step::Write(0, Write::SetAcl { path: 1, acl: 3, version: -1 }),
+            Step::Write(0, node(2, 0, 1)),
+            Step::Write(0, Write::Delete { path: 2, version: -1 }),
+            Step::Append,
+            Step::Durable(1),
+            // The old list has no node now, but /b is still to come.
+            Step::Write(1, node(2, 0, 0)),
+        ],
+    );
+    assert_eq!(answers, [Code::Ok, Code::Ok, Code::Ok, Code::Ok, Code::SystemError]);
+}
+
+#[test]
+fn an_owner_of_ephemeral_nodes_keeps_its_room() {
+    let (_, mut ceilings) = small();
+    ceilings.tree.owners = 1;
+    let answers = run_small(
+        ceilings,
+        &[
+            Step::Write(0, node(1, 1, 0)),
+            Step::Append,
+            Step::Durable(1),
+            Step::Write(0, Write::Delete { path: 1, version: -1 }),
+            Step::Write(0, node(2, 1, 0)),
+            Step::Append,
+            Step::Durable(1),
+            // The first session has no node now, but will have one.
+            Step::Write(1, node(1, 1, 0)),
+        ],
+    );
+    assert_eq!(answers, [Code::Ok, Code::Ok, Code::Ok, Code::SystemError]);
+}
+
+#[test]
+fn counters_of_quotas_keep_their_room() {
+    let (_, mut ceilings) = small();
+    // So many that one more node fits, but not what the counters will grow by.
+    for cells in 6..30 {
+        ceilings.tree.cells = cells;
+        let steps = [
+            Step::Write(0, node(1, 0, 0)),
+            Step::Append,
+            Step::Durable(1),
+            Step::Write(0, node(7, 0, 0)),
+            Step::Write(0, node(9, 0, 0)),
+            Step::Write(0, node(8, 0, 0)),
+            Step::Write(1, node(3, 0, 0)),
+            Step::Write(1, node(4, 0, 0)),
+            Step::Write(1, node(2, 0, 0)),
+        ];
+        run_small(ceilings, &steps);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -356,24 +458,7 @@ proptest! {
 
     #[test]
     fn a_peer_without_room_refuses_and_goes_on(steps in proptest::collection::vec(step(), 1..120)) {
-        let ceilings = Ceilings {
-            tree: tree::Ceilings { nodes: 9, cells: 30, acls: 3, owners: 2, snapshot: 1 << 16 },
-            watches: 6,
-            watch_cells: 20,
-            sessions: 64,
-            connections: 5,
-            changes: 7,
-            pending: 6,
-            history: 8 << 10,
-            history_records: 8,
-        };
-        let options = Options {
-            max_frame: 2 << 10,
-            max_txn: 4 << 10,
-            max_waiting: 4 << 10,
-            max_reply: 16 << 10,
-            ..options()
-        };
+        let (options, ceilings) = small();
         let mut run = Run::new(World::within(options, ceilings), false);
         for step in &steps {
             run.step(step);

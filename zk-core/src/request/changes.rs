@@ -59,7 +59,7 @@ impl NodeState {
 pub struct Change {
     zxid: Zxid,
     path: Handle,
-    /// Bytes of the path; `VACANT` marks a vacant entry.
+    /// Bytes of the path, or `VACANT`, or `KEPT_LIST`.
     path_len: u32,
     hash: Handle,
     /// Neighbours in order of zxid.
@@ -69,6 +69,11 @@ pub struct Change {
 }
 
 const VACANT: u32 = u32::MAX;
+
+/// `path_len` of an entry that only keeps a list: of a state that a later request has replaced, but
+/// whose transaction is not applied. When it is, the list must still be there, since its room was
+/// not reserved twice.
+const KEPT_LIST: u32 = u32::MAX - 1;
 
 impl Change {
     /// An entry of a lent table, before first use.
@@ -184,7 +189,7 @@ impl<'m> Changes<'m> {
         self.digest = tree.digest() as u64;
     }
 
-    /// Paths that change.
+    /// Paths that change, and lists that are kept for changes that were changed again.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
@@ -267,19 +272,24 @@ impl<'m> Changes<'m> {
         state: NodeState,
     ) -> Result<(), Full> {
         let path = if path == b"/" { b"" } else { path };
-        if !self.undo.reach(self.undo_len + 1) {
-            return Err(Full);
-        }
         let hash = self.seeds.hash(path);
         let (at, before) = match self.find(hash, path) {
             Some(at) => {
-                let change = &self.changes[at];
+                let Change { zxid: earlier, state: replaced, .. } = self.changes[at];
+                if replaced.acl != NO_ACL && replaced.acl != state.acl {
+                    self.keep_list(tree, zxid, replaced.acl)?;
+                }
+                if !self.undo.reach(self.undo_len + 1) {
+                    return Err(Full);
+                }
                 // The entry's own reference to its list goes to the undo record.
-                let before = (change.zxid, change.state);
                 self.unlink(at);
-                (at, Some(before))
+                (at, Some((earlier, replaced)))
             }
             None => {
+                if !self.undo.reach(self.undo_len + 1) {
+                    return Err(Full);
+                }
                 self.longest = path.len().max(if self.is_empty() { 0 } else { self.longest });
                 let blob = self.cells.insert(&[path])?;
                 let path_len = u32::try_from(path.len()).map_err(|_| Full)?;
@@ -301,6 +311,21 @@ impl<'m> Changes<'m> {
         change.state = state;
         self.link_newest(at);
         self.undo[self.undo_len] = Undo { at, before };
+        self.undo_len += 1;
+        Ok(())
+    }
+
+    /// Keeps a list until `zxid` is applied.
+    fn keep_list(&mut self, tree: &mut DataTree<'_>, zxid: Zxid, acl: Handle) -> Result<(), Full> {
+        if !self.undo.reach(self.undo_len + 1) {
+            return Err(Full);
+        }
+        let state = NodeState { acl, ..NodeState::GONE };
+        let at =
+            self.changes.insert(Change { zxid, path_len: KEPT_LIST, state, ..Change::EMPTY })?;
+        tree.share_acl(acl);
+        self.link_newest(at);
+        self.undo[self.undo_len] = Undo { at, before: None };
         self.undo_len += 1;
         Ok(())
     }
@@ -336,8 +361,10 @@ impl<'m> Changes<'m> {
         self.unlink(at);
         let change = self.changes[at];
         tree.release_acl(change.state.acl);
-        self.index.remove(change.hash, at);
-        self.cells.remove(change.path);
+        if change.path_len != KEPT_LIST {
+            self.index.remove(change.hash, at);
+            self.cells.remove(change.path);
+        }
         self.changes.remove(at);
     }
 

@@ -210,7 +210,7 @@ impl DataTree<'_> {
         self.owners.count(session)
     }
 
-    /// Sessions that own ephemeral nodes.
+    /// Sessions that own, or have owned, ephemeral nodes.
     pub fn owning_sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.owners.sessions()
     }

@@ -86,6 +86,12 @@ pub(super) fn is_limit(path: &[u8]) -> bool {
     limited(path).is_some()
 }
 
+/// Whether `path` is a node with limits or with counters.
+pub(super) fn is_counted(path: &[u8]) -> bool {
+    path.starts_with(path::QUOTA)
+        && path::split(path).is_some_and(|(_, name)| name == LIMITS || name == STATS)
+}
+
 /// The path that a node with limits is for.
 fn limited(path: &[u8]) -> Option<&[u8]> {
     let (parent, name) = path::split(path)?;

@@ -82,10 +82,9 @@ impl Prep<'_, '_> {
         {
             return Err(Code::SystemError.into());
         }
-        let (_, name) = path::split(path).ok_or(Code::BadArguments)?;
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        let cost = self.tree.cost_of(name.len(), data_len, acl, owner);
-        self.fits(cost.plus(progress.cost))?;
+        let cost = self.tree.cost_of(path, data_len, owner).plus(progress.cost);
+        self.fits(cost.plus(self.tree.cost_of_acl(acl)))?;
 
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         let content = digest::Crc::START.update(path).update(request.data.bytes());
@@ -119,10 +118,10 @@ impl Prep<'_, '_> {
         let changed = self
             .change(parent_path, zxid, Some(&parent), after)
             .and_then(|()| self.change(path, zxid, None, node));
-        // The change has its own reference now.
+        // The change has its own reference now, until it is applied: the list has its room.
         self.tree.release_acl(acl);
         changed?;
-        progress.cost = progress.cost.plus(cost);
+        progress.cost = cost;
         progress.reply += 4 + path_len + STAT;
         Ok(())
     }
