@@ -102,8 +102,11 @@ impl Prep<'_, '_> {
         let (parent_path, _) = path::split(path).ok_or(Code::BadArguments)?;
         let mut after = parent;
         after.children += 1;
-        after.stat.cversion = parent_cversion;
-        after.stat.pzxid = zxid;
+        // As it is applied: only forwards.
+        if parent_cversion > parent.stat.cversion {
+            after.stat.cversion = parent_cversion;
+            after.stat.pzxid = zxid;
+        }
         let acl = self.tree.acquire_acl(acl)?;
         let stat = crate::wire::file::StatPersisted {
             czxid: zxid,
