@@ -12,10 +12,10 @@ use zk_core::id::{SessionId, Xid};
 use zk_core::peer::{Ceilings, Options, State};
 use zk_core::tree;
 use zk_core::wire::client::{
-    Acl, CreateRequest, CreateTtlRequest, Id, MultiHeader, PathRecord, PathVersion, PathWatch,
-    ReplyHeader, SetAclRequest, SetDataRequest,
+    Acl, CreateRequest, CreateTtlRequest, Id, MultiHeader, PathMode, PathRecord, PathVersion,
+    PathWatch, ReplyHeader, SetAclRequest, SetDataRequest,
 };
-use zk_core::wire::jute::{self, List};
+use zk_core::wire::jute::{self, List, Ustring};
 use zk_core::wire::{Code, OpCode};
 
 const CLIENTS: usize = 3;
@@ -426,6 +426,114 @@ fn counters_of_quotas_keep_their_room() {
     }
 }
 
+fn header_of(frame: &[u8]) -> ReplyHeader {
+    jute::decode(frame).unwrap()
+}
+
+/// A peer with nodes /a and /b, whose clients may leave so many bytes unread.
+fn tight(max_reply: usize) -> (World, Client) {
+    let options = Options { max_frame: 1 << 10, max_txn: 2 << 10, max_reply, ..options() };
+    let mut world = World::with(options);
+    let mut client = world.connect();
+    world.create(&mut client, "/a", 0);
+    world.create(&mut client, "/b", 0);
+    (world, client)
+}
+
+const READ_A: PathWatch<'_> = PathWatch { path: Ustring(Some(b"/a")), watch: false };
+
+fn set_b(len: usize) -> SetDataRequest<'static> {
+    let data = vec![b'd'; len].leak();
+    SetDataRequest { path: "/b".into(), data: (&*data).into(), version: -1 }
+}
+
+#[test]
+fn reads_that_a_write_overtakes_have_room_for_their_replies() {
+    let (mut world, mut client) = tight(16 << 10);
+    let mut sent = vec![];
+    for _ in 0..5 {
+        sent.push(world.ask(&mut client, OpCode::SetData, &set_b(900)));
+        for _ in 0..10 {
+            let read = PathWatch { path: "/b".into(), watch: false };
+            sent.push(world.ask(&mut client, OpCode::GetData, &read));
+        }
+        // Lists have no bound of their own: writes wait for them.
+        sent.push(world.ask(&mut client, OpCode::GetChildren, &READ_A));
+    }
+    // The client reads now and then; whatever the server's pace, nothing is lost.
+    let mut got = vec![];
+    while got.len() < sent.len() {
+        for _ in 0..5 {
+            world.write();
+            world.sync();
+        }
+        let frames = world.frames(client.link);
+        assert!(!frames.is_empty() && !world.peer.is_closing(client.link));
+        got.extend(frames.iter().map(|frame| header_of(frame).xid));
+    }
+    assert_eq!(got, sent);
+}
+
+/// A client that watches /b and has read nothing of late: between `free` and `free + 88` bytes are
+/// left for it, exactly how many depends on `slack`.
+fn slow(free: usize, slack: usize) -> (World, Client) {
+    const MAX_REPLY: usize = 4096;
+    let (mut world, mut client) = tight(MAX_REPLY);
+    world.call(&mut client, OpCode::SetData, &set_b(slack));
+    world.call(&mut client, OpCode::AddWatch, &PathMode { path: "/b".into(), mode: 0 });
+    world.ask(&mut client, OpCode::GetData, &PathWatch { path: "/b".into(), watch: false });
+    while MAX_REPLY - world.peer.output(client.link).len() >= free + 88 {
+        world.ask(&mut client, OpCode::Exists, &READ_A);
+    }
+    (world, client)
+}
+
+#[test]
+fn events_and_errors_leave_the_room_of_proposed_writes() {
+    let mut answered = 0;
+    for slack in 0..88 {
+        let (mut world, mut client) = slow(94, slack);
+        let mut other = world.connect();
+        // The write's reply has its room; an event and an error would like it, too.
+        world.ask(&mut other, OpCode::SetData, &set_b(0));
+        let write = world.ask(&mut client, OpCode::Create2, &support::create("/c", b"", 0));
+        let none = PathWatch { path: "/none".into(), watch: false };
+        world.ask(&mut client, OpCode::GetData, &none);
+        world.settle();
+        let frames = world.frames(client.link);
+        if world.peer.is_closing(client.link) {
+            // The event had no room: then nothing is told any more.
+            assert!(frames.is_empty(), "{slack}");
+            continue;
+        }
+        let reply = frames.iter().map(|frame| header_of(frame)).find(|header| header.xid == write);
+        assert_eq!(reply.map(|header| header.err), Some(Code::Ok), "{slack}");
+        assert!(frames.iter().any(|frame| header_of(frame).xid == Xid::EVENT), "{slack}");
+        answered += 1;
+    }
+    assert!((1..88).contains(&answered), "{answered}");
+}
+
+#[test]
+fn a_client_without_room_for_its_own_event_hears_no_more() {
+    let mut answered = 0;
+    for slack in 0..88 {
+        let (mut world, mut client) = slow(88, slack);
+        let write = world.ask(&mut client, OpCode::SetData, &set_b(0));
+        world.settle();
+        let frames = world.frames(client.link);
+        if world.peer.is_closing(client.link) {
+            assert!(frames.is_empty(), "{slack}");
+            continue;
+        }
+        let [.., event, reply] = &frames[..] else { panic!("no event and reply") };
+        assert_eq!(header_of(event).xid, Xid::EVENT, "{slack}");
+        assert_eq!((header_of(reply).xid, header_of(reply).err), (write, Code::Ok), "{slack}");
+        answered += 1;
+    }
+    assert!((1..88).contains(&answered), "{answered}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -435,9 +543,14 @@ proptest! {
         let mut eager = Run::new(World::with(options()), false);
         let mut patient = Run::new(World::with(options()), true);
         for step in &steps {
-            // Nothing overtakes a sync, and time lets sessions end: other sessions' writes would come
-            // in another order.
-            if matches!(step, Step::Pass(_) | Step::Sync(_) | Step::CloseSession(_)) {
+            // Nothing overtakes a sync or a list, and time lets sessions end: other sessions' writes
+            // would come in another order.
+            let in_turn = match step {
+                Step::Read(_, op, _) => !matches!(*op, OpCode::Exists | OpCode::GetData),
+                Step::Pass(_) | Step::Sync(_) | Step::CloseSession(_) => true,
+                _ => false,
+            };
+            if in_turn {
                 eager.settle();
             }
             eager.step(step);
