@@ -20,7 +20,7 @@ use zk_core::wire::{Code, OpCode};
 
 const CLIENTS: usize = 3;
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "/",
     "/a",
     "/b",
@@ -33,6 +33,7 @@ const PATHS: [&str; 12] = [
     "/zookeeper/quota/a/zookeeper_stats",
     "/no/parent",
     "/bad//path",
+    "/ephemeral",
 ];
 
 #[derive(Clone, Debug)]
@@ -281,7 +282,7 @@ impl Run {
             }
             Step::Append => self.world.write(),
             Step::Durable(n) => {
-                let upto = self.world.unsynced.get(n - 1).or(self.world.unsynced.last());
+                let upto = self.world.unsynced.get(n - 1).or_else(|| self.world.unsynced.last());
                 if let Some(&(zxid, _)) = upto {
                     let n = *n.min(&self.world.unsynced.len());
                     self.world.log.extend(self.world.unsynced.drain(..n));
@@ -428,6 +429,45 @@ fn counters_of_quotas_keep_their_room() {
 
 fn header_of(frame: &[u8]) -> ReplyHeader {
     jute::decode(frame).unwrap()
+}
+
+#[test]
+fn what_never_fits_is_answered_and_sessions_always_end() {
+    let (options, mut ceilings) = small();
+    ceilings.changes = 3;
+    ceilings.tree.nodes = 20;
+    ceilings.tree.cells = 60;
+    let mut run = Run::new(World::within(options, ceilings), true);
+    // Four paths change: /, /a, /b, /a/x.
+    let steps = [
+        Step::Multi(0, vec![node(1, 0, 0), node(2, 0, 0), node(3, 0, 0)]),
+        Step::Write(0, node(1, 0, 0)),
+        Step::Write(0, node(2, 0, 0)),
+        Step::Write(0, node(3, 0, 0)),
+        // Their parents are four.
+        Step::Write(1, node(6, 1, 0)),
+        Step::Write(1, node(4, 1, 0)),
+        Step::Write(1, node(5, 1, 0)),
+        Step::Write(1, Write::Create { op: OpCode::Create, path: 12, len: 0, flags: 1, acl: 0 }),
+    ];
+    for step in &steps {
+        run.step(step);
+    }
+    let codes: Vec<_> = run.answers.values().map(|frame| answer(frame).0).collect();
+    assert_eq!(codes[0], Code::SystemError);
+    assert!(codes[1..].iter().all(|&code| code == Code::Ok), "{codes:?}");
+    assert_eq!(run.world.peer.tree().ephemeral_count(), 4);
+    // While it ends, others wait for what they would see otherwise.
+    let session = run.clients[1].session;
+    run.world.ask(&mut run.clients[1], OpCode::CloseSession, &());
+    run.world.ask(&mut run.clients[0], OpCode::SetData, &set_b(1));
+    run.world.write();
+    assert_eq!(run.world.unsynced.len(), 1);
+    run.settle();
+    assert!(run.world.peer.sessions().find(session).is_none());
+    assert_eq!(run.world.peer.tree().ephemeral_count(), 0);
+    run.step(&Step::Write(0, Write::Delete { path: 3, version: -1 }));
+    run.finish();
 }
 
 /// A peer with nodes /a and /b, whose clients may leave so many bytes unread.

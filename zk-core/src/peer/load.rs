@@ -31,6 +31,7 @@ impl Peer<'_> {
         self.sessions.clear();
         self.changes.reset(&mut self.tree);
         self.history.clear();
+        self.unseen = false;
         self.loader = None;
     }
 

@@ -125,7 +125,7 @@ impl Peer<'_> {
             self.proposed = next;
             return self.propose(session, cxid, op, body, ids, link, now);
         };
-        if !self.pending.has_room() {
+        if self.unseen || !self.pending.has_room() {
             return Err(Busy);
         }
         let mut scratch = body.len();
@@ -136,13 +136,25 @@ impl Peer<'_> {
         let time = self.time.max(now.wall);
         // Most transactions are little longer than their request. One that is not is tried again
         // with all the room there may be.
-        let most = self.options.max_txn.min(self.history.ceiling());
-        let likely = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
-        let mut room_len = if op == OpCode::CloseSession { most } else { likely };
-        let reply_room = link.map_or(usize::MAX, |at| {
+        let most = match op {
+            OpCode::CloseSession => self.options.max_frame / 2 + TXN_OVERHEAD,
+            _ => self.options.max_txn,
+        };
+        let most = most.min(self.history.ceiling());
+        let mut room_len = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
+        let mut reply_room = link.map_or(usize::MAX, |at| {
             let connection = &self.connections[at];
             connection.output.free().saturating_sub(connection.reserved)
         });
+        if op == OpCode::Multi {
+            // Its results are written down while it is applied.
+            reply_room = reply_room.min(self.reply.ceiling());
+        }
+        let alone = self.pending.len() == 0
+            && link.is_none_or(|at| {
+                let connection = &self.connections[at];
+                connection.output.is_empty() && connection.reserved == 0
+            });
         let prepared = loop {
             self.make_room(room_len)?;
             let ask = Ask { session, cxid, op, body, ids };
@@ -157,6 +169,8 @@ impl Peer<'_> {
                 disk_full: *disk_full,
                 scratch: &mut self.scratch,
                 acl_scratch: &mut self.acl_scratch,
+                alone,
+                longest: room_len == most,
             };
             match prep.request(&ask, zxid, time, reply_room, room) {
                 Ok(prepared) if prepared.out_of_room && room_len < most => {
@@ -178,6 +192,7 @@ impl Peer<'_> {
         self.proposed = zxid;
         self.time = time;
         self.reserved = self.reserved.plus(prepared.cost);
+        self.unseen = prepared.unseen;
         self.pending.push(PendingEntry {
             cost: prepared.cost,
             reply,
@@ -314,6 +329,9 @@ impl Peer<'_> {
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
+        if core::mem::take(&mut self.unseen) {
+            self.changes.reset(&mut self.tree);
+        }
         if waits {
             let connection = &mut self.connections[pending.link];
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
