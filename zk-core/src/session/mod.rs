@@ -56,6 +56,8 @@ pub struct Session {
     /// The bucket it waits in.
     bucket: u8,
     state: State,
+    /// Its createSession is applied, so that a snapshot shows it.
+    created: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Session {
         prev: NIL,
         bucket: 0,
         state: State::Vacant,
+        created: false,
     };
 
     /// Its id.
@@ -306,6 +309,8 @@ impl<'m> Sessions<'m> {
         let entry = &mut self.entries[at];
         if entry.state == State::Opening {
             entry.state = State::Open;
+        }
+        if !core::mem::replace(&mut entry.created, true) {
             self.applied += 1;
         }
         entry.timeout = timeout;
@@ -315,10 +320,6 @@ impl<'m> Sessions<'m> {
 
     /// The session's closeSession is proposed.
     pub fn closing(&mut self, at: Handle) {
-        if self.entries[at].state == State::Opening {
-            // Its creation is proposed before, and will be applied before.
-            self.applied += 1;
-        }
         self.entries[at].state = State::Closing;
     }
 
@@ -326,7 +327,7 @@ impl<'m> Sessions<'m> {
     pub fn closed(&mut self, id: SessionId) -> Handle {
         let Some(at) = self.find(id) else { return NIL };
         let connection = self.entries[at].connection;
-        if self.entries[at].state != State::Opening {
+        if self.entries[at].created {
             self.applied -= 1;
         }
         self.unlink(at);
@@ -409,8 +410,9 @@ impl<'m> Sessions<'m> {
 
     /// The sessions that a snapshot shows: those whose creation is applied.
     pub fn applied(&self) -> impl Iterator<Item = SnapshotSession> + '_ {
-        self.iter().filter(|session| session.state != State::Opening).map(|session| {
-            SnapshotSession { id: session.id, timeout: session.created_timeout as i32 }
+        self.iter().filter(|session| session.created).map(|session| SnapshotSession {
+            id: session.id,
+            timeout: session.created_timeout as i32,
         })
     }
 
@@ -475,6 +477,16 @@ mod tests {
         assert_eq!(sessions.applied_count(), 2);
         assert_eq!(sessions.closed(a), NIL);
         assert_eq!(sessions.applied().count(), 1);
+        // Closed before its creation is applied: until then, a snapshot does not show it.
+        let c = sessions.allocate();
+        let at = sessions.open(c, 150, Instant(2000)).unwrap();
+        sessions.closing(at);
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (1, 1));
+        sessions.opened(c, 150, Instant(2000)).unwrap();
+        assert!(sessions.is_closing(c));
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (2, 2));
+        sessions.closed(c);
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (1, 1));
         // Far beyond the ring.
         assert_eq!(sessions.expire(Instant(101_000)), None);
         assert_eq!(sessions.expire(Instant(101_100)), Some(b));
