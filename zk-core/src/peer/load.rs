@@ -33,6 +33,7 @@ impl Peer<'_> {
         self.pending.clear();
         self.ensemble.snapshot = None;
         self.log_from = Zxid::ZERO;
+        self.unseen = false;
         self.loader = None;
     }
 

@@ -229,6 +229,8 @@ pub struct Peer<'m> {
     pending: Pending<'m>,
     /// What proposed transactions will take.
     reserved: Cost,
+    /// What the last proposed transaction changes is not among the changes.
+    unseen: bool,
     /// The last proposed transaction, and its time.
     proposed: Zxid,
     time: i64,
@@ -295,6 +297,7 @@ impl<'m> Peer<'m> {
             history: Records::new(storage.history, storage.history_metas),
             pending: Pending::new(storage.pending),
             reserved: Cost::default(),
+            unseen: false,
             proposed: Zxid::ZERO,
             time: 0,
             next_append: 0,
