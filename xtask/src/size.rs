@@ -15,7 +15,7 @@ const FIRMWARE: &str = "size";
 const PROFILE: &str = "--cfg zk_handle16";
 /// Bytes of flash that code and constants may take. A ratchet: it goes down as the code does, to
 /// [`GOAL`], and up only for what would be wrong otherwise.
-const TEXT: u64 = 74_400;
+const TEXT: u64 = 71_500;
 /// Bytes that they should take.
 const GOAL: u64 = 70 * 1024;
 /// How many groups of symbols are shown.

@@ -6,9 +6,9 @@ use support::{World, create, encode};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::client::{
     AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
-    ReplyHeader, SetDataRequest, Stat, WatcherEvent,
+    ReplyHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
 };
-use zk_core::wire::jute::{self, List, Ustring};
+use zk_core::wire::jute::{self, List, Trailing, Ustring};
 use zk_core::wire::{Code, OpCode};
 
 fn watch(path: &str) -> PathWatch<'_> {
@@ -63,6 +63,21 @@ fn a_session_writes_and_reads() {
         assert!(reply.read::<List<'_, Ustring<'_>>>().is_empty());
         assert_eq!(world.peer.stats().digest_mismatches, 0);
     }
+}
+
+#[test]
+fn the_root_changes_like_any_node() {
+    let mut world = World::new();
+    let mut client = world.connect();
+    let reply = world.call(&mut client, OpCode::SetData, &set("/", b"data", 0));
+    assert_eq!(reply.read::<Stat>().version, 1);
+    let acl = SetAclRequest { path: "/".into(), acl: support::open_acl(), version: 0 };
+    assert_eq!(world.call(&mut client, OpCode::SetAcl, &acl).read::<Stat>().aversion, 1);
+    world.create(&mut client, "/a", 0);
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+    let digest = world.peer.tree().digest();
+    world.restart();
+    assert_eq!(world.peer.tree().digest(), digest);
 }
 
 #[test]
@@ -216,6 +231,37 @@ fn a_multi_is_all_or_nothing() {
     world.restart();
     assert_eq!(world.peer.tree().digest(), digest);
     assert!(world.peer.tree().find(b"/m/child").is_some());
+}
+
+#[test]
+fn a_parent_after_two_billion_children_keeps_its_digest() {
+    use zk_core::wire::txn::{CreateTxn, TxnHeader};
+    let mut world = World::new();
+    let mut client = world.connect();
+    world.create(&mut client, "/a", 0);
+    // The count of creations can go no further.
+    let header = TxnHeader {
+        client_id: client.session,
+        cxid: Xid(9),
+        zxid: Zxid(3),
+        time: world.now.wall,
+        op: OpCode::Create,
+    };
+    let txn = CreateTxn {
+        path: "/a/last".into(),
+        data: (&b""[..]).into(),
+        acl: support::open_acl(),
+        ephemeral: false,
+        parent_cversion: Trailing(Some(i32::MAX)),
+    };
+    world.log.push((Zxid(3), encode(&(header, txn))));
+    world.restart();
+    let mut client = world.connect();
+    assert_eq!(world.create(&mut client, "/a/one", 0).err(), Code::Ok);
+    let reply = world.create(&mut client, "/a/s-", 2);
+    assert_eq!(reply.read::<Ustring<'_>>(), "/a/s-2147483647".into());
+    assert_eq!(world.create(&mut client, "/a/s-", 2).err(), Code::NodeExists);
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
 }
 
 #[test]

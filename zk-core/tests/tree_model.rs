@@ -121,9 +121,10 @@ impl<'m> Run<'m> {
                 let ephemeral_parent = self.model.get(parent).is_some_and(|node| {
                     matches!(Owner::read(node.stat.ephemeral_owner, true), Some(Owner::Session(_)))
                 });
-                let name = path.len() - parent.len() - 1;
-                let cost =
-                    self.tree.cost_of(name, data.as_ref().map_or(0, Vec::len), new.acl, new.owner);
+                let cost = self
+                    .tree
+                    .cost_of(path.as_bytes(), data.as_ref().map_or(0, Vec::len), new.owner)
+                    .plus(self.tree.cost_of_acl(new.acl));
                 let expected = if !self.model.contains_key(parent) {
                     Err(Failure::Code(Code::NoNode))
                 } else if self.model.contains_key(path) {

@@ -335,9 +335,10 @@ fn read_log<D: Directory>(
     };
     match result {
         Ok(source) => (Piece::Log(entries), source.map(Source::Log)),
+        // The log begins later, or its learner has a transaction that nobody else has.
+        Err(Error::Gap { .. }) => (Piece::Log(entries), None),
         Err(error) => {
-            // A learner whose last transaction is in no log is the usual reason.
-            log::info!("cannot read the log from {from} on for a learner: {error}");
+            log::error!("cannot read the log from {from} on for a learner: {error}");
             (Piece::Failed, None)
         }
     }
@@ -358,23 +359,23 @@ impl<D: Directory> BodySource<D> {
         let candidate = candidates.iter().find(|candidate| candidate.zxid == zxid);
         let candidate = candidate.ok_or("there is no such snapshot")?;
         let reader = store.open_snapshot(candidate).map_err(|why| why.to_string())?;
-        let scanner = Scanner::new(store.options().record_max);
+        let scanner = Scanner::of_file(store.options().record_max);
         Ok(Self { reader, scanner, zxid, offset: 0 })
     }
 
     /// Reads up to `most` bytes into `to`, and answers whether they end the body.
     fn fill(&mut self, most: u64, to: &mut Vec<u8>) -> Result<bool, String> {
         let mut left = most;
-        while left > 0 && !self.scanner.is_behind_body() {
+        while left > 0 && !self.scanner.is_done() {
             let shown = self.reader.show(1).map_err(|why| why.to_string())?;
             let shown = &shown[..shown.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-            let n = self.scanner.feed_body(shown).map_err(|violation| violation.to_string())?;
+            let (n, _) = self.scanner.feed(shown).map_err(|violation| violation.to_string())?;
             to.extend_from_slice(&shown[..n]);
             self.reader.consume(n);
             left -= n as u64;
             self.offset += n as u64;
         }
-        Ok(self.scanner.is_behind_body())
+        Ok(self.scanner.is_done())
     }
 }
 

@@ -192,6 +192,16 @@ fn it_serves_a_session() {
 }
 
 #[test]
+fn data_is_as_long_as_frames_may_be() {
+    let server = in_memory(|config| config.jute_max_buffer = 24_000_000);
+    let mut client = Client::open(server.address());
+    let data = vec![7; 20_000_000];
+    assert_eq!(client.create(1, "/long", &data), Code::Ok);
+    assert!(client.get(2, "/long").unwrap() == data);
+    server.stop().unwrap();
+}
+
+#[test]
 fn it_starts_in_milliseconds() {
     let mut quickest = Duration::MAX;
     for _ in 0..20 {

@@ -14,9 +14,6 @@ use crate::wire::OpCode;
 use crate::wire::client::{ConnectRequest, ConnectResponse};
 use crate::wire::jute::{self, Buffer, List, Trailing};
 
-/// Bytes of the longest text of an address.
-const ADDRESS_LEN: usize = 46;
-
 /// What became of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
@@ -40,10 +37,7 @@ impl Peer<'_> {
         connection.input.set_limit(self.options.max_waiting);
         connection.output.set_limit(self.options.max_reply);
         connection.counters.since = now.monotonic;
-        let mut text = heapless::String::<ADDRESS_LEN>::new();
-        // The room is for the longest address.
-        let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{address}"));
-        connection.ids = Identities::of(&text);
+        connection.ids = Identities::of(address);
         Ok(Link(at))
     }
 

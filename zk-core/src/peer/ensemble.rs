@@ -279,7 +279,7 @@ impl<'m> Peer<'m> {
     }
 
     pub(super) fn window(&self) -> Window<'_, 'm> {
-        Window { records: &self.history, committed: self.committed, durable: self.durable }
+        window!(self)
     }
 
     /// The history has been loaded, at the start or anew.

@@ -19,7 +19,7 @@ use crate::wire::quorum::{
 use crate::wire::txn::{Txn, TxnHeader};
 use crate::zab::learner::{Heard, Learner, Step};
 use crate::zab::scan::Scanner;
-use crate::zab::{Violation, Window};
+use crate::zab::Violation;
 
 /// Sessions that one answer to a ping names at most; the others come with the next.
 const TOUCHED_MAX: usize = 4096;
@@ -51,7 +51,7 @@ impl Peer<'_> {
         // An epoch whose transactions are here has begun here.
         let epochs = (epochs.0, epochs.1.max(self.current_epoch()));
         let window =
-            Window { records: &self.history, committed: self.committed, durable: self.durable };
+            window!(self);
         let Ensemble { learner, members, quorums, uplink, election, .. } = &mut self.ensemble;
         let Some(at) = *uplink else { return };
         let Some(out) = members.quorum_output(at) else { return };
@@ -93,7 +93,7 @@ impl Peer<'_> {
         packet: &Packet<'_>,
     ) -> Result<bool, Violation> {
         let window =
-            Window { records: &self.history, committed: self.committed, durable: self.durable };
+            window!(self);
         let learner = &mut self.ensemble.learner;
         learner.touch(now.monotonic);
         self.ensemble.dirty = true;

@@ -36,11 +36,7 @@ impl Peer<'_> {
     /// Goes as far as acknowledgements allow: from phase to phase, then commit by commit.
     pub(super) fn advance_leader(&mut self, now: Now) {
         let epochs = (self.ensemble.epochs.accepted, self.ensemble.epochs.current);
-        let window = crate::zab::Window {
-            records: &self.history,
-            committed: self.committed,
-            durable: self.durable,
-        };
+        let window = window!(self);
         let Ensemble { leader, quorums, .. } = &mut self.ensemble;
         leader.advance(now.monotonic, quorums, epochs, window);
         if leader.phase() != Phase::Broadcast {
@@ -95,16 +91,17 @@ impl Peer<'_> {
             }
             _ => {
                 let version = self.config().version();
-                let window = crate::zab::Window {
-                    records: &self.history,
-                    committed: self.committed,
-                    durable: self.durable,
-                };
+                let window = window!(self);
                 let Ensemble { leader, .. } = &mut self.ensemble;
                 let fresh = leader.server(at).is_none();
                 leader.hear(now.monotonic, at, packet, window, version)?;
                 if fresh && let Some((server, _)) = leader.server(at) {
                     self.greeted(at, server)?;
+                    if self.ensemble.leader.is_outbid() {
+                        notice!("server {} has accepted a later epoch: electing anew", server.0);
+                        self.look(now);
+                        return Ok(true);
+                    }
                 }
                 self.advance(now);
                 self.apply_or_stop(now);
@@ -138,11 +135,7 @@ impl Peer<'_> {
             jute::decode(data).map_err(|_| Violation("a request without a head"))?;
         let body = data.get(REQUEST_HEAD..).unwrap_or_default();
         if op == OpCode::Sync {
-            let window = crate::zab::Window {
-                records: &self.history,
-                committed: self.committed,
-                durable: self.durable,
-            };
+            let window = window!(self);
             self.ensemble.dirty = true;
             return Ok(self.ensemble.leader.sync(at, window));
         }
@@ -240,11 +233,7 @@ impl Peer<'_> {
 
     /// Writes what learners are to hear.
     pub(super) fn speak_to_learners(&mut self, now: Now) {
-        let window = crate::zab::Window {
-            records: &self.history,
-            committed: self.committed,
-            durable: self.durable,
-        };
+        let window = window!(self);
         let Ensemble { leader, members, quorums, snapshot, .. } = &mut self.ensemble;
         let config = quorums.pending().unwrap_or(&quorums.committed).text();
         let mut wanted = false;
@@ -291,11 +280,7 @@ impl Peer<'_> {
         reading: Reading,
         entries: impl Iterator<Item = (Zxid, &'t [u8])>,
     ) {
-        let window = crate::zab::Window {
-            records: &self.history,
-            committed: self.committed,
-            durable: self.durable,
-        };
+        let window = window!(self);
         let Ensemble { leader, members, dirty, .. } = &mut self.ensemble;
         *dirty = true;
         let Some(out) = members.quorum_output(reading.at) else { return };
@@ -307,11 +292,7 @@ impl Peer<'_> {
 
     /// A piece of a snapshot was read, as [`Read::Snapshot`] asked; `end` says that it was the last.
     pub fn snapshot_read(&mut self, now: Now, reading: Reading, bytes: &[u8], end: bool) {
-        let window = crate::zab::Window {
-            records: &self.history,
-            committed: self.committed,
-            durable: self.durable,
-        };
+        let window = window!(self);
         let Ensemble { leader, members, dirty, .. } = &mut self.ensemble;
         *dirty = true;
         let Some(out) = members.quorum_output(reading.at) else { return };
@@ -324,6 +305,8 @@ impl Peer<'_> {
     /// What was to be read cannot be.
     pub fn read_failed(&mut self, reading: Reading) {
         self.ensemble.dirty = true;
+        // Whatever it was, another snapshot is better than this one.
+        self.ensemble.snapshot = None;
         if self.ensemble.leader.read_failed(reading) {
             self.violated(reading.at, Violation("what it lacks cannot be read from the disk"));
         }

@@ -63,10 +63,8 @@ pub struct Connection<'m> {
     pub(super) input: Pipe<'m>,
     /// Up to here, frames were looked at for being proposed.
     pub(super) looked: usize,
-    /// Reads among them that wait.
-    pub(super) reads_passed: u32,
     pub(super) output: Pipe<'m>,
-    /// Room in the output that proposed writes will need.
+    /// Room in the output that proposed writes will need, and the reads that they have overtaken.
     pub(super) reserved: usize,
     pub(super) own: Own,
     /// The last event that was told, by number.
@@ -127,7 +125,6 @@ impl<'m> Connection<'m> {
             read_only_field: false,
             input: Pipe::new(input),
             looked: 0,
-            reads_passed: 0,
             output: Pipe::new(output),
             reserved: 0,
             own: Own::NONE,
@@ -179,6 +176,15 @@ impl<'m> Connection<'m> {
         if let Some(flag) = self.input.bytes_mut().get_mut(at + WAITING_HEAD - 1) {
             *flag = 1;
         }
+    }
+
+    /// Writes to the output, into room that is not reserved.
+    pub(super) fn unreserved<T>(&mut self, put: impl FnOnce(&mut Pipe<'m>) -> T) -> T {
+        let ceiling = self.output.ceiling();
+        self.output.set_limit(ceiling.saturating_sub(self.reserved));
+        let result = put(&mut self.output);
+        self.output.set_limit(ceiling);
+        result
     }
 
     /// Lets a frame wait.
@@ -235,8 +241,11 @@ impl Default for Connection<'_> {
 pub(super) enum Class {
     /// Proposed as soon as it comes.
     Write,
-    /// Answered from the tree, behind the session's own writes.
+    /// Answered from the tree, behind the session's own writes, with no more than a node's data: a
+    /// later write need not wait for it.
     Read,
+    /// Answered from the tree, at any length: a later write waits.
+    List,
     /// Answered when nothing is before it, and nothing behind it is looked at before.
     Barrier,
     /// Nothing that a client may ask.
@@ -257,14 +266,14 @@ pub(super) fn class(op: OpCode) -> Class {
         | OpCode::CloseSession => Class::Write,
         OpCode::Exists
         | OpCode::GetData
-        | OpCode::GetAcl
+        | OpCode::GetAllChildrenNumber
+        | OpCode::WhoAmI
+        | OpCode::Ping => Class::Read,
+        OpCode::GetAcl
         | OpCode::GetChildren
         | OpCode::GetChildren2
-        | OpCode::GetAllChildrenNumber
         | OpCode::GetEphemerals
-        | OpCode::WhoAmI
-        | OpCode::MultiRead
-        | OpCode::Ping => Class::Read,
+        | OpCode::MultiRead => Class::List,
         OpCode::Auth
         | OpCode::Sasl
         | OpCode::Sync

@@ -31,8 +31,10 @@ impl Peer<'_> {
         self.changes.reset(&mut self.tree);
         self.history.clear(Zxid::ZERO);
         self.pending.clear();
-        self.loader = None;
         self.ensemble.snapshot = None;
+        self.log_from = Zxid::ZERO;
+        self.unseen = false;
+        self.loader = None;
     }
 
     /// Takes whole records from the start of a piece of a snapshot's body.
@@ -51,7 +53,7 @@ impl Peer<'_> {
         })
     }
 
-    /// The snapshot is whole and its checksum right: it is the newest that the disk has.
+    /// The snapshot is whole and its checksum right.
     pub fn load_snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
         if let Some(loader) = self.loader.take() {
             if self.tree.has_quotas() {
@@ -61,6 +63,7 @@ impl Peer<'_> {
         }
         self.history.clear(zxid);
         self.ensemble.snapshot = Some(zxid);
+        self.log_from = zxid;
         if let Some(digest) = digest
             && digest.zxid == zxid
             && digest.version == crate::wire::txn::TxnDigest::VERSION

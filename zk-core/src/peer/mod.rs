@@ -17,6 +17,18 @@
 //! Durability is a gate inside: no reply to a write leaves before [`durable`](Peer::durable) has said
 //! that its transaction is synced, and nobody can read what is not.
 
+/// The window of history, borrowed apart from the rest of the peer.
+macro_rules! window {
+    ($peer:expr) => {
+        crate::zab::Window {
+            records: &$peer.history,
+            committed: $peer.committed,
+            durable: $peer.durable,
+            log_from: $peer.log_from,
+        }
+    };
+}
+
 mod connect;
 mod disk;
 mod ensemble;
@@ -217,6 +229,8 @@ pub struct Peer<'m> {
     pending: Pending<'m>,
     /// What proposed transactions will take.
     reserved: Cost,
+    /// What the last proposed transaction changes is not among the changes.
+    unseen: bool,
     /// The last proposed transaction, and its time.
     proposed: Zxid,
     time: i64,
@@ -227,6 +241,8 @@ pub struct Peer<'m> {
     /// known to be committed. What is before both is applied.
     durable: u64,
     committed: u64,
+    /// The snapshot that was loaded: the log behind it has no holes.
+    log_from: Zxid,
     /// The last transaction of the batch that the disk has.
     syncing: Option<Zxid>,
     disk_full: bool,
@@ -281,12 +297,14 @@ impl<'m> Peer<'m> {
             history: Records::new(storage.history, storage.history_metas),
             pending: Pending::new(storage.pending),
             reserved: Cost::default(),
+            unseen: false,
             proposed: Zxid::ZERO,
             time: 0,
             next_append: 0,
             next_apply: 0,
             durable: 0,
             committed: 0,
+            log_from: Zxid::ZERO,
             syncing: None,
             disk_full: false,
             snapshot: disk::Snapshot::new(seeds),

@@ -144,7 +144,7 @@ impl Peer<'_> {
             self.proposed = next;
             return self.propose(session, cxid, op, body, ids, owner, link, now);
         };
-        if !self.pending.has_room() {
+        if self.unseen || !self.pending.has_room() {
             return Err(Busy);
         }
         let mut scratch = body.len();
@@ -155,13 +155,25 @@ impl Peer<'_> {
         let time = self.time.max(now.wall);
         // Most transactions are little longer than their request. One that is not is tried again
         // with all the room there may be.
-        let most = self.options.max_txn.min(self.history.ceiling());
-        let likely = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
-        let mut room_len = if op == OpCode::CloseSession { most } else { likely };
-        let reply_room = link.map_or(usize::MAX, |at| {
+        let most = match op {
+            OpCode::CloseSession => self.options.max_frame / 2 + TXN_OVERHEAD,
+            _ => self.options.max_txn,
+        };
+        let most = most.min(self.history.ceiling());
+        let mut room_len = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
+        let mut reply_room = link.map_or(usize::MAX, |at| {
             let connection = &self.connections[at];
             connection.output.free().saturating_sub(connection.reserved)
         });
+        if op == OpCode::Multi {
+            // Its results are written down while it is applied.
+            reply_room = reply_room.min(self.reply.ceiling());
+        }
+        let alone = self.pending.len() == 0
+            && link.is_none_or(|at| {
+                let connection = &self.connections[at];
+                connection.output.is_empty() && connection.reserved == 0
+            });
         let prepared = loop {
             self.make_room(room_len)?;
             let ask = Ask { session, cxid, op, body, ids, owner };
@@ -176,6 +188,8 @@ impl Peer<'_> {
                 disk_full: *disk_full,
                 scratch: &mut self.scratch,
                 acl_scratch: &mut self.acl_scratch,
+                alone,
+                longest: room_len == most,
             };
             match prep.request(&ask, zxid, time, reply_room, room) {
                 Ok(prepared) if prepared.out_of_room && room_len < most => {
@@ -197,6 +211,7 @@ impl Peer<'_> {
         self.proposed = zxid;
         self.time = time;
         self.reserved = self.reserved.plus(prepared.cost);
+        self.unseen = prepared.unseen;
         self.pending.push(PendingEntry {
             cost: prepared.cost,
             reply,
@@ -334,13 +349,17 @@ impl Peer<'_> {
             event,
             reply,
             skip_acl: options.skip_acl,
-            high_mark: options.max_reply,
             create2: acl_scratch.get(..noted).unwrap_or_default().iter(),
             slow: 0,
             sent: 0,
         };
         let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
         let Tell { slow, sent, .. } = tell;
+        // It may have had no room for an event of its own: then it is not answered either.
+        waits &= self
+            .connections
+            .get(pending.link)
+            .is_some_and(|connection| connection.state != LinkState::Closing);
         if slow > 0 {
             self.stats.slow_closed += slow;
             warning!("closing {} connections that do not read their events", slow);
@@ -364,6 +383,9 @@ impl Peer<'_> {
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
+        if core::mem::take(&mut self.unseen) {
+            self.changes.reset(&mut self.tree);
+        }
         if waits {
             let connection = &mut self.connections[pending.link];
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
@@ -417,9 +439,8 @@ impl Peer<'_> {
         let node = result.node;
         let err = if result.op == OpCode::Multi { Code::Ok } else { result.err };
         let header = ReplyHeader { xid: result.cxid, zxid: tree.last_zxid(), err };
-        let out = &mut connection.output;
-        let before = out.len();
-        let written = put_frame(out, |out| {
+        // Its room was reserved.
+        let written = put_frame(&mut connection.output, |out| {
             // A multi that could not be decoded is an error without results.
             let failed = result.err != Code::Ok && (result.op != OpCode::Multi || reply.is_empty());
             let header = if failed { ReplyHeader { err: result.err, ..header } } else { header };
@@ -441,13 +462,12 @@ impl Peer<'_> {
                 _ => Ok(()),
             }
         });
-        if written.is_err() {
-            // Its room was reserved: only a multi's results can be longer than thought.
-            out.truncate(before);
-            let header = ReplyHeader { err: Code::MarshallingError, ..header };
-            let _ = put_frame(out, |out| jute::write(&header, out));
-        }
         connection.dequeue(waiting);
+        if written.is_err() {
+            warning!("the reply to a proposed write does not fit: closing its connection");
+            self.drop_link(link);
+            return;
+        }
         self.count_answer(link, result.cxid, waiting.since, now);
         if result.op == OpCode::CloseSession {
             self.finish_link(link);
@@ -511,15 +531,17 @@ fn bytes_of<'h>(history: &'h crate::memory::Records<'_>, seq: u64) -> &'h [u8] {
     history.get(seq).map_or(&[], |(_, bytes)| bytes)
 }
 
-/// Writes a frame whose length is known only afterwards.
+/// Writes a frame whose length is known only afterwards; nothing, if it does not fit.
 pub(super) fn put_frame(
     out: &mut Pipe<'_>,
     body: impl FnOnce(&mut Pipe<'_>) -> Result<(), jute::Error>,
 ) -> Result<(), jute::Error> {
     let before = out.len();
-    out.put(&[0; frame::LEN])?;
-    body(out)?;
-    let len = i32::try_from(out.len() - before - frame::LEN).map_err(|_| jute::Error::Length)?;
+    let written = out.put(&[0; frame::LEN]).map_err(jute::Error::from).and_then(|()| {
+        body(out)?;
+        i32::try_from(out.len() - before - frame::LEN).map_err(|_| jute::Error::Length)
+    });
+    let len = written.inspect_err(|_| out.truncate(before))?;
     if let Some(place) = out.bytes_mut().get_mut(before..before + frame::LEN) {
         place.copy_from_slice(&len.to_be_bytes());
     }
@@ -533,7 +555,6 @@ struct Tell<'t, 'm> {
     event: &'t mut u64,
     reply: &'t mut Pipe<'m>,
     skip_acl: bool,
-    high_mark: usize,
     /// For each operation of the multi, whether it was asked as create2.
     create2: core::slice::Iter<'t, u8>,
     slow: u64,
@@ -550,7 +571,7 @@ impl Observer for Tell<'_, '_> {
         }
         *self.event += 1;
         let number = *self.event;
-        let Self { watches, connections, skip_acl, high_mark, slow, sent, .. } = self;
+        let Self { watches, connections, skip_acl, slow, sent, .. } = self;
         let mut scratch = [0; EVENT_ACL];
         watches.trigger(event.path, event.kind, |at, spend| {
             let Some(connection) = connections.get_mut(at) else { return };
@@ -570,16 +591,14 @@ impl Observer for Tell<'_, '_> {
             if !may_know {
                 return;
             }
-            let out = &mut connection.output;
-            let fits = out.free() > connection.reserved
-                && out.len() < *high_mark
-                && put_event(out, event.zxid, event.kind as i32, event.path).is_ok();
-            if fits {
+            let put = connection
+                .unreserved(|out| put_event(out, event.zxid, event.kind as i32, event.path));
+            if put.is_ok() {
                 *sent += 1;
             } else {
                 // Never lied to: an event that cannot be told ends the connection. What it holds is
                 // given back when the shell says that the socket is closed.
-                out.clear();
+                connection.output.clear();
                 connection.state = LinkState::Closing;
                 *slow += 1;
             }
@@ -604,12 +623,10 @@ pub(super) fn put_event(
     let header = ReplyHeader { xid: Xid::EVENT, zxid, err: Code::Ok };
     let event =
         WatcherEvent { kind, state: WatcherEvent::SYNC_CONNECTED, path: Ustring(Some(path)) };
-    let before = out.len();
     put_frame(out, |out| {
         jute::write(&header, out)?;
         jute::write(&event, out)
     })
-    .inspect_err(|_| out.truncate(before))
 }
 
 fn put_result(

@@ -24,9 +24,10 @@ pub struct Received {
     pub need: usize,
 }
 
-/// Reads that a write may overtake on its way to being proposed: their replies are bounded, so that
-/// they can be made before the write is applied, however slow the client is.
-const READS_PASSED: u32 = 64;
+/// Bytes of the reply to a read that a write may overtake on its way to being proposed, besides a
+/// node's data. They are reserved in the connection's output, so that the read can be answered
+/// before the write is applied, however slow the client is.
+const READ_OVERHEAD: usize = 1024;
 
 /// Bytes of a request's header.
 pub(super) const HEADER: usize = 8;
@@ -181,6 +182,9 @@ impl Peer<'_> {
         if header.is_ok_and(|header| class(header.op) == Class::Write) {
             return false;
         }
+        // If a write has overtaken it, its room was reserved.
+        let room = if connection.looked > 0 { self.options.max_frame + READ_OVERHEAD } else { 0 };
+        connection.reserved -= room;
         // The request is lent to whom it is served by; the pipe does not move meanwhile.
         let input = core::mem::replace(
             &mut connection.input,
@@ -200,15 +204,14 @@ impl Peer<'_> {
         match served {
             Served::Done => {
                 connection.dequeue(waiting);
-                if connection.looked == 0 {
-                    connection.reads_passed = 0;
-                } else {
-                    connection.reads_passed = connection.reads_passed.saturating_sub(1);
-                }
                 true
             }
-            Served::Wait => false,
+            Served::Wait => {
+                connection.reserved += room;
+                false
+            }
             Served::Stall => {
+                connection.reserved += room;
                 self.connections.stall(at);
                 false
             }
@@ -230,12 +233,11 @@ impl Peer<'_> {
             match class(header.op) {
                 Class::Write => {}
                 Class::Read if from > 0 => {
-                    let bounded = connection.reads_passed < READS_PASSED
-                        && connection.output.ceiling() >= self.options.max_reply;
-                    if !bounded {
+                    let room = self.options.max_frame + READ_OVERHEAD;
+                    if connection.output.free() < connection.reserved + room {
                         return;
                     }
-                    connection.reads_passed += 1;
+                    connection.reserved += room;
                     connection.looked = behind;
                     continue;
                 }
@@ -396,12 +398,10 @@ impl Peer<'_> {
         since: crate::time::Instant,
         now: Now,
     ) -> Served {
-        let zxid = self.tree.last_zxid();
-        let connection = &mut self.connections[at];
-        let before = connection.output.len();
-        let header = ReplyHeader { xid, zxid, err };
-        if put_frame(&mut connection.output, |out| jute::write(&header, out)).is_err() {
-            connection.output.truncate(before);
+        let header = ReplyHeader { xid, zxid: self.tree.last_zxid(), err };
+        let put =
+            self.connections[at].unreserved(|out| put_frame(out, |out| jute::write(&header, out)));
+        if put.is_err() {
             return Served::Wait;
         }
         self.count_answer(at, xid, since, now);
@@ -418,7 +418,8 @@ impl Peer<'_> {
         now: Now,
     ) -> Served {
         let out = &mut self.connections[at].output;
-        // If even this does not fit, the client learns no more than that it is closed.
+        // Nothing else will be answered. If even this does not fit, the client learns no more than
+        // that it is closed.
         let _ = put_frame(out, |out| jute::write(&header, out));
         self.count_answer(at, header.xid, since, now);
         self.finish_link(at);
@@ -476,14 +477,13 @@ impl Peer<'_> {
         since: crate::time::Instant,
         now: Now,
     ) -> Served {
-        let out = &mut self.connections[at].output;
-        let before = out.len();
-        let put = put_frame(out, |out| {
-            jute::write(&header, out)?;
-            if with_token { jute::write(&token, out) } else { Ok(()) }
+        let put = self.connections[at].unreserved(|out| {
+            put_frame(out, |out| {
+                jute::write(&header, out)?;
+                if with_token { jute::write(&token, out) } else { Ok(()) }
+            })
         });
         if put.is_err() {
-            out.truncate(before);
             return Served::Wait;
         }
         self.count_answer(at, header.xid, since, now);

@@ -308,7 +308,7 @@ fn close_session(
     kill_session(tree, header.client_id, header.zxid, observer, scratch)
 }
 
-/// Deletes the ephemeral nodes of a session.
+/// Deletes the ephemeral nodes of a session that ends.
 ///
 /// # Errors
 /// [`ApplyError::Full`] when a path does not fit `scratch`.
@@ -320,7 +320,10 @@ pub fn kill_session(
     scratch: &mut [u8],
 ) -> Result<(), ApplyError> {
     loop {
-        let Some(at) = tree.ephemerals(session).next() else { return Ok(()) };
+        let Some(at) = tree.ephemerals(session).next() else {
+            tree.session_ended(session);
+            return Ok(());
+        };
         let path = tree.path_of(at, scratch).ok_or(ApplyError::Full)?;
         delete(tree, path, zxid, observer).map_err(|_| ApplyError::Full)?;
     }

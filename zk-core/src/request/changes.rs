@@ -59,7 +59,7 @@ impl NodeState {
 pub struct Change {
     zxid: Zxid,
     path: Handle,
-    /// Bytes of the path; `VACANT` marks a vacant entry.
+    /// Bytes of the path, or `VACANT`, or `KEPT_LIST`.
     path_len: u32,
     hash: Handle,
     /// Neighbours in order of zxid.
@@ -69,6 +69,11 @@ pub struct Change {
 }
 
 const VACANT: u32 = u32::MAX;
+
+/// `path_len` of an entry that only keeps a list: of a state that a later request has replaced, but
+/// whose transaction is not applied. When it is, the list must still be there, since its room was
+/// not reserved twice.
+const KEPT_LIST: u32 = u32::MAX - 1;
 
 impl Change {
     /// An entry of a lent table, before first use.
@@ -104,7 +109,15 @@ impl Entry for Change {
 pub struct Undo {
     at: Handle,
     /// `None`: there was no entry.
-    before: Option<(Zxid, NodeState)>,
+    before: Option<Before>,
+}
+
+/// An entry as it was, and the one that it stood behind.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    zxid: Zxid,
+    state: NodeState,
+    older: Handle,
 }
 
 impl Default for Undo {
@@ -184,7 +197,7 @@ impl<'m> Changes<'m> {
         self.digest = tree.digest() as u64;
     }
 
-    /// Paths that change.
+    /// Paths that change, and lists that are kept for changes that were changed again.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
@@ -267,19 +280,25 @@ impl<'m> Changes<'m> {
         state: NodeState,
     ) -> Result<(), Full> {
         let path = if path == b"/" { b"" } else { path };
-        if !self.undo.reach(self.undo_len + 1) {
-            return Err(Full);
-        }
         let hash = self.seeds.hash(path);
         let (at, before) = match self.find(hash, path) {
             Some(at) => {
-                let change = &self.changes[at];
+                let replaced = self.changes[at].state;
+                if replaced.acl != NO_ACL && replaced.acl != state.acl {
+                    self.keep_list(tree, zxid, replaced.acl)?;
+                }
+                if !self.undo.reach(self.undo_len + 1) {
+                    return Err(Full);
+                }
                 // The entry's own reference to its list goes to the undo record.
-                let before = (change.zxid, change.state);
+                let Change { zxid, older, .. } = self.changes[at];
                 self.unlink(at);
-                (at, Some(before))
+                (at, Some(Before { zxid, state: replaced, older }))
             }
             None => {
+                if !self.undo.reach(self.undo_len + 1) {
+                    return Err(Full);
+                }
                 self.longest = path.len().max(if self.is_empty() { 0 } else { self.longest });
                 let blob = self.cells.insert(&[path])?;
                 let path_len = u32::try_from(path.len()).map_err(|_| Full)?;
@@ -305,17 +324,23 @@ impl<'m> Changes<'m> {
         Ok(())
     }
 
-    fn link_newest(&mut self, at: Handle) {
-        let newest = self.newest;
-        let change = &mut self.changes[at];
-        change.older = newest;
-        change.newer = NIL;
-        if newest == NIL {
-            self.oldest = at;
-        } else {
-            self.changes[newest].newer = at;
+    /// Keeps a list until `zxid` is applied.
+    fn keep_list(&mut self, tree: &mut DataTree<'_>, zxid: Zxid, acl: Handle) -> Result<(), Full> {
+        if !self.undo.reach(self.undo_len + 1) {
+            return Err(Full);
         }
-        self.newest = at;
+        let state = NodeState { acl, ..NodeState::GONE };
+        let at =
+            self.changes.insert(Change { zxid, path_len: KEPT_LIST, state, ..Change::EMPTY })?;
+        tree.share_acl(acl);
+        self.link_newest(at);
+        self.undo[self.undo_len] = Undo { at, before: None };
+        self.undo_len += 1;
+        Ok(())
+    }
+
+    fn link_newest(&mut self, at: Handle) {
+        self.link_behind(at, self.newest);
     }
 
     fn unlink(&mut self, at: Handle) {
@@ -336,8 +361,10 @@ impl<'m> Changes<'m> {
         self.unlink(at);
         let change = self.changes[at];
         tree.release_acl(change.state.acl);
-        self.index.remove(change.hash, at);
-        self.cells.remove(change.path);
+        if change.path_len != KEPT_LIST {
+            self.index.remove(change.hash, at);
+            self.cells.remove(change.path);
+        }
         self.changes.remove(at);
     }
 
@@ -354,38 +381,35 @@ impl<'m> Changes<'m> {
             let Undo { at, before } = self.undo[self.undo_len];
             match before {
                 None => self.drop_entry(tree, at),
-                Some((zxid, state)) => {
+                Some(Before { zxid, state, older }) => {
                     self.unlink(at);
                     tree.release_acl(self.changes[at].state.acl);
                     let change = &mut self.changes[at];
                     change.zxid = zxid;
                     change.state = state;
-                    self.link_in_order(at);
+                    // Everything that came later is taken back already: its neighbours are those of
+                    // then.
+                    self.link_behind(at, older);
                 }
             }
         }
         self.digest = self.digest_before;
     }
 
-    /// Puts an entry back to where its zxid belongs.
-    fn link_in_order(&mut self, at: Handle) {
-        let zxid = self.changes[at].zxid;
-        let mut before = self.newest;
-        while before != NIL && self.changes[before].zxid > zxid {
-            before = self.changes[before].older;
-        }
-        let next = if before == NIL { self.oldest } else { self.changes[before].newer };
-        self.changes[at].older = before;
-        self.changes[at].newer = next;
-        if before == NIL {
+    fn link_behind(&mut self, at: Handle, older: Handle) {
+        let newer = if older == NIL { self.oldest } else { self.changes[older].newer };
+        let change = &mut self.changes[at];
+        change.older = older;
+        change.newer = newer;
+        if older == NIL {
             self.oldest = at;
         } else {
-            self.changes[before].newer = at;
+            self.changes[older].newer = at;
         }
-        if next == NIL {
+        if newer == NIL {
             self.newest = at;
         } else {
-            self.changes[next].older = at;
+            self.changes[newer].older = at;
         }
     }
 
@@ -393,7 +417,7 @@ impl<'m> Changes<'m> {
     pub fn commit(&mut self, tree: &mut DataTree<'_>) {
         while self.undo_len > 0 {
             self.undo_len -= 1;
-            if let Some((_, state)) = self.undo[self.undo_len].before {
+            if let Some(Before { state, .. }) = self.undo[self.undo_len].before {
                 tree.release_acl(state.acl);
             }
         }
@@ -417,5 +441,67 @@ impl<'m> Changes<'m> {
             let place = room.get_mut(..change.path_len as usize)?;
             Some((number, self.cells.copy(change.path, 0, place)))
         })
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tree;
+
+    /// The entries, oldest first, seen from both ends.
+    fn order(changes: &Changes<'_>) -> Vec<(Zxid, i32, Handle)> {
+        let mut list = Vec::new();
+        let mut at = changes.oldest;
+        while at != NIL {
+            let Change { zxid, state, newer, .. } = changes.changes[at];
+            list.push((zxid, state.stat.version, at));
+            at = newer;
+        }
+        let mut back = Vec::new();
+        let mut at = changes.newest;
+        while at != NIL {
+            back.push(at);
+            at = changes.changes[at].older;
+        }
+        assert!(back.iter().rev().eq(list.iter().map(|(_, _, at)| at)));
+        list
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_rolled_back_was_never_there(
+            requests in proptest::collection::vec(
+                (proptest::collection::vec(0..8u8, 0..12), any::<bool>()),
+                0..20,
+            ),
+        ) {
+            let seeds = Seeds(1, 2);
+            let ceilings =
+                tree::Ceilings { nodes: 100, cells: 100, acls: 10, owners: 1, snapshot: 0 };
+            let mut tree = DataTree::new(tree::Storage::owned(ceilings), seeds, false).unwrap();
+            let mut changes = Changes::new(Storage::owned(50, 200, 50), seeds);
+            let mut version = 0;
+            for (number, (paths, stands)) in requests.iter().enumerate() {
+                let before = order(&changes);
+                changes.begin();
+                for &path in paths {
+                    version += 1;
+                    let stat = StatPersisted { version, ..StatPersisted::default() };
+                    let state = NodeState { exists: true, stat, ..NodeState::GONE };
+                    changes.put(&mut tree, &[b'/', path], Zxid(number as i64), state).unwrap();
+                }
+                if *stands {
+                    changes.commit(&mut tree);
+                } else {
+                    changes.roll_back(&mut tree);
+                    prop_assert_eq!(order(&changes), before);
+                }
+            }
+        }
     }
 }

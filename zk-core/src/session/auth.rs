@@ -2,17 +2,24 @@
 //!
 //! Answers to `DigestAuthenticationProvider` and `IPAuthenticationProvider`.
 
+use core::net::IpAddr;
+
 use base64ct::{Base64, Encoding};
 use hmac_sha1_compact::Hash as Sha1;
 
+use crate::memory::Full;
 use crate::wire::client::Id;
-use crate::wire::jute::{self, List, Slice};
+use crate::wire::jute::{self, List, Sink, Slice};
+use crate::wire::text;
 
 /// Bytes of all identities of a connection.
 pub const IDENTITIES_LEN: usize = 512;
 
 /// Bytes of an encoded SHA-1.
 const HASH_LEN: usize = 28;
+
+/// Characters of the longest address.
+const ADDRESS_LEN: usize = 39;
 
 /// The identities of a connection: its address first, then what it proved.
 #[derive(Clone, Debug, Default)]
@@ -22,11 +29,14 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Those of a new connection from `address` (as text).
-    pub fn of(address: &str) -> Self {
+    /// Those of a new connection from `address`.
+    pub fn of(address: IpAddr) -> Self {
         let mut new = Self::default();
-        // An address is short; the room is empty.
-        let _ = new.add(b"ip", &[address.as_bytes()]);
+        let mut room = [0; ADDRESS_LEN];
+        let mut text = Slice::new(&mut room);
+        // The longest address fits, and the identities are empty.
+        let _ = put_address(address, &mut text);
+        let _ = new.add(b"ip", &[text.written()]);
         new
     }
 
@@ -66,6 +76,29 @@ impl Identities {
     }
 }
 
+/// Writes an address as Java's `getHostAddress` does: all eight groups of IPv6.
+fn put_address(address: IpAddr, out: &mut Slice<'_>) -> Result<(), Full> {
+    let (v4, v6);
+    let (groups, separator, radix): (&[u16], _, _) = match address {
+        IpAddr::V4(address) => {
+            v4 = address.octets().map(u16::from);
+            (&v4, b".", 10)
+        }
+        IpAddr::V6(address) => {
+            v6 = address.segments();
+            (&v6, b":", 16)
+        }
+    };
+    let mut room = [0; text::LONGEST];
+    for (i, &group) in groups.iter().enumerate() {
+        if i > 0 {
+            out.put(separator)?;
+        }
+        out.put(text::number(group.into(), radix, 1, &mut room))?;
+    }
+    Ok(())
+}
+
 /// The digest of `user:password`, as it stands behind the user in an identity.
 fn digest(credentials: &[u8], out: &mut [u8; HASH_LEN]) {
     let hash = Sha1::hash(credentials);
@@ -80,7 +113,7 @@ pub fn digest_identity<'o>(credentials: &[u8], out: &'o mut [u8]) -> Option<&'o 
     let user = user_of(credentials);
     let mut slice = Slice::new(out);
     for part in [user, b":", &hash[..]] {
-        jute::Sink::put(&mut slice, part).ok()?;
+        slice.put(part).ok()?;
     }
     let len = slice.len();
     out.get(..len)
@@ -168,8 +201,18 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_javas() {
+        let text = |address: &str| shown(&Identities::of(address.parse().unwrap()));
+        assert_eq!(text("10.0.255.1"), r#"[("ip", "10.0.255.1")]"#);
+        assert_eq!(text("::1"), r#"[("ip", "0:0:0:0:0:0:0:1")]"#);
+        let longest = "fe80:1111:2222:3333:4444:5555:6666:7777";
+        assert_eq!(longest.len(), ADDRESS_LEN);
+        assert_eq!(text(longest), format!(r#"[("ip", "{longest}")]"#));
+    }
+
+    #[test]
     fn identities_are_a_set_with_a_bound() {
-        let mut ids = Identities::of("127.0.0.1");
+        let mut ids = Identities::of([127, 0, 0, 1].into());
         for _ in 0..3 {
             assert_eq!(authenticate(&mut ids, b"digest", b"bob:secret", None), Outcome::Ok);
         }
@@ -182,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_super_user_is_known_by_its_digest() {
-        let mut ids = Identities::of("127.0.0.1");
+        let mut ids = Identities::of([127, 0, 0, 1].into());
         let digest = "super:UdxDQl4f9v5oITwcAsO9bmWgHSI=";
         assert_eq!(authenticate(&mut ids, b"digest", b"super:wrong", Some(digest)), Outcome::Ok);
         assert!(!ids.has_scheme(b"super"));

@@ -515,6 +515,16 @@ mod tests {
         assert_eq!(sessions.applied_count(), 2);
         assert_eq!(sessions.closed(a), NIL);
         assert_eq!(sessions.applied().count(), 1);
+        // Closed before its creation is applied: until then, a snapshot does not show it.
+        let c = sessions.allocate();
+        let at = sessions.open(c, 150, Instant(2000)).unwrap();
+        sessions.closing(at);
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (1, 1));
+        sessions.opened(c, 150, Instant(2000)).unwrap();
+        assert!(sessions.is_closing(c));
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (2, 2));
+        sessions.closed(c);
+        assert_eq!((sessions.applied_count(), sessions.applied().count()), (1, 1));
         // Far beyond the ring.
         assert_eq!(sessions.expire(Instant(101_000)), None);
         assert_eq!(sessions.expire(Instant(101_100)), Some(b));

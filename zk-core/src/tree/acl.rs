@@ -95,7 +95,8 @@ impl<'m> AclTable<'m> {
 
     /// Lists that can still be added.
     pub fn available(&self) -> usize {
-        self.entries.ceiling().min(self.by_content.ceiling()) - self.entries.len()
+        let slots = self.by_content.ceiling().min(self.by_id.ceiling());
+        self.entries.ceiling().min(slots) - self.entries.len()
     }
 
     fn hash(&self, bytes: &[u8]) -> Handle {

@@ -1,7 +1,7 @@
 //! Changes: creations, deletions, data, access control lists.
 
 use super::{DataTree, Failure, Node, Owner, path, quota};
-use crate::id::Zxid;
+use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Handle, NIL};
 use crate::wire::Code;
 use crate::wire::client::Acl;
@@ -44,6 +44,11 @@ impl DataTree<'_> {
     /// Gives a list back.
     pub fn release_acl(&mut self, acl: Handle) {
         self.acls.release(&mut self.cells, acl);
+    }
+
+    /// A session without ephemeral nodes has ended.
+    pub fn session_ended(&mut self, session: SessionId) {
+        self.owners.dismiss(session);
     }
 
     /// Puts a node into the tree, below `parent`, without touching the parent's stat.

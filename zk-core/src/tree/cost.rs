@@ -1,6 +1,6 @@
 //! What room a change takes, and what is left.
 
-use super::{DataTree, Owner, quota};
+use super::{DataTree, Owner, path, quota};
 use crate::memory::Cells;
 use crate::wire::client::Acl;
 use crate::wire::jute::List;
@@ -14,7 +14,7 @@ pub struct Cost {
     pub cells: usize,
     /// Distinct access control lists.
     pub acls: usize,
-    /// Sessions with ephemeral nodes.
+    /// Sessions that have, or had, ephemeral nodes.
     pub owners: usize,
 }
 
@@ -63,17 +63,26 @@ impl DataTree<'_> {
         }
     }
 
-    /// What a new node takes.
-    pub fn cost_of(&self, name: usize, data: usize, acl: List<'_, Acl<'_>>, owner: Owner) -> Cost {
-        let known = self.acls.contains(&self.cells, acl);
+    /// What a new node takes, without its list.
+    pub fn cost_of(&self, path: &[u8], data: usize, owner: Owner) -> Cost {
+        let name = path::split(path).map_or(0, |(_, name)| name.len());
         let new_owner =
             matches!(owner, Owner::Session(session) if self.owners.find(session).is_none());
+        // Its counters grow in place later, or as soon as it is there.
+        let counters = if quota::is_counted(path) { Cells::needed(quota::LONGEST) } else { 0 };
         Cost {
             nodes: 1,
-            cells: Cells::needed(name + data)
-                + if known { 0 } else { Cells::needed(acl.raw().len()) },
-            acls: usize::from(!known),
+            cells: Cells::needed(name + data) + counters,
+            acls: 0,
             owners: usize::from(new_owner),
         }
+    }
+
+    /// What an access control list takes: nothing, if there is one like it.
+    pub fn cost_of_acl(&self, acl: List<'_, Acl<'_>>) -> Cost {
+        if self.acls.contains(&self.cells, acl) {
+            return Cost::default();
+        }
+        Cost { cells: Cells::needed(acl.raw().len()), acls: 1, ..Cost::default() }
     }
 }

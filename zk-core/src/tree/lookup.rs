@@ -210,7 +210,7 @@ impl DataTree<'_> {
         self.owners.count(session)
     }
 
-    /// Sessions that own ephemeral nodes.
+    /// Sessions that own, or have owned, ephemeral nodes.
     pub fn owning_sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.owners.sessions()
     }
@@ -260,7 +260,8 @@ impl DataTree<'_> {
 
     /// The CRC of the node's path and data, to which its stat is added for its digest.
     pub fn content(&self, at: Handle, path: &[u8]) -> Crc {
-        let mut crc = Crc::START.update(path);
+        // The root counts under its empty name, however it was addressed.
+        let mut crc = Crc::START.update(if at == self.root { b"" } else { path });
         if let Some((_, chunks)) = self.data(at) {
             for chunk in chunks {
                 crc = crc.update(chunk);

@@ -1,10 +1,13 @@
 //! Which sessions own ephemeral nodes: the heads of their lists.
+//!
+//! An entry stays until its session ends, even when its last node goes: whoever had room for a node
+//! when it was proposed has it when it is applied.
 
 use super::Seeds;
 use crate::id::SessionId;
 use crate::memory::{Entry, Full, Handle, Index, NIL, Slab};
 
-/// A session with ephemeral nodes.
+/// A session that has, or had, ephemeral nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerEntry {
     session: SessionId,
@@ -114,6 +117,5 @@ impl<'m> Owners<'m> {
             entry.first = next;
         }
         entry.count -= 1;
-        self.dismiss(session);
     }
 }

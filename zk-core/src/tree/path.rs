@@ -20,10 +20,10 @@ pub fn is_valid(path: &[u8]) -> bool {
     if path.len() == 1 {
         return true;
     }
+    let names_are_names =
+        path.split(|&b| b == b'/').skip(1).all(|name| !matches!(name, b"" | b"." | b".."));
     let Ok(text) = core::str::from_utf8(path) else { return false };
-    let components_are_names =
-        text[1..].split('/').all(|name| !name.is_empty() && name != "." && name != "..");
-    components_are_names
+    names_are_names
         && text.chars().all(|c| {
             !matches!(c as u32,
                 0..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..)

@@ -7,7 +7,8 @@
 
 use super::{DataTree, path};
 use crate::memory::{Chunks, Handle};
-use crate::wire::Code;
+use crate::wire::jute::{Sink, Slice};
+use crate::wire::{Code, text};
 
 /// Name of the node with the limits.
 const LIMITS: &[u8] = b"zookeeper_limits";
@@ -55,30 +56,24 @@ impl Track {
 
     /// Writes the text that Apache would.
     pub fn write<'r>(&self, room: &'r mut [u8; LONGEST]) -> &'r [u8] {
-        use core::fmt::Write;
-        struct Text<'r>(&'r mut [u8; LONGEST], usize);
-        impl Write for Text<'_> {
-            fn write_str(&mut self, s: &str) -> core::fmt::Result {
-                let end = self.1 + s.len();
-                self.0.get_mut(self.1..end).ok_or(core::fmt::Error)?.copy_from_slice(s.as_bytes());
-                self.1 = end;
-                Ok(())
-            }
-        }
-        let mut text = Text(room, 0);
-        // Four numbers of 20 characters and the words fit the room.
-        let _ = write!(text, "count={},bytes={}", self.count, self.bytes);
-        if self.byte_hard_limit.is_some() || self.count_hard_limit.is_some() {
-            let _ = text.write_str("=");
-        }
+        let mut out = Slice::new(room);
+        let mut put = |key: &[u8], value| {
+            let mut digits = [0; text::LONGEST];
+            // Four numbers and the words fit the room.
+            let _ = out.put(key);
+            let _ = out.put(text::number(value, 10, 1, &mut digits));
+        };
+        put(b"count=", self.count);
+        put(b",bytes=", self.bytes);
         if let Some(limit) = self.byte_hard_limit {
-            let _ = write!(text, ";byteHardLimit={limit}");
+            put(b"=;byteHardLimit=", limit);
         }
         if let Some(limit) = self.count_hard_limit {
-            let _ = write!(text, ";countHardLimit={limit}");
+            let first = self.byte_hard_limit.is_none();
+            put(if first { b"=;countHardLimit=" } else { b";countHardLimit=" }, limit);
         }
-        let Text(room, len) = text;
-        &room[..len]
+        let len = out.len();
+        room.get(..len).unwrap_or_default()
     }
 
     fn hard(limit: Option<i64>) -> Option<i64> {
@@ -89,6 +84,12 @@ impl Track {
 /// Whether `path` is a node with limits.
 pub(super) fn is_limit(path: &[u8]) -> bool {
     limited(path).is_some()
+}
+
+/// Whether `path` is a node with limits or with counters.
+pub(super) fn is_counted(path: &[u8]) -> bool {
+    path.starts_with(path::QUOTA)
+        && path::split(path).is_some_and(|(_, name)| name == LIMITS || name == STATS)
 }
 
 /// The path that a node with limits is for.
@@ -251,6 +252,7 @@ mod tests {
             "count=5,bytes=100",
             "count=5,bytes=-1=;byteHardLimit=7",
             "count=-1,bytes=3=;byteHardLimit=-1;countHardLimit=9",
+            "count=-1,bytes=3=;countHardLimit=9",
             "count=-9223372036854775808,bytes=-9223372036854775808=;byteHardLimit=-9223372036854775808;countHardLimit=-9223372036854775808",
         ] {
             assert_eq!(Track::parse(text.as_bytes()).write(&mut room), text.as_bytes());

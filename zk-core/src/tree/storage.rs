@@ -18,7 +18,7 @@ pub struct Storage<'m> {
     pub acl_contents: Index<'m>,
     /// Slots for lists by number.
     pub acl_numbers: Index<'m>,
-    /// One for each session with ephemeral nodes.
+    /// One for each session that has, or had, ephemeral nodes.
     pub owners: Table<'m, OwnerEntry>,
     /// Slots for those sessions.
     pub owner_sessions: Index<'m>,
@@ -35,7 +35,7 @@ pub struct Ceilings {
     pub cells: usize,
     /// Distinct access control lists.
     pub acls: usize,
-    /// Sessions with ephemeral nodes.
+    /// Sessions that have, or had, ephemeral nodes.
     pub owners: usize,
     /// Bytes that a snapshot may be ahead of the disk.
     pub snapshot: usize,

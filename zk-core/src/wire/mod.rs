@@ -10,6 +10,7 @@ pub mod file;
 pub mod frame;
 pub mod jute;
 pub mod quorum;
+pub mod text;
 pub mod txn;
 
 pub use code::{Code, OpCode};

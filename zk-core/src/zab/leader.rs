@@ -180,6 +180,8 @@ pub struct Leader<'m> {
     tick_at: Instant,
     second: bool,
     serial: u32,
+    /// A voter has accepted a later epoch.
+    outbid: bool,
 }
 
 impl<'m> Leader<'m> {
@@ -197,6 +199,7 @@ impl<'m> Leader<'m> {
             tick_at: Instant(0),
             second: false,
             serial: 0,
+            outbid: false,
         }
     }
 
@@ -219,6 +222,7 @@ impl<'m> Leader<'m> {
         self.deadline = now.plus(timing.init());
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
+        self.outbid = false;
         for learner in self.learners.iter_mut() {
             *learner = Learner::default();
         }
@@ -232,6 +236,12 @@ impl<'m> Leader<'m> {
     /// The epoch of the reign; 0 as long as it is not chosen.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Whether a voter has come that has accepted a later epoch, from a leader that did not last: it
+    /// can never follow this one. Only another election brings it back (in Apache, some day).
+    pub fn is_outbid(&self) -> bool {
+        self.outbid
     }
 
     /// The epoch that must be durable as accepted, if one is chosen.
@@ -326,6 +336,9 @@ impl<'m> Leader<'m> {
                 learner.observer = packet.kind == Kind::ObserverInfo;
                 learner.accepted = packet.zxid.epoch();
                 learner.step = Step::Greeted;
+                let votes = packet.kind == Kind::FollowerInfo;
+                let late = phase != Phase::Discovery && packet.zxid.epoch() > epoch;
+                self.outbid |= votes && late;
                 Ok(())
             }
             (_, Step::Fresh) => Err(Violation("a first packet that is no greeting")),
@@ -415,8 +428,12 @@ impl<'m> Leader<'m> {
         {
             self.enter(Phase::Synchronization, now);
         }
+        // Nobody serves in an epoch that it could forget.
         let own = current >= self.epoch && window.durable == window.records.end();
-        if self.phase == Phase::Synchronization && self.quorum(quorums, own, Learner::is_synced) {
+        if self.phase == Phase::Synchronization
+            && own
+            && self.quorum(quorums, own, Learner::is_synced)
+        {
             self.enter(Phase::Broadcast, now);
         }
     }
@@ -663,7 +680,8 @@ impl<'m> Leader<'m> {
         true
     }
 
-    /// What was to be read is not there. Answers whether the learner's link must end.
+    /// What was to be read is not there. Answers whether the learner's link must end, because some
+    /// of it is sent already.
     #[must_use]
     pub fn read_failed(&mut self, reading: Reading) -> bool {
         let Some(learner) = self.reader(reading) else { return false };

@@ -53,6 +53,9 @@ pub struct Window<'w, 'm> {
     pub committed: u64,
     /// The number of the first that is not durable here.
     pub durable: u64,
+    /// From there on the log on the disk is known to have no holes: the snapshot that was loaded.
+    /// What lies before may belong to a history that a leader's snapshot has replaced.
+    pub log_from: Zxid,
 }
 
 impl Window<'_, '_> {

@@ -36,7 +36,7 @@ pub enum Decision {
 /// | the start of an epoch, inside the window's range | DIFF from there: it had led that epoch |
 /// | not in the window, although others of its epoch are on both sides | TRUNC to the one before |
 /// | in the window's range otherwise | SNAP |
-/// | before the window | the log, if that has it |
+/// | before the window | the log, if that has it and has no holes behind it; else SNAP |
 pub fn decide(window: Window<'_, '_>, last: Zxid) -> Decision {
     let Window { records, committed, .. } = window;
     let own = window.last_committed();
@@ -49,7 +49,7 @@ pub fn decide(window: Window<'_, '_>, last: Zxid) -> Decision {
         return if led { Decision::Snap } else { Decision::Trunc { zxid: own, from: committed } };
     }
     if last < records.before() {
-        return Decision::Log;
+        return if last < window.log_from { Decision::Snap } else { Decision::Log };
     }
     if last == records.before() {
         return Decision::Diff { from: records.front() };
@@ -93,7 +93,7 @@ mod tests {
         for counter in 1..=4 {
             push(z(3, counter));
         }
-        let window = Window { records: &records, committed: 11, durable: 12 };
+        let window = Window { records: &records, committed: 11, durable: 12, log_from: z(1, 1) };
         assert_eq!(window.last_committed(), z(3, 3));
         for (last, decision) in [
             (z(3, 3), Decision::Diff { from: 11 }),
@@ -101,8 +101,10 @@ mod tests {
             (z(1, 3), Decision::Diff { from: 1 }),
             (z(1, 2), Decision::Diff { from: 0 }),
             (z(1, 1), Decision::Log),
-            (z(0, 0), Decision::Log),
-            (z(0, 5), Decision::Log),
+            // A snapshot took the place of what was there.
+            (z(1, 0), Decision::Snap),
+            (z(0, 0), Decision::Snap),
+            (z(0, 5), Decision::Snap),
             // Proposed and not committed: not the leader's last.
             (z(3, 4), Decision::Trunc { zxid: z(3, 3), from: 11 }),
             (z(3, 9), Decision::Trunc { zxid: z(3, 3), from: 11 }),
@@ -123,7 +125,7 @@ mod tests {
     fn an_empty_window_knows_where_it_begins() {
         let mut records = Records::new(Table::default(), Table::default());
         records.clear(z(2, 5));
-        let window = Window { records: &records, committed: 0, durable: 0 };
+        let window = Window { records: &records, committed: 0, durable: 0, log_from: Zxid(-1) };
         assert_eq!(decide(window, z(2, 5)), Decision::Diff { from: 0 });
         assert_eq!(decide(window, z(2, 6)), Decision::Trunc { zxid: z(2, 5), from: 0 });
         assert_eq!(decide(window, z(2, 4)), Decision::Log);

@@ -42,15 +42,14 @@ impl World {
     }
 
     pub fn with(options: Options) -> Self {
+        Self::within(options, Ceilings::default())
+    }
+
+    pub fn within(options: Options, ceilings: Ceilings) -> Self {
         let now = Now::new(1000, 1_700_000_000_000);
-        let mut peer = Peer::owned(
-            options,
-            Ceilings::default(),
-            Seeds(1, 2),
-            SessionId(0x0100_0000_0000_0000),
-            now,
-        )
-        .unwrap();
+        let mut peer =
+            Peer::owned(options, ceilings, Seeds(1, 2), SessionId(0x0100_0000_0000_0000), now)
+                .unwrap();
         peer.serve(now);
         let mut world = Self {
             peer,

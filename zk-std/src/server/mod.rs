@@ -54,7 +54,7 @@ use std::thread::{self, JoinHandle};
 
 use mio::{Events, Interest, Poll, Waker};
 use zk_core::id::SessionId;
-use zk_core::peer::{Ceilings, Peer};
+use zk_core::peer::Peer;
 use zk_core::tree::Seeds;
 
 pub use error::Error;
@@ -115,8 +115,9 @@ impl Builder {
         let random = RandomState::new();
         let seeds = Seeds(random.hash_one(1), RandomState::new().build_hasher().finish());
         let first = SessionId::first(options.server, now.wall.unsigned_abs());
-        let mut peer = Peer::owned(options, Ceilings::default(), seeds, first, now)
-            .map_err(|_| Error::Full)?;
+        let ceilings = settings::ceilings(&options);
+        let mut peer =
+            Peer::owned(options, ceilings, seeds, first, now).map_err(|_| Error::Full)?;
         let mut listener = Listener::open(&config)?;
         let io = |doing| move |source| Error::Io { doing, source };
         let poll = Poll::new().map_err(io("watch sockets"))?;

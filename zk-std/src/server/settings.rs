@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use zk_core::id::ServerId;
-use zk_core::peer::Options;
+use zk_core::peer::{Ceilings, Options};
 
 use super::Error;
 use crate::config::{Config, Mode};
@@ -43,6 +43,7 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         max_frame,
         max_txn: max_txn(config),
         max_waiting: Options::default().max_waiting.max(max_frame.saturating_mul(2)),
+        max_reply: Options::default().max_reply.max(max_frame.saturating_mul(4)),
         extended_types: config.extended_types_enabled,
         enforce_quota: config.enforce_quota,
         skip_acl: config.skip_acl,
@@ -55,6 +56,13 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         container_max_never_used: config.container_max_never_used_interval.map_or(0, millis),
         ..Options::default()
     })
+}
+
+/// How much the core may hold: what an address can count, and a few of the longest transactions.
+pub(super) fn ceilings(options: &Options) -> Ceilings {
+    let defaults = Ceilings::default();
+    let history = options.max_txn.saturating_mul(4).min(u32::MAX as usize);
+    Ceilings { history: defaults.history.max(history), ..defaults }
 }
 
 /// What the store is told.
@@ -104,6 +112,16 @@ mod tests {
         assert!(options.extended_types && options.enforce_quota && options.skip_acl);
         assert_eq!((options.snap_count, options.snap_size), (7, 8192));
         assert_eq!((options.container_check_interval, options.container_max_per_minute), (11, 12));
+    }
+
+    #[test]
+    fn what_a_frame_may_hold_can_be_stored_and_sent() {
+        for max in [5_000, 0xf_ffff, 50_000_000, i32::MAX as usize] {
+            let options = peer_options(&parse(&format!("jute.maxbuffer={max}\n"))).unwrap();
+            let ceilings = ceilings(&options);
+            assert!(options.max_txn >= max && options.max_waiting > max);
+            assert!(ceilings.history >= options.max_txn && options.max_reply > max + 1024);
+        }
     }
 
     #[test]

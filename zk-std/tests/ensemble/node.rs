@@ -33,8 +33,8 @@ pub struct Node {
     installing: Zxid,
     /// Appended, not synced.
     syncing: Option<Zxid>,
-    /// What is in the log, by zxid.
-    pub history: Vec<Zxid>,
+    /// The last transaction of its history.
+    pub last: Zxid,
     config: String,
 }
 
@@ -100,7 +100,7 @@ impl Node {
             files: Files::default(),
             installing: Zxid::NONE,
             syncing: None,
-            history: vec![],
+            last: Zxid::ZERO,
             config: config.to_owned(),
         };
         node.start(now, seed);
@@ -164,7 +164,6 @@ impl Node {
                     result = result.and_then(|()| self.store.append(zxid, txn));
                 }
                 self.syncing = Some(batch.last());
-                self.history.extend(appended.iter().map(|(zxid, _)| zxid));
                 did = Did::Appended(appended);
                 result
             }

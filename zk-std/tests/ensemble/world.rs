@@ -71,6 +71,9 @@ pub struct World {
     clients: Vec<Client>,
     /// Every transaction that was ever handed to a disk.
     txns: BTreeMap<Zxid, Vec<u8>>,
+    /// The transaction before each, in every history that has it; and the last one before each
+    /// reign, by the zxid that a leader shows before it has proposed anything.
+    before: BTreeMap<Zxid, Zxid>,
     /// Digests of trees, by zxid.
     digests: BTreeMap<Zxid, i64>,
     leaders: BTreeMap<Epoch, ServerId>,
@@ -134,6 +137,7 @@ impl World {
             delay: 3,
             clients: (0..CLIENTS).map(|_| Client::new()).collect(),
             txns: BTreeMap::new(),
+            before: BTreeMap::new(),
             digests: BTreeMap::new(),
             leaders: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
@@ -198,29 +202,32 @@ impl World {
                     node.peer.leader(),
                     node.peer.epochs(),
                     node.peer.tree().last_zxid(),
-                    node.history.last(),
+                    node.last,
                 )
             })
             .collect()
     }
 
     fn is_settled(&self) -> bool {
-        let ends: Vec<_> = self.nodes.iter().map(|node| node.history.last()).collect();
-        self.nodes.iter().all(|node| node.up && node.peer.is_serving())
-            && ends.windows(2).all(|pair| pair[0] == pair[1])
-            && self.nodes.iter().all(|node| {
-                node.peer.outstanding() == 0
-                    && Some(&node.peer.tree().last_zxid()) >= node.history.last()
-            })
+        self.nodes.iter().all(|node| {
+            node.up
+                && node.peer.is_serving()
+                && node.last == self.nodes[0].last
+                && node.peer.outstanding() == 0
+                && node.peer.tree().last_zxid() >= node.last
+        })
             && self.clients.iter().all(|client| client.asked.is_empty())
     }
 
     fn agree(&self) {
-        let history = &self.nodes[0].history;
-        for node in &self.nodes {
-            // A received snapshot hides how its history came about.
-            assert_eq!(node.history, *history, "server {}", node.id.0);
+        // Every transaction has one predecessor, so the last one says them all.
+        let mut history = vec![];
+        let mut last = self.nodes[0].last;
+        while last > Zxid::ZERO {
+            history.push(last);
+            last = self.before[&last];
         }
+        history.reverse();
         let kept: std::collections::BTreeSet<_> = history.iter().collect();
         for (zxid, at) in &self.acknowledged {
             assert!(kept.contains(zxid), "{zxid} was acknowledged at {at}, and is lost");
@@ -238,7 +245,7 @@ impl World {
             Now::new(0, 0),
         )
         .unwrap();
-        for zxid in history {
+        for zxid in &history {
             reference.load_txn(&self.txns[zxid]).unwrap();
         }
         assert_eq!(picture(&reference), first);
@@ -308,9 +315,7 @@ impl World {
 
     fn crash(&mut self, at: usize) {
         self.say(|| format!("server {} crashes", at + 1));
-        let lost = self.nodes[at].history.len();
         self.nodes[at].crash();
-        let _ = lost;
         for c in 0..self.connections.len() {
             for side in 0..2 {
                 if self.connections[c].ends[side].node == at
@@ -334,11 +339,13 @@ impl World {
         let now = self.now_of(at);
         let seed = self.rng.next_u64();
         let last = self.nodes[at].start(now, seed);
-        let node = &mut self.nodes[at];
-        while node.history.last().is_some_and(|&zxid| zxid > last) {
-            node.history.pop();
-        }
+        self.nodes[at].last = self.transaction(last);
         self.say(|| format!("server {} starts, with {last}", at + 1));
+    }
+
+    /// The last transaction in a history that ends at `zxid`.
+    fn transaction(&self, zxid: Zxid) -> Zxid {
+        if zxid.counter() == 0 && zxid != Zxid::ZERO { self.before[&zxid] } else { zxid }
     }
 
     fn break_connection(&mut self, c: usize) {
@@ -399,24 +406,20 @@ impl World {
                 for (zxid, txn) in entries {
                     let known = self.txns.entry(zxid).or_insert_with(|| txn.clone());
                     assert_eq!(*known, txn, "two transactions with zxid {zxid}");
+                    let last = core::mem::replace(&mut self.nodes[at].last, zxid);
+                    let known = *self.before.entry(zxid).or_insert(last);
+                    assert_eq!(known, last, "server {}: what comes before {zxid}", at + 1);
                 }
             }
             Did::Truncated(zxid) => {
                 self.met.truncations += 1;
                 self.say(|| format!("server {} truncates to {zxid}", at + 1));
-                let node = &mut self.nodes[at];
-                while node.history.last().is_some_and(|&last| last > zxid) {
-                    node.history.pop();
-                }
+                self.nodes[at].last = self.transaction(zxid);
             }
             Did::Installed(zxid) => {
                 self.met.snapshots += 1;
                 self.say(|| format!("server {} installs snapshot {zxid}", at + 1));
-                // It is the leader's history up to there.
-                let leader = self.nodes[at].peer.leader().unwrap();
-                let leader = &self.nodes[leader.0 as usize - 1].history;
-                let history = leader.iter().copied().filter(|&z| z <= zxid).collect();
-                self.nodes[at].history = history;
+                self.nodes[at].last = self.transaction(zxid);
             }
             Did::Failed => {
                 self.crash(at);
@@ -558,6 +561,7 @@ impl World {
             let id = node.id;
             if !self.leaders.contains_key(&epoch) {
                 self.met.reigns += 1;
+                self.before.insert(Zxid::new(epoch, 0), node.last);
                 self.say(|| format!("server {} leads epoch {}", id.0, epoch.0));
             }
             let leader = *self.leaders.entry(epoch).or_insert(id);

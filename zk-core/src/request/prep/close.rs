@@ -1,9 +1,13 @@
 //! The end of a session, and of its ephemeral nodes.
 
-use super::{Prep, Progress, Refusal};
-use crate::tree::{Owner, digest, path};
+use super::{Busy, Prep, Prepared, Progress, REPLY_HEAD, Refusal};
+use crate::tree::{Cost, Owner, digest, path};
 use crate::wire::Code;
 use crate::wire::jute::{self, Slice, Ustring};
+use crate::wire::txn::TxnHeader;
+
+/// Bytes of a transaction's digest.
+const DIGEST: usize = 12;
 
 impl Prep<'_, '_> {
     pub(super) fn close_session(
@@ -16,7 +20,7 @@ impl Prep<'_, '_> {
         let list_at = out.len();
         jute::write(&0i32, out)?;
         let mut listed = 0i32;
-        let most = out.len() + self.options.max_frame / 2;
+        let most = self.end_of_list(out);
         // What is in the tree, unless a pending change has taken it away.
         let mut next = self.tree.ephemerals(session).next();
         while let Some(node) = next {
@@ -38,6 +42,44 @@ impl Prep<'_, '_> {
         out.patch(list_at, listed);
         self.sessions.closing(at);
         Ok(())
+    }
+
+    /// Where the list of a closeSession ends at the latest: apply deletes what is not listed, too.
+    fn end_of_list(&self, out: &Slice<'_>) -> usize {
+        let most = out.len() + self.options.max_frame / 2;
+        if self.longest { most.min((out.len() + out.free()).saturating_sub(DIGEST)) } else { most }
+    }
+
+    /// Closing always succeeds: when the changes of a session's nodes are more than can be noted, they
+    /// are not, and the transaction promises no digest.
+    pub(super) fn close_unseen(
+        &mut self,
+        header: TxnHeader,
+        out: &mut [u8],
+    ) -> Result<Prepared, Busy> {
+        let at = self.sessions.usable(header.client_id).ok_or(Busy)?;
+        let mut slice = Slice::new(out);
+        jute::write(&(header, 0i32), &mut slice).map_err(|_| Busy)?;
+        let list_at = slice.len() - 4;
+        let most = self.end_of_list(&slice);
+        let mut listed = 0;
+        for node in self.tree.ephemerals(header.client_id) {
+            let Some(path) = self.tree.path_of(node, self.scratch) else { continue };
+            if slice.len() + 4 + path.len() <= most
+                && jute::write(&Ustring(Some(path)), &mut slice).is_ok()
+            {
+                listed += 1;
+            }
+        }
+        slice.patch(list_at, listed);
+        self.sessions.closing(at);
+        Ok(Prepared {
+            len: slice.len(),
+            cost: Cost::default(),
+            reply: REPLY_HEAD,
+            out_of_room: false,
+            unseen: true,
+        })
     }
 
     /// A node that goes with its session: its parent's change, its digest, its place in the list.
@@ -64,7 +106,6 @@ impl Prep<'_, '_> {
         if path::is_digested(path) {
             self.changes.sub_digest(digest::of_node(node.content, &node.stat));
         }
-        // Apply deletes what is not listed too.
         if out.len() + 4 + path.len() <= most {
             jute::write(&Ustring(Some(path)), out)?;
             *listed += 1;

@@ -8,10 +8,10 @@ use crate::tree::{MAX_TTL, Owner, digest, path};
 use crate::wire::client::{CreateMode, CreateRequest, perms};
 use crate::wire::jute::{self, List, Reader, Sink, Slice, Trailing};
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn};
-use crate::wire::{Code, OpCode};
+use crate::wire::{Code, OpCode, text};
 
-/// Digits of a sequence number, sign included.
-const SEQUENCE_LEN: usize = 11;
+/// Characters of a sequence number, at least.
+const SEQUENCE_WIDTH: usize = 10;
 
 impl Prep<'_, '_> {
     pub(super) fn create(
@@ -46,8 +46,9 @@ impl Prep<'_, '_> {
         jute::write(&0i32, out)?;
         out.put(requested)?;
         if mode.is_sequential() {
-            let mut digits = [0; SEQUENCE_LEN];
-            out.put(sequence(parent.stat.cversion, &mut digits))?;
+            let mut room = [0; text::LONGEST];
+            let number = i64::from(parent.stat.cversion);
+            out.put(text::number(number, 10, SEQUENCE_WIDTH, &mut room))?;
         }
         let path_len = out.len() - start - 4;
         out.patch(start, i32::try_from(path_len).map_err(|_| Code::MarshallingError)?);
@@ -81,10 +82,9 @@ impl Prep<'_, '_> {
         {
             return Err(Code::SystemError.into());
         }
-        let (_, name) = path::split(path).ok_or(Code::BadArguments)?;
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        let cost = self.tree.cost_of(name.len(), data_len, acl, owner);
-        self.fits(cost.plus(progress.cost))?;
+        let cost = self.tree.cost_of(path, data_len, owner).plus(progress.cost);
+        self.fits(cost.plus(self.tree.cost_of_acl(acl)))?;
 
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         let content = digest::Crc::START.update(path).update(request.data.bytes());
@@ -102,8 +102,11 @@ impl Prep<'_, '_> {
         let (parent_path, _) = path::split(path).ok_or(Code::BadArguments)?;
         let mut after = parent;
         after.children += 1;
-        after.stat.cversion = parent_cversion;
-        after.stat.pzxid = zxid;
+        // As it is applied: only forwards.
+        if parent_cversion > parent.stat.cversion {
+            after.stat.cversion = parent_cversion;
+            after.stat.pzxid = zxid;
+        }
         let acl = self.tree.acquire_acl(acl)?;
         let stat = crate::wire::file::StatPersisted {
             czxid: zxid,
@@ -118,10 +121,10 @@ impl Prep<'_, '_> {
         let changed = self
             .change(parent_path, zxid, Some(&parent), after)
             .and_then(|()| self.change(path, zxid, None, node));
-        // The change has its own reference now.
+        // The change has its own reference now, until it is applied: the list has its room.
         self.tree.release_acl(acl);
         changed?;
-        progress.cost = progress.cost.plus(cost);
+        progress.cost = cost;
         progress.reply += 4 + path_len + STAT;
         Ok(())
     }
@@ -140,23 +143,6 @@ impl Prep<'_, '_> {
     }
 }
 
-/// A sequence number as Java's `%010d` writes it.
-fn sequence(number: i32, room: &mut [u8; SEQUENCE_LEN]) -> &[u8] {
-    let mut at = SEQUENCE_LEN;
-    let mut rest = number.unsigned_abs();
-    let width = if number < 0 { 9 } else { 10 };
-    while rest > 0 || SEQUENCE_LEN - at < width {
-        at -= 1;
-        room[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    if number < 0 {
-        at -= 1;
-        room[at] = b'-';
-    }
-    &room[at..]
-}
-
 /// Whether `bytes` are the record of a creation: checked in tests and debug builds, since the
 /// record is written field by field.
 fn record_is(op: OpCode, bytes: &[u8]) -> bool {
@@ -169,23 +155,4 @@ fn record_is(op: OpCode, bytes: &[u8]) -> bool {
             .is_ok_and(|txn| matches!(txn.parent_cversion, Trailing(Some(_)))),
     };
     whole && reader.rest().is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sequence_numbers_are_javas() {
-        let mut room = [0; SEQUENCE_LEN];
-        for (number, text) in [
-            (0, "0000000000"),
-            (42, "0000000042"),
-            (i32::MAX, "2147483647"),
-            (-5, "-000000005"),
-            (i32::MIN, "-2147483648"),
-        ] {
-            assert_eq!(sequence(number, &mut room), text.as_bytes());
-        }
-    }
 }

@@ -131,8 +131,7 @@ impl Prep<'_, '_> {
         self.allows(node.acl, perms::ADMIN, ask.ids)?;
         let version = next_version(node.stat.aversion, request.version)?;
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        let cost = Cost { nodes: 0, owners: 0, ..self.tree.cost_of(0, 0, acl, Owner::Nobody) };
-        self.fits(cost.plus(progress.cost))?;
+        self.fits(progress.cost.plus(self.tree.cost_of_acl(acl)))?;
         jute::write(&SetAclTxn { path: Ustring(Some(path)), acl, version }, out)?;
         let mut after = node;
         after.stat.aversion = version;
@@ -140,7 +139,6 @@ impl Prep<'_, '_> {
         let changed = self.change(path, zxid, Some(&node), after);
         self.tree.release_acl(after.acl);
         changed?;
-        progress.cost = progress.cost.plus(cost);
         progress.reply += STAT;
         Ok(())
     }

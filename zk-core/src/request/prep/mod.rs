@@ -86,6 +86,8 @@ pub struct Prepared {
     pub reply: usize,
     /// Whether it is an error because `out` was too small for what was asked.
     pub out_of_room: bool,
+    /// What it changes could not be noted: nothing may be proposed before it is applied.
+    pub unseen: bool,
 }
 
 /// There is no room for the transaction now, but there will be when others are applied, or replies
@@ -112,6 +114,10 @@ pub struct Prep<'p, 'm> {
     pub scratch: &'p mut [u8],
     /// As long as a frame: the list that a request's becomes.
     pub acl_scratch: &'p mut [u8],
+    /// Nothing is proposed and not applied, and no reply waits: what finds no room now never will.
+    pub alone: bool,
+    /// There will be no longer room for the transaction than this time.
+    pub longest: bool,
 }
 
 /// Bytes of a reply's length and header.
@@ -159,7 +165,14 @@ impl Prep<'_, '_> {
                 Ok(jute::write(&digest, &mut slice)?)
             });
         let result = match result {
-            Ok(()) if progress.reply > reply_room => Err(Refusal::Busy),
+            Ok(()) if progress.reply > reply_room => {
+                Err(if self.alone { Code::MarshallingError.into() } else { Refusal::Busy })
+            }
+            Err(Refusal::Busy) if self.alone && ask.op == OpCode::CloseSession => {
+                self.changes.roll_back(self.tree);
+                return self.close_unseen(header, out);
+            }
+            Err(Refusal::Busy) if self.alone => Err(Code::SystemError.into()),
             result => result,
         };
         let code = match result {
@@ -170,6 +183,7 @@ impl Prep<'_, '_> {
                     cost: progress.cost,
                     reply: progress.reply,
                     out_of_room: false,
+                    unseen: false,
                 });
             }
             Err(Refusal::Busy) => {
@@ -189,6 +203,7 @@ impl Prep<'_, '_> {
             cost: Cost::default(),
             reply: REPLY_HEAD,
             out_of_room: result == Err(Refusal::OutOfRoom),
+            unseen: false,
         })
     }
 

@@ -26,6 +26,11 @@ impl<'b> Slice<'b> {
         self.len == 0
     }
 
+    /// Bytes that can still be written.
+    pub fn free(&self) -> usize {
+        self.bytes.len() - self.len
+    }
+
     /// What was written.
     pub fn written(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
