@@ -13,11 +13,12 @@ use crate::targets::SIZED;
 const FIRMWARE: &str = "size";
 /// The smallest profile: handles of 16 bits.
 const PROFILE: &str = "--cfg zk_handle16";
-/// Bytes of flash that code and constants may take. A ratchet: it goes down as the code does, to
-/// [`GOAL`], and up only for what would be wrong otherwise.
-const TEXT: u64 = 71_500;
-/// Bytes that they should take.
-const GOAL: u64 = 70 * 1024;
+/// Bytes of flash that code and constants may take: a peer with all its roles. A ratchet: it goes
+/// down as the code does, and up only for what would be wrong or missing otherwise, never above
+/// [`GOAL`].
+const TEXT: u64 = 115_000;
+/// Bytes that they may take at the most.
+const GOAL: u64 = 125 * 1024;
 /// How many groups of symbols are shown.
 const SHOWN: usize = 20;
 

@@ -514,3 +514,6 @@ impl<D: Directory> Step<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The handshake: a connection gets a new session, or an old one back.
 
+use super::link::Connection;
 use super::link::State as LinkState;
 use super::pipeline::put_frame;
-use super::link::Connection;
 use super::{Link, Peer};
 use crate::id::{SessionId, Xid};
 use crate::memory::{Full, Handle, NIL};

@@ -7,7 +7,7 @@
 //!
 //! Answers to `QuorumPeer`.
 
-use super::member::{MemberConnection, Members};
+use super::member::{Address, MemberConnection, Members};
 use super::{Peer, State};
 use crate::election::{self, Election, ServerState};
 use crate::id::{Epoch, ServerId, Zxid};
@@ -50,7 +50,9 @@ pub struct Storage<'m> {
     pub voters: Table<'m, election::Voter>,
     /// One for each link to another member.
     pub links: Table<'m, MemberConnection<'m>>,
-    /// As many.
+    /// The addresses of other members, all together.
+    pub addresses: Table<'m, Address>,
+    /// As many as links.
     pub learners: Table<'m, leader::Learner>,
     /// Bytes of a snapshot that is coming and wait for the disk.
     pub install: Table<'m, u8>,
@@ -61,6 +63,10 @@ pub struct Storage<'m> {
 /// Links to other members that there can be at once: four each, and strangers.
 #[cfg(feature = "alloc")]
 const LINKS_MAX: usize = 4 * crate::quorum::MEMBERS_MAX + 16;
+
+/// Addresses of all members together.
+#[cfg(feature = "alloc")]
+const ADDRESSES_MAX: usize = 16 * crate::quorum::MEMBERS_MAX;
 
 /// Bytes of a snapshot that wait for the disk before the leader's link is not read.
 #[cfg(feature = "alloc")]
@@ -74,6 +80,7 @@ impl Storage<'_> {
             quorums: Quorums::owned(),
             voters: Table::owned(2 * crate::quorum::MEMBERS_MAX + election::STRANGERS_MAX),
             links: Table::owned(LINKS_MAX),
+            addresses: Table::owned(ADDRESSES_MAX),
             learners: Table::owned(LINKS_MAX),
             install: Table::owned(INSTALL_MAX),
             asking: [Table::owned(connections), Table::owned(connections)],
@@ -191,14 +198,14 @@ pub(super) struct Ensemble<'m> {
 
 impl<'m> Ensemble<'m> {
     pub(super) fn new(storage: Storage<'m>, me: ServerId) -> Self {
-        let Storage { quorums, voters, links, learners, install, asking: [syncs, returns] } =
-            storage;
+        let Storage { quorums, voters, links, addresses, learners, install, asking } = storage;
+        let [syncs, returns] = asking;
         Self {
             quorums,
             election: Election::new(me, voters, election::Options::default()),
             leader: Leader::new(learners),
             learner: Learner::default(),
-            members: Members::new(links),
+            members: Members::new(links, addresses),
             epochs: Epochs::default(),
             writing: None,
             floor: Epoch(0),
@@ -292,6 +299,7 @@ impl<'m> Peer<'m> {
     pub(super) fn loaded_cursors(&mut self) {
         self.proposed = self.tree.last_zxid();
         self.changes.reset(&mut self.tree);
+        self.unseen = false;
         self.reserved = crate::tree::Cost::default();
         self.pending.clear();
         if self.history.is_empty() {
@@ -328,10 +336,10 @@ impl<'m> Peer<'m> {
         self.history.truncate(self.next_append);
         self.pending.truncate((self.history.end() - self.next_apply) as usize);
         self.changes.reset(&mut self.tree);
+        self.unseen = false;
         self.sessions.settle();
         self.reserved = crate::tree::Cost::default();
-        self.proposed =
-            self.history.zxid_before(self.history.end()).max(self.tree.last_zxid());
+        self.proposed = self.history.zxid_before(self.history.end()).max(self.tree.last_zxid());
         self.committed = self.committed.min(self.history.end());
         let ensemble = &mut self.ensemble;
         ensemble.serving = false;
@@ -424,11 +432,7 @@ impl<'m> Peer<'m> {
     /// What a member did on its link violates the protocol, or its link broke: the link ends.
     pub(super) fn violated(&mut self, at: usize, violation: Violation) {
         let server = self.ensemble.members.server(at);
-        warning!(
-            "closing the link to server {}: {}",
-            server.map_or(-1, |id| id.0),
-            violation.0
-        );
+        warning!("closing the link to server {}: {}", server.map_or(-1, |id| id.0), violation.0);
         self.drop_member(at);
     }
 

@@ -17,9 +17,9 @@ use crate::wire::quorum::{
     self, Kind, OVERHEAD, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched,
 };
 use crate::wire::txn::{Txn, TxnHeader};
+use crate::zab::Violation;
 use crate::zab::learner::{Heard, Learner, Step};
 use crate::zab::scan::Scanner;
-use crate::zab::Violation;
 
 /// Sessions that one answer to a ping names at most; the others come with the next.
 const TOUCHED_MAX: usize = 4096;
@@ -50,8 +50,7 @@ impl Peer<'_> {
         let epochs = (self.ensemble.epochs.accepted, self.ensemble.epochs.current);
         // An epoch whose transactions are here has begun here.
         let epochs = (epochs.0, epochs.1.max(self.current_epoch()));
-        let window =
-            window!(self);
+        let window = window!(self);
         let Ensemble { learner, members, quorums, uplink, election, .. } = &mut self.ensemble;
         let Some(at) = *uplink else { return };
         let Some(out) = members.quorum_output(at) else { return };
@@ -87,13 +86,8 @@ impl Peer<'_> {
     }
 
     /// A packet from the leader. `Ok(false)`: it cannot be taken now.
-    pub(super) fn hear_leader(
-        &mut self,
-        now: Now,
-        packet: &Packet<'_>,
-    ) -> Result<bool, Violation> {
-        let window =
-            window!(self);
+    pub(super) fn hear_leader(&mut self, now: Now, packet: &Packet<'_>) -> Result<bool, Violation> {
+        let window = window!(self);
         let learner = &mut self.ensemble.learner;
         learner.touch(now.monotonic);
         self.ensemble.dirty = true;
@@ -286,7 +280,10 @@ impl Peer<'_> {
     /// All that was proposed before the oldest sync is committed.
     fn synced(&mut self) {
         let Some(Asking { link, serial }) = self.ensemble.syncs.pop() else {
-            warning!("leader {} answered a sync that nobody asked", self.ensemble.learner.leader().0);
+            warning!(
+                "leader {} answered a sync that nobody asked",
+                self.ensemble.learner.leader().0
+            );
             return;
         };
         let committed = self.committed;
@@ -324,9 +321,8 @@ impl Peer<'_> {
     }
 
     fn revalidated(&mut self, now: Now, data: &[u8]) -> Result<(), Violation> {
-        let Revalidated { session, valid } = Reader::new(data)
-            .read()
-            .map_err(|_| Violation("an answer about no session"))?;
+        let Revalidated { session, valid } =
+            Reader::new(data).read().map_err(|_| Violation("an answer about no session"))?;
         let Some(Asking { link, serial }) = self.ensemble.returns.pop() else {
             return Err(Violation("an answer that nobody asked for"));
         };

@@ -115,6 +115,9 @@ impl Peer<'_> {
         if server == self.options.server || !self.ensemble.quorums.knows(server) {
             return Err(Violation("a learner that is no member of the ensemble"));
         }
+        if !self.ensemble.members.comes_from(at, server) {
+            return Err(Violation("a learner that does not come from its member's address"));
+        }
         self.ensemble.members.name(at, server);
         // It has come anew: the old link is dead, whatever the network thinks.
         if let Some(old) = self.ensemble.leader.link_of(server, at) {
@@ -186,7 +189,8 @@ impl Peer<'_> {
         let answer = Revalidated { session, valid: entry.is_some() };
         let encoded = jute::encode(&answer, &mut data).is_ok();
         let packet = Packet::with(Kind::Revalidate, packet.zxid, &data);
-        if !encoded || !self.ensemble.members.quorum_output(at).is_some_and(|out| put(out, &packet)) {
+        if !encoded || !self.ensemble.members.quorum_output(at).is_some_and(|out| put(out, &packet))
+        {
             return Ok(false);
         }
         self.ensemble.dirty = true;
@@ -215,7 +219,10 @@ impl Peer<'_> {
                 self.violated(at, Violation("nothing was heard of it for too long"));
             }
             if !alive {
-                warning!("no quorum is with this leader (epoch {})", self.ensemble.leader.epoch().0);
+                warning!(
+                    "no quorum is with this leader (epoch {})",
+                    self.ensemble.leader.epoch().0
+                );
                 self.look(now);
                 return;
             }
@@ -298,7 +305,10 @@ impl Peer<'_> {
         let Some(out) = members.quorum_output(reading.at) else { return };
         leader.touch(reading.at, now.monotonic);
         if !leader.snapshot_read(reading, bytes, end, window, out) {
-            self.violated(reading.at, Violation("a piece of a snapshot that does not fit its link"));
+            self.violated(
+                reading.at,
+                Violation("a piece of a snapshot that does not fit its link"),
+            );
         }
     }
 

@@ -56,6 +56,10 @@ pub struct Dial {
     pub port: Port,
 }
 
+/// Where a member comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Address(Option<(ServerId, IpAddr)>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     /// Not in use.
@@ -77,6 +81,8 @@ pub struct MemberConnection<'m> {
     state: Link,
     port: Port,
     server: Option<ServerId>,
+    /// Where it comes from, if it has come by itself.
+    from: Option<IpAddr>,
     output: Pipe<'m>,
     /// The shell should look at it.
     ready: bool,
@@ -101,6 +107,7 @@ impl<'m> MemberConnection<'m> {
             state: Link::Vacant,
             port: Port::Election,
             server: None,
+            from: None,
             output: Pipe::new(output),
             ready: false,
             blocked: false,
@@ -133,11 +140,24 @@ pub(super) struct Members<'m> {
     leader: Option<ServerId>,
     /// Where the shell's next look begins.
     turn: usize,
+    /// Where members come from.
+    addresses: Table<'m, Address>,
+    addresses_len: usize,
 }
 
 impl<'m> Members<'m> {
-    pub(super) fn new(links: Table<'m, MemberConnection<'m>>) -> Self {
-        Self { links, used: 0, leader: None, turn: 0 }
+    pub(super) fn new(
+        links: Table<'m, MemberConnection<'m>>,
+        addresses: Table<'m, Address>,
+    ) -> Self {
+        Self { links, used: 0, leader: None, turn: 0, addresses, addresses_len: 0 }
+    }
+
+    /// Whether a link that somebody else has made comes from where `server` does.
+    pub(super) fn comes_from(&self, at: usize, server: ServerId) -> bool {
+        let Some(from) = self.get(at).and_then(|link| link.from) else { return true };
+        let known = self.addresses.iter().take(self.addresses_len);
+        known.flat_map(|address| address.0).any(|known| known == (server, from))
     }
 
     pub(super) fn used(&self) -> usize {
@@ -190,6 +210,7 @@ impl<'m> Members<'m> {
         link.state = state;
         link.port = port;
         link.server = server;
+        link.from = None;
         link.ready = false;
         link.blocked = false;
         link.called = false;
@@ -255,6 +276,32 @@ impl Peer<'_> {
         }
     }
 
+    /// A member's host has these addresses: from nowhere else can anybody speak for it. Until this is
+    /// said of a member, it can only be dialled.
+    ///
+    /// # Errors
+    /// [`Full`]: there is no room for all of them.
+    pub fn resolved(&mut self, server: ServerId, addresses: &[IpAddr]) -> Result<(), Full> {
+        let members = &mut self.ensemble.members;
+        let mut len = 0;
+        for at in 0..members.addresses_len {
+            if members.addresses[at].0.is_some_and(|(known, _)| known != server) {
+                members.addresses[len] = members.addresses[at];
+                len += 1;
+            }
+        }
+        members.addresses_len = len;
+        for address in addresses {
+            if !members.addresses.reach(len + 1) {
+                return Err(Full);
+            }
+            members.addresses[len] = Address(Some((server, *address)));
+            len += 1;
+            members.addresses_len = len;
+        }
+        Ok(())
+    }
+
     /// Somebody to connect to.
     pub fn poll_dial(&mut self, now: Now) -> Option<Dial> {
         if !matches!(
@@ -273,9 +320,7 @@ impl Peer<'_> {
             let link = &mut members.links[at];
             let (Link::Waiting(until), Some(server)) = (link.state, link.server) else { continue };
             let wanted = match link.port {
-                Port::Election => {
-                    (link.called || election.wants(server)) && quorums.knows(server)
-                }
+                Port::Election => (link.called || election.wants(server)) && quorums.knows(server),
                 Port::Quorum => learns && uplink.is_none() && members.leader == Some(server),
             };
             if !wanted {
@@ -352,10 +397,12 @@ impl Peer<'_> {
     ///
     /// # Errors
     /// [`Full`]: close the socket. There are too many, or nobody is expected there.
-    pub fn accept(&mut self, now: Now, port: Port, _from: IpAddr) -> Result<MemberLink, Full> {
+    pub fn accept(&mut self, now: Now, port: Port, from: IpAddr) -> Result<MemberLink, Full> {
         let most = self.member_output_limit(port);
         let leads = self.state == State::Leading;
-        if !leads && port == Port::Quorum || matches!(self.state, State::Recovering | State::Stopped(_) | State::Standalone) {
+        if !leads && port == Port::Quorum
+            || matches!(self.state, State::Recovering | State::Stopped(_) | State::Standalone)
+        {
             return Err(Full);
         }
         let Ensemble { members, leader, .. } = &mut self.ensemble;
@@ -376,6 +423,7 @@ impl Peer<'_> {
             Port::Quorum => Link::Open,
         };
         let at = members.open(port, None, state, most)?;
+        members.links[at].from = Some(from);
         if port == Port::Quorum && !leader.join(at, now.monotonic) {
             members.vacate(at);
             return Err(Full);
@@ -400,7 +448,8 @@ impl Peer<'_> {
                         return done(rest, 1);
                     }
                     self.ensemble.learner.touch(now.monotonic);
-                    self.hear_snapshot(rest).map(|n| if n == 0 { Taken::Later } else { Taken::Bytes(n) })
+                    self.hear_snapshot(rest)
+                        .map(|n| if n == 0 { Taken::Later } else { Taken::Bytes(n) })
                 }
                 Port::Quorum => self.hear_packet(now, at, rest),
             };
@@ -470,7 +519,13 @@ impl Peer<'_> {
         };
         let me = self.options.server;
         let Ensemble { members, quorums, .. } = &mut self.ensemble;
-        let caller = if quorums.knows(server) { Caller::Member } else { Caller::Stranger };
+        let caller = if !quorums.knows(server) {
+            Caller::Stranger
+        } else if members.comes_from(at, server) {
+            Caller::Member
+        } else {
+            Caller::Elsewhere
+        };
         let linked = members.find(server, Port::Election).is_some();
         match accepted(me, server, caller, linked) {
             Greeting::Keep => {
@@ -517,7 +572,9 @@ impl Peer<'_> {
             Some(at) => at,
             None => {
                 let state = Link::Waiting(now.monotonic);
-                let Ok(at) = members.open(Port::Election, Some(server), state, most) else { return };
+                let Ok(at) = members.open(Port::Election, Some(server), state, most) else {
+                    return;
+                };
                 at
             }
         };

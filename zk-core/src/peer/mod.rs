@@ -48,7 +48,7 @@ pub use ensemble::{Asking, Epochs, Membership, Storage as EnsembleStorage};
 pub use link::{Connection, Counters, Link};
 use link::{Connections, State as LinkState};
 pub use load::LoadTxnError;
-pub use member::{Dial, MemberConnection, MemberLink};
+pub use member::{Address, Dial, MemberConnection, MemberLink};
 use pipeline::Pending;
 pub use pipeline::PendingEntry;
 pub use serve::Received;

@@ -56,7 +56,16 @@ impl Peer<'_> {
         while let Some(id) = self.sessions.expire(now.monotonic) {
             // If there is no room for the transaction now, the session comes again a tick later.
             if self
-                .propose(SessionId(id.0), Xid(0), OpCode::CloseSession, b"", List::EMPTY, me, None, now)
+                .propose(
+                    SessionId(id.0),
+                    Xid(0),
+                    OpCode::CloseSession,
+                    b"",
+                    List::EMPTY,
+                    me,
+                    None,
+                    now,
+                )
                 .is_ok()
             {
                 self.stats.expired += 1;

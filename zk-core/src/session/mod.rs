@@ -449,8 +449,9 @@ impl<'m> Sessions<'m> {
 
     /// The sessions that a snapshot shows: those whose creation is applied.
     pub fn applied(&self) -> impl Iterator<Item = SnapshotSession> + '_ {
-        self.iter().filter(|session| session.applied).map(|session| {
-            SnapshotSession { id: session.id, timeout: session.created_timeout as i32 }
+        self.iter().filter(|session| session.applied).map(|session| SnapshotSession {
+            id: session.id,
+            timeout: session.created_timeout as i32,
         })
     }
 

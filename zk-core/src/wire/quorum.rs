@@ -284,10 +284,7 @@ mod tests {
                 Packet::with(Kind::AckEpoch, Zxid::ZERO, &[0; 4]),
                 "00000012 0000000000000000 00000004 00000000 ffffffff",
             ),
-            (
-                Packet::new(Kind::Diff, Zxid::ZERO),
-                "0000000d 0000000000000000 ffffffff ffffffff",
-            ),
+            (Packet::new(Kind::Diff, Zxid::ZERO), "0000000d 0000000000000000 ffffffff ffffffff"),
             (
                 Packet::new(Kind::UpToDate, Zxid::NONE),
                 "0000000c ffffffffffffffff ffffffff ffffffff",
@@ -301,10 +298,9 @@ mod tests {
             assert_eq!(encoded(&packet), bytes);
             assert_eq!(first(&bytes, 1 << 20), Ok(First::Whole(packet, bytes.len())));
         }
-        let request = hex(
-            "00000001 ffffffffffffffff 00000010 01000012e1b50000 00000001 00000001 00000001 \
-             00000002 6970 00000009 3132372e302e302e31",
-        );
+        let request =
+            hex("00000001 ffffffffffffffff 00000010 01000012e1b50000 00000001 00000001 00000001 \
+             00000002 6970 00000009 3132372e302e302e31");
         let Ok(First::Whole(packet, len)) = first(&request, 1 << 20) else { panic!() };
         assert_eq!((packet.kind, packet.zxid, len), (Kind::Request, Zxid::NONE, request.len()));
         let ids: Vec<_> = packet.authinfo.iter().collect();

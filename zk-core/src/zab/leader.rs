@@ -135,7 +135,8 @@ impl Learner {
 pub struct Reading {
     /// The learner's place.
     pub at: usize,
-    serial: u32,
+    /// Tells the learners apart that were there one after the other.
+    pub serial: u32,
 }
 
 /// What to read from the disk for a learner.
@@ -264,8 +265,7 @@ impl<'m> Leader<'m> {
         }
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
-        self.learners[at] =
-            Learner { step: Step::Fresh, heard: now, serial, ..Learner::default() };
+        self.learners[at] = Learner { step: Step::Fresh, heard: now, serial, ..Learner::default() };
         true
     }
 
@@ -489,7 +489,9 @@ impl<'m> Leader<'m> {
         loop {
             let step = learner.step;
             match step {
-                Step::Vacant | Step::Fresh | Step::Searching | Step::Snapshot { .. } => return false,
+                Step::Vacant | Step::Fresh | Step::Searching | Step::Snapshot { .. } => {
+                    return false;
+                }
                 Step::Greeted => {
                     if matches!(phase, Phase::Discovery | Phase::Accepting) {
                         return false;
@@ -719,12 +721,10 @@ impl<'m> Leader<'m> {
             if learner.step == Step::Vacant {
                 continue;
             }
-            let most =
-                if learner.is_synced() { self.timing.sync() } else { self.timing.init() };
+            let most = if learner.is_synced() { self.timing.sync() } else { self.timing.init() };
             let silent = now.since(learner.heard) > most;
-            let slow = learner
-                .waiting
-                .is_some_and(|(_, since)| now.since(since) > self.timing.sync());
+            let slow =
+                learner.waiting.is_some_and(|(_, since)| now.since(since) > self.timing.sync());
             if silent || slow {
                 gone(at);
                 *learner = Learner::default();
@@ -823,12 +823,7 @@ impl Learner {
     }
 
     /// It has made a proposal durable, and all before it.
-    fn ack(
-        &mut self,
-        zxid: Zxid,
-        now: Instant,
-        window: Window<'_, '_>,
-    ) -> Result<(), Violation> {
+    fn ack(&mut self, zxid: Zxid, now: Instant, window: Window<'_, '_>) -> Result<(), Violation> {
         // The second ACK of the history says that it serves.
         if zxid.counter() == 0 {
             return Ok(());

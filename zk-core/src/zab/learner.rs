@@ -336,9 +336,7 @@ impl Learner {
         while self.acked < window.durable {
             let zxid = window.records.zxid_before(self.acked + 1);
             // What has left the window was committed long ago.
-            if self.acked >= window.records.front()
-                && !put(out, &Packet::new(Kind::Ack, zxid))
-            {
+            if self.acked >= window.records.front() && !put(out, &Packet::new(Kind::Ack, zxid)) {
                 return;
             }
             self.acked += 1;

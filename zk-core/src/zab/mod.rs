@@ -1,7 +1,7 @@
 //! Zab: how a leader's history becomes everybody's.
 //!
 //! Nothing here knows what a transaction does: it is a zxid and bytes in a window of history
-//! ([`Records`](crate::memory::Records)). [`leader::Leader`] keeps what a leader knows of its
+//! ([`Records`]). [`leader::Leader`] keeps what a leader knows of its
 //! learners and says what to send each of them next; [`learner::Learner`] is the other side;
 //! [`sync`] decides how a learner's history is brought in line.
 //!

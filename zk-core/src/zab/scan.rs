@@ -199,7 +199,9 @@ mod tests {
                 text(&mut out, "anyone");
             }
         }
-        for (path, data) in [("", Some("")), ("/zookeeper", None), ("x", Some("y")), ("/a", Some("BenWasHere"))] {
+        for (path, data) in
+            [("", Some("")), ("/zookeeper", None), ("x", Some("y")), ("/a", Some("BenWasHere"))]
+        {
             text(&mut out, path);
             match data {
                 Some(data) => text(&mut out, data),

@@ -52,12 +52,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(
-        from: (usize, MemberLink, u32),
-        to: usize,
-        port: Port,
-        arrives_at: u64,
-    ) -> Self {
+    pub fn new(from: (usize, MemberLink, u32), to: usize, port: Port, arrives_at: u64) -> Self {
         Self {
             ends: [End::new(from.0, Some(from.1), from.2), End::new(to, None, 0)],
             port,

@@ -1,5 +1,7 @@
 //! A member: a peer, its files on a simulated disk, and what the simulation knows of its history.
 
+use core::net::{IpAddr, Ipv4Addr};
+
 use zk_core::id::{ServerId, SessionId, Zxid};
 use zk_core::peer::{
     Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer,
@@ -36,6 +38,12 @@ pub struct Node {
     /// The last transaction of its history.
     pub last: Zxid,
     config: String,
+    members: u8,
+}
+
+/// Where a member comes from.
+pub fn address(member: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, member))
 }
 
 /// What a step of the disk did.
@@ -102,6 +110,7 @@ impl Node {
             syncing: None,
             last: Zxid::ZERO,
             config: config.to_owned(),
+            members: config.matches("server.").count() as u8,
         };
         node.start(now, seed);
         node
@@ -135,6 +144,9 @@ impl Node {
             damaged: false,
         };
         self.peer.join(now, &membership).unwrap();
+        for member in 1..=self.members {
+            self.peer.resolved(ServerId(i64::from(member)), &[address(member)]).unwrap();
+        }
         if restored.needs_snapshot {
             self.peer.require_snapshot();
         }

@@ -13,7 +13,7 @@ use zk_std::store::simulated::Rng;
 
 use super::client::{Client, Learned};
 use super::net::Connection;
-use super::node::{Did, Node};
+use super::node::{Did, Node, address};
 
 /// Rounds of the safety phase.
 const ROUNDS: usize = 2500;
@@ -215,8 +215,7 @@ impl World {
                 && node.last == self.nodes[0].last
                 && node.peer.outstanding() == 0
                 && node.peer.tree().last_zxid() >= node.last
-        })
-            && self.clients.iter().all(|client| client.asked.is_empty())
+        }) && self.clients.iter().all(|client| client.asked.is_empty())
     }
 
     fn agree(&self) {
@@ -453,7 +452,7 @@ impl World {
                 && self.connections[c].ends[1].node == at
                 && arrives <= self.now
             {
-                let from = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let from = address(self.connections[c].ends[0].node as u8 + 1);
                 let port = self.connections[c].port;
                 self.connections[c].arrives_at = None;
                 let life = self.nodes[at].life;
@@ -629,9 +628,7 @@ impl World {
             let bytes = self.nodes[at].peer.output(link).to_vec();
             self.nodes[at].peer.sent(now, link, bytes.len());
             self.told(at, link, &bytes);
-            if self.nodes[at].peer.is_closing(link)
-                && self.nodes[at].peer.output(link).is_empty()
-            {
+            if self.nodes[at].peer.is_closing(link) && self.nodes[at].peer.output(link).is_empty() {
                 self.nodes[at].peer.closed(now, link);
                 let life = self.nodes[at].life;
                 for client in &mut self.clients {

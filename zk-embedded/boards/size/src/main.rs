@@ -12,8 +12,9 @@ use core::net::IpAddr;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use zk_core::id::SessionId;
-use zk_core::peer::{Disk, Options, Peer};
+use zk_core::id::{ServerId, SessionId, Zxid};
+use zk_core::peer::{Disk, Epochs, Membership, Options, Order, Peer, Read};
+use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 
@@ -49,6 +50,7 @@ fn main() -> ! {
     recover(&mut peer);
     loop {
         clients(&mut peer);
+        members(&mut peer);
         disk(&mut peer);
         peer.tick(now());
         black_box((peer.poll_timeout(), peer.state()));
@@ -63,7 +65,37 @@ fn recover(peer: &mut Peer<'_>) {
     while black_box(true) {
         black_box(peer.load_txn(input()).is_ok());
     }
-    peer.serve(now());
+    if black_box(false) {
+        peer.serve(now());
+    } else {
+        let epochs = black_box(Epochs::default());
+        let membership = Membership { config: input(), epochs, damaged: black_box(false) };
+        black_box(peer.join(now(), &membership).is_ok());
+    }
+}
+
+fn members(peer: &mut Peer<'_>) {
+    let address: IpAddr = black_box([127, 0, 0, 1].into());
+    black_box(peer.resolved(black_box(ServerId(2)), &[address]).is_ok());
+    for port in [Port::Election, Port::Quorum] {
+        if let Ok(link) = peer.accept(now(), port, address) {
+            black_box(peer.hear(now(), link, input()));
+        }
+    }
+    while let Some(dial) = peer.poll_dial(now()) {
+        if black_box(false) {
+            peer.connect_failed(now(), dial.link);
+        } else {
+            peer.connected(now(), dial.link);
+        }
+    }
+    while let Some(link) = peer.poll_member(now()) {
+        let sent = black_box(peer.member_output(link)).len();
+        peer.member_sent(now(), link, sent);
+        if peer.member_is_closing(link) {
+            peer.member_closed(now(), link);
+        }
+    }
 }
 
 fn clients(peer: &mut Peer<'_>) {
@@ -81,7 +113,7 @@ fn clients(peer: &mut Peer<'_>) {
 }
 
 fn disk(peer: &mut Peer<'_>) {
-    let (mut durable, mut written) = (None, None);
+    let (mut durable, mut written, mut installed, mut read) = (None, None, None, None);
     match peer.poll_disk() {
         Some(Disk::Append(batch)) => {
             for (zxid, bytes) in batch.iter() {
@@ -96,7 +128,35 @@ fn disk(peer: &mut Peer<'_>) {
         Some(Disk::SnapshotEnd(digest)) => {
             black_box(digest);
         }
-        Some(Disk::Roll | Disk::SnapshotDrop | Disk::Ensemble(_)) | None => {}
+        Some(Disk::Ensemble(Order::InstallBytes(bytes))) => installed = Some(black_box(bytes).len()),
+        Some(Disk::Ensemble(Order::Read(reading, what))) => read = Some((reading, what)),
+        Some(Disk::Ensemble(order)) => {
+            black_box(order);
+        }
+        Some(Disk::Roll | Disk::SnapshotDrop) | None => {}
+    }
+    if black_box(false) {
+        peer.epochs_written(now());
+    }
+    if let Some(len) = installed {
+        peer.install_written(len);
+    }
+    if black_box(false) {
+        peer.reloaded(now());
+    }
+    if black_box(false) {
+        peer.reload_failed(now());
+    }
+    match read {
+        Some((reading, Read::Log { .. })) if black_box(true) => {
+            let entry = black_box((Zxid::ZERO, input()));
+            peer.log_read(now(), reading, core::iter::once(entry));
+        }
+        Some((reading, Read::Snapshot { .. })) if black_box(true) => {
+            peer.snapshot_read(now(), reading, input(), black_box(false));
+        }
+        Some((reading, _)) => peer.read_failed(reading),
+        None => {}
     }
     if let Some(zxid) = durable {
         black_box(peer.durable(now(), zxid).is_ok());

@@ -1,0 +1,395 @@
+//! Two peers and the bytes between them: what a leader and its learners say is what servers of
+//! Apache 3.8.0 said to each other, packet by packet.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
+use zk_core::peer::{Ceilings, Disk, Epochs, MemberLink, Membership, Options, Order, Peer, State};
+use zk_core::quorum::Port;
+use zk_core::time::Now;
+use zk_core::tree::Seeds;
+use zk_core::wire::OpCode;
+use zk_core::wire::client::{
+    ConnectRequest, ConnectResponse, CreateRequest, OPEN_ACL_UNSAFE, RequestHeader,
+};
+use zk_core::wire::election::{Notification, ServerState};
+use zk_core::wire::jute::{self, Buffer, List, Trailing};
+use zk_core::wire::quorum::{First, first};
+
+const CONFIG: &str = "server.1=127.0.0.1:22111:22121:participant\n\
+                      server.2=127.0.0.1:22112:22122:participant\n\
+                      server.3=127.0.0.1:22113:22123:participant\n\
+                      version=0";
+
+fn address() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::LOCALHOST)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Server {
+    peer: Peer<'static>,
+    now: Now,
+    /// What a disk was asked for the ensemble's sake, in words.
+    orders: Vec<String>,
+}
+
+impl Server {
+    fn new(id: i64) -> Self {
+        let now = Now::new(1000, 1000);
+        let options = Options {
+            server: ServerId(id),
+            ensemble: true,
+            tick_time: 100,
+            init_limit: 10,
+            sync_limit: 5,
+            min_session_timeout: 4000,
+            ..Options::default()
+        };
+        let mut peer =
+            Peer::owned(options, Ceilings::default(), Seeds(1, 2), SessionId(id << 56), now)
+                .unwrap();
+        peer.load_reset();
+        let membership =
+            Membership { config: CONFIG.as_bytes(), epochs: Epochs::default(), damaged: false };
+        peer.join(now, &membership).unwrap();
+        for id in 1..=3 {
+            peer.resolved(ServerId(id), &[address()]).unwrap();
+        }
+        Self { peer, now, orders: vec![] }
+    }
+
+    /// The disk does all that it is asked, at once.
+    fn disk(&mut self) {
+        let now = self.now;
+        while let Some(disk) = self.peer.poll_disk() {
+            match disk {
+                Disk::Append(batch) => {
+                    let last = batch.last();
+                    self.peer.durable(now, last).unwrap();
+                }
+                Disk::Ensemble(Order::Epochs(Epochs { accepted, current })) => {
+                    self.orders.push(format!("accepted {} current {}", accepted.0, current.0));
+                    self.peer.epochs_written(now);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// What it has to say on a link.
+    fn says(&mut self, link: MemberLink) -> Vec<u8> {
+        while self.peer.poll_member(self.now).is_some() {}
+        let bytes = self.peer.member_output(link).to_vec();
+        self.peer.member_sent(self.now, link, bytes.len());
+        bytes
+    }
+
+    fn hears(&mut self, link: MemberLink, bytes: &[u8]) {
+        let received = self.peer.hear(self.now, link, bytes);
+        assert_eq!(received.consumed, bytes.len());
+        assert!(!self.peer.member_is_closing(link), "the link was dropped");
+    }
+
+    /// Tells it on an election link that `voter` votes for server 2, at zxid 0.
+    fn elects(&mut self, link: MemberLink) {
+        let notification = Notification {
+            state: ServerState::Looking,
+            leader: ServerId(2),
+            zxid: Zxid::ZERO,
+            round: 1,
+            peer_epoch: 0,
+            version: Notification::VERSION,
+            config: CONFIG.as_bytes(),
+        };
+        let mut bytes = vec![];
+        notification.write(&mut bytes).unwrap();
+        self.hears(link, &bytes);
+    }
+}
+
+/// A leader (server 2) and a follower (server 1) that meet on the quorum port. Server 3 is away.
+struct Pair {
+    leader: Server,
+    follower: Server,
+    /// The link between them, at each side.
+    links: [MemberLink; 2],
+    transcript: Vec<String>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (mut leader, mut follower) = (Server::new(2), Server::new(1));
+        // The election: each hears that the other votes for server 2.
+        let to_follower = leader.peer.poll_dial(leader.now).expect("it calls the others");
+        assert_eq!((to_follower.server, to_follower.port), (ServerId(1), Port::Election));
+        leader.peer.connected(leader.now, to_follower.link);
+        let hello = leader.says(to_follower.link);
+        let to_leader = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
+        follower.hears(to_leader, &hello);
+        follower.elects(to_leader);
+        leader.elects(to_follower.link);
+        // Two of three agree; a better vote is waited for, in vain.
+        for server in [&mut leader, &mut follower] {
+            server.now = Now::new(1300, 1300);
+            let now = server.now;
+            server.peer.tick(now);
+        }
+        assert_eq!(leader.peer.state(), State::Leading);
+        assert_eq!(follower.peer.state(), State::Following);
+        let dial = loop {
+            let dial = follower.peer.poll_dial(follower.now).expect("it calls its leader");
+            if dial.port == Port::Quorum {
+                break dial;
+            }
+        };
+        assert_eq!(dial.server, ServerId(2));
+        follower.peer.connected(follower.now, dial.link);
+        let link = leader.peer.accept(leader.now, Port::Quorum, address()).unwrap();
+        Self { leader, follower, links: [link, dial.link], transcript: vec![] }
+    }
+
+    /// Lets both talk until they have nothing more to say. `piece` bytes are shown at a time.
+    fn talk(&mut self, piece: usize) {
+        loop {
+            self.leader.disk();
+            self.follower.disk();
+            let said = [self.leader.says(self.links[0]), self.follower.says(self.links[1])];
+            if said.iter().all(Vec::is_empty) {
+                return;
+            }
+            for (bytes, who) in said.iter().zip(["L>F", "F>L"]) {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let Ok(First::Whole(_, len)) = first(rest, 1 << 20) else { panic!() };
+                    self.transcript.push(format!("{who} {}", hex(&rest[..len])));
+                    rest = &rest[len..];
+                }
+            }
+            for (bytes, to) in said.iter().zip([1, 0]) {
+                let (server, link) = match to {
+                    0 => (&mut self.leader, self.links[0]),
+                    _ => (&mut self.follower, self.links[1]),
+                };
+                // In pieces, as they come: what was not taken is shown again.
+                let mut shown = vec![];
+                for bytes in bytes.chunks(piece) {
+                    shown.extend_from_slice(bytes);
+                    let received = server.peer.hear(server.now, link, &shown);
+                    shown.drain(..received.consumed);
+                }
+                assert!(shown.is_empty());
+            }
+        }
+    }
+}
+
+/// Captured between two servers of Apache 3.8.0 (the configuration elided).
+#[test]
+fn a_follower_joins_a_fresh_leader_as_apaches_does() {
+    for piece in [1, 7, 64, usize::MAX] {
+        let mut pair = Pair::new();
+        pair.talk(piece);
+        let config = hex(CONFIG.as_bytes());
+        let expected = [
+            "F>L 0000000b 0000000000000000 00000014 000000000000000100010000 0000000000000000 ffffffff",
+            "L>F 00000011 0000000100000000 00000004 00010000 ffffffff",
+            "F>L 00000012 0000000000000000 00000004 00000000 ffffffff",
+            "L>F 0000000d 0000000000000000 ffffffff ffffffff",
+            "L>F 0000000a 0000000100000000 CONFIG ffffffff",
+            "F>L 00000003 0000000100000000 ffffffff ffffffff",
+            "L>F 0000000c ffffffffffffffff ffffffff ffffffff",
+            "F>L 00000003 0000000100000000 ffffffff ffffffff",
+        ]
+        .map(|line| {
+            let (who, packet) = line.split_at(4);
+            let packet = packet.replace(' ', "");
+            let config = format!("{:08x}{config}", CONFIG.len());
+            format!("{who}{}", packet.replace("CONFIG", &config))
+        });
+        assert_eq!(pair.transcript, expected);
+        assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
+        // The accepted epoch before anybody hears of it, the current one before it is acknowledged.
+        for server in [&pair.leader, &pair.follower] {
+            assert_eq!(server.orders, ["accepted 1 current 0", "accepted 1 current 1"]);
+        }
+        assert_eq!(pair.leader.peer.tree().last_zxid(), Zxid::new(Epoch(1), 0));
+    }
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes().to_vec();
+    out.extend_from_slice(payload);
+    out
+}
+
+fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut out = vec![];
+    jute::write(value, &mut out).unwrap();
+    out
+}
+
+/// A client of the follower: its session and its writes go to the leader as Apache's do, and are
+/// answered when they are committed.
+#[test]
+fn requests_go_to_the_leader_and_come_back_committed() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    pair.transcript.clear();
+    let follower = &mut pair.follower;
+    let client = follower.peer.open(follower.now, address()).unwrap();
+    let connect = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout: 8000,
+        session_id: SessionId::NONE,
+        passwd: Buffer::new(&[0; 16]),
+        read_only: Trailing(None),
+    };
+    follower.peer.receive(follower.now, client, &frame(&encode(&connect)));
+    pair.talk(usize::MAX);
+    let follower = &mut pair.follower;
+    while follower.peer.poll_link().is_some() {}
+    let reply = follower.peer.output(client).to_vec();
+    let response: ConnectResponse<'_> = jute::decode(&reply[4..]).unwrap();
+    assert_eq!(response.session_id, SessionId(0x0100_0000_0000_0001));
+    follower.peer.sent(follower.now, client, reply.len());
+
+    let mut room = [0; 64];
+    let acl = List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap();
+    let create = CreateRequest { path: "/y".into(), data: b"v"[..].into(), acl, flags: 0 };
+    let mut request = encode(&RequestHeader { xid: zk_core::id::Xid(1), op: OpCode::Create });
+    request.extend(encode(&create));
+    follower.peer.receive(follower.now, client, &frame(&request));
+    pair.talk(usize::MAX);
+
+    let session = "0100000000000001";
+    let body = hex(&encode(&create));
+    let data = format!("{session}0000000100000001{body}");
+    let request = format!(
+        "F>L 00000001ffffffffffffffff{:08x}{data}000000010000000269700000000931323{}",
+        data.len() / 2,
+        "72e302e302e31"
+    );
+    let kinds: Vec<&str> = pair.transcript.iter().map(|line| &line[..12]).collect();
+    assert_eq!(
+        kinds,
+        [
+            // createSession, without identities.
+            "F>L 00000001",
+            "L>F 00000002",
+            "F>L 00000003",
+            "L>F 00000004",
+            // create.
+            "F>L 00000001",
+            "L>F 00000002",
+            "F>L 00000003",
+            "L>F 00000004",
+        ]
+    );
+    assert_eq!(
+        pair.transcript[0],
+        format!("F>L 00000001ffffffffffffffff00000014{session}00000000fffffff600001f40ffffffff")
+    );
+    assert_eq!(pair.transcript[4], request);
+    assert_eq!(pair.transcript[6], "F>L 000000030000000100000002ffffffffffffffff");
+    assert_eq!(pair.transcript[7], "L>F 000000040000000100000002ffffffffffffffff");
+    let follower = &mut pair.follower;
+    while follower.peer.poll_link().is_some() {}
+    let reply = follower.peer.output(client);
+    assert_eq!(hex(reply), "0000001600000001000000010000000200000000000000022f79");
+    for server in [&pair.leader, &pair.follower] {
+        assert!(server.peer.tree().find(b"/y").is_some());
+    }
+    assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
+}
+
+/// Half a second after the last word from its leader, a follower looks for another.
+#[test]
+fn a_silent_leader_is_given_up() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    let follower = &mut pair.follower;
+    let now = Now::new(follower.now.monotonic.0 + 500, 0);
+    assert!(follower.peer.poll_timeout().unwrap() <= now.monotonic);
+    follower.peer.tick(now);
+    assert_eq!(follower.peer.state(), State::Looking);
+    assert!(follower.peer.member_is_closing(pair.links[1]));
+    assert!(follower.peer.open(now, address()).is_err());
+}
+
+/// What violates the protocol ends the link, and nothing else.
+#[test]
+fn packets_that_are_not_due_end_the_link() {
+    // COMMIT of nothing, a proposal with a hole before it, NEWLEADER again, an unknown kind, no
+    // transaction.
+    for packet in [
+        "00000004 0000000100000001 ffffffff ffffffff",
+        "00000002 0000000100000002 00000000 ffffffff",
+        "00000002 0000000100000001 00000004 00000000 ffffffff",
+        "0000000a 0000000100000000 ffffffff ffffffff",
+        "00000063 0000000000000000 ffffffff ffffffff",
+        "00000002 0000000100000001 7fffffff",
+    ] {
+        let mut pair = Pair::new();
+        pair.talk(usize::MAX);
+        let digits: Vec<u8> = packet.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let follower = &mut pair.follower;
+        follower.peer.hear(follower.now, pair.links[1], &bytes);
+        assert!(follower.peer.member_is_closing(pair.links[1]), "{packet}");
+        assert!(!matches!(follower.peer.state(), State::Stopped(_)));
+    }
+    // The same from a learner; and one that asks for something before it has said who it is.
+    for (packet, fresh) in [
+        ("00000003 0000000100000009 ffffffff ffffffff", false),
+        ("0000000b 0000000000000000 ffffffff ffffffff", false),
+        ("00000001 ffffffffffffffff 00000002 0000 ffffffff", false),
+        ("00000003 0000000100000000 ffffffff ffffffff", true),
+        ("0000000b 0000000000000000 ffffffff ffffffff", true),
+        // Server 9 is no member.
+        (
+            "0000000b 0000000000000000 00000014 000000000000000900010000 0000000000000000 ffffffff",
+            true,
+        ),
+    ] {
+        let mut pair = Pair::new();
+        pair.talk(usize::MAX);
+        let digits: Vec<u8> = packet.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let leader = &mut pair.leader;
+        let link = if fresh {
+            leader.peer.accept(leader.now, Port::Quorum, address()).unwrap()
+        } else {
+            pair.links[0]
+        };
+        leader.peer.hear(leader.now, link, &bytes);
+        assert!(leader.peer.member_is_closing(link), "{packet}");
+        assert_eq!(leader.peer.state(), State::Leading);
+    }
+}
+
+/// Whoever comes from elsewhere cannot speak for a member.
+#[test]
+fn strangers_are_nobody() {
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(10, 9, 8, 7));
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    let leader = &mut pair.leader;
+    let link = leader.peer.accept(leader.now, Port::Quorum, elsewhere).unwrap();
+    let greeting =
+        [&[0, 0, 0, 11][..], &[0; 8], &[0, 0, 0, 20], &[0, 0, 0, 0, 0, 0, 0, 1], &[0, 1, 0, 0]]
+            .concat();
+    let greeting = [&greeting[..], &[0; 8], &[0xff; 4]].concat();
+    leader.peer.hear(leader.now, link, &greeting);
+    assert!(leader.peer.member_is_closing(link));
+    assert!(!leader.peer.member_is_closing(pair.links[0]), "the member keeps its link");
+}
