@@ -9,7 +9,7 @@ use zk_core::wire::jute::List;
 
 use super::*;
 use crate::store::simulated::{Disk, Simulated};
-use crate::store::{self};
+use crate::store;
 
 fn z(counter: u32) -> Zxid {
     Zxid::new(Epoch(1), counter)
@@ -150,7 +150,7 @@ fn a_snapshot_that_cannot_be_taken_changes_nothing() {
         ("it has no end", &whole[..half], Ceilings::default(), None),
         ("it makes no sense", &wrong[..], Ceilings::default(), None),
         ("it is too large", &whole[..], small, None),
-        ("the disk is full", &whole[..], Ceilings::default(), Some(16 << 10)),
+        ("the disk is full", &whole[..], Ceilings::default(), Some(1)),
     ];
     for (case, bytes, ceilings, capacity) in cases {
         let mut store = open(&disk);
@@ -204,7 +204,7 @@ fn what_may_lack_something_is_not_loaded() {
     // No snapshot at all.
     let disk = disk_with(3, 5);
     let directory = zk_directory(&disk);
-    store::Directory::unlink(&directory, "snapshot.100000003").unwrap();
+    Directory::unlink(&directory, "snapshot.100000003").unwrap();
     assert!(is_damaged(&disk));
     // Something that was durable once is gone.
     let disk = disk_with(3, 5);
@@ -212,7 +212,7 @@ fn what_may_lack_something_is_not_loaded() {
     store.append(z(9), &txn(z(9), 0)).unwrap();
     store.sync().unwrap();
     store.idle().unwrap();
-    store::Directory::unlink(&zk_directory(&disk), "log.100000009").unwrap();
+    Directory::unlink(&zk_directory(&disk), "log.100000009").unwrap();
     assert!(is_damaged(&disk));
     // An empty directory that may have been lost.
     let disk = Disk::new(1);
@@ -223,7 +223,7 @@ fn what_may_lack_something_is_not_loaded() {
 }
 
 fn zk_directory(disk: &Disk) -> Simulated {
-    store::Directory::join(&disk.root(), "version-2")
+    Directory::join(&disk.root(), "version-2")
 }
 
 /// A reading for the learner of a link.
