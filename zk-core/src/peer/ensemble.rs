@@ -15,6 +15,7 @@ use crate::memory::{Handle, Pipe, Table};
 use crate::quorum::{Config, ConfigError, Quorums};
 use crate::time::{Instant, Now};
 use crate::trace::warning;
+use crate::wire::txn::{Record, Txn};
 use crate::zab::leader::{self, Leader};
 use crate::zab::learner::Learner;
 use crate::zab::scan::Scanner;
@@ -288,6 +289,12 @@ impl<'m> Peer<'m> {
     pub(super) fn loaded_history(&mut self, now: Now) {
         self.loaded_cursors();
         self.show_config(now);
+        // A log without a snapshot is refused at the next start.
+        if self.ensemble.snapshot.is_none() {
+            self.require_snapshot();
+        } else {
+            self.snapshot.relax();
+        }
     }
 
     /// Everything that was loaded is durable, committed as far as anybody knows, and applied.
@@ -319,12 +326,22 @@ impl<'m> Peer<'m> {
         }
     }
 
+    /// A transaction of a leader's has changed the configuration: it is in force from now on.
+    pub(super) fn reconfigured(&mut self, seq: u64) {
+        let Some((_, bytes)) = self.history.get(seq) else { return };
+        let Ok(Txn { record: Record::SetData(record), .. }) = Txn::decode(bytes) else { return };
+        if let Err(error) = self.ensemble.quorums.set(record.data.bytes()) {
+            warning!("the new configuration cannot be held: line {}", error.line);
+        }
+    }
+
     /// Looks for a leader: whatever the peer was, it is no more.
     pub(super) fn look(&mut self, now: Now) {
         if matches!(self.state, State::Stopped(_)) {
             return;
         }
         self.state = State::Looking;
+        self.timers.stop();
         self.close_clients();
         self.close_quorum_links();
         // What the disk has not got was promised to nobody. What it has may be committed.

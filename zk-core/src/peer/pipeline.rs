@@ -380,6 +380,7 @@ impl Peer<'_> {
             Record::CloseSession(_) => closed = self.sessions.closed(header.client_id),
             _ => {}
         }
+        let reconfigured = header.op == OpCode::Reconfig && err == Code::Ok;
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
@@ -391,6 +392,9 @@ impl Peer<'_> {
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
             let answer = Answer { op: pending.op, err, cxid: header.cxid, node };
             self.answer(pending.link, &answer, seq, now);
+        }
+        if reconfigured {
+            self.reconfigured(seq);
         }
         if closed != NIL && closed != pending.link {
             // Closed by the server: the client learns it from the end of its connection.

@@ -258,6 +258,10 @@ fn host_and_ports(text: &str) -> Result<impl Iterator<Item = &str>, ServerError<
         None => (None, Some(text)),
         Some(inside) => {
             let (host, rest) = inside.split_once(']').ok_or(ServerError::Bracket(text))?;
+            // What is in brackets is an address, and no address has brackets.
+            if host.contains('[') {
+                return Err(ServerError::Bracket(text));
+            }
             let ports = rest.strip_prefix(':').filter(|ports| !ports.is_empty());
             if ports.is_none() && !rest.is_empty() {
                 return Err(ServerError::NoPort(text));
