@@ -3,7 +3,7 @@
 use super::link::State as LinkState;
 use super::{Peer, State};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
-use crate::memory::{Handle, NIL, Pipe, Table};
+use crate::memory::{Handle, NIL, Pipe};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
@@ -44,69 +44,6 @@ impl PendingEntry {
 impl Default for PendingEntry {
     fn default() -> Self {
         Self::EMPTY
-    }
-}
-
-/// These, oldest first.
-#[derive(Debug)]
-pub(super) struct Pending<'m> {
-    entries: Table<'m, PendingEntry>,
-    first: usize,
-    len: usize,
-}
-
-impl<'m> Pending<'m> {
-    pub(super) fn new(entries: Table<'m, PendingEntry>) -> Self {
-        Self { entries, first: 0, len: 0 }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn has_room(&mut self) -> bool {
-        if self.len < self.entries.len() {
-            return true;
-        }
-        let size = self.entries.len();
-        let wanted = (size * 2).max(64).min(self.entries.ceiling());
-        if wanted <= size || !self.entries.reach(wanted) {
-            return false;
-        }
-        self.entries[..size].rotate_left(self.first);
-        self.first = 0;
-        true
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.len = 0;
-        self.first = 0;
-    }
-
-    /// Keeps the oldest `len`, of which nobody waits for an answer any more.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        for i in 0..self.len {
-            let at = (self.first + i) % self.entries.len();
-            self.entries[at] = PendingEntry::EMPTY;
-        }
-    }
-
-    pub(super) fn push(&mut self, entry: PendingEntry) {
-        let size = self.entries.len();
-        let at = (self.first + self.len) % size;
-        self.entries[at] = entry;
-        self.len += 1;
-    }
-
-    fn pop(&mut self) -> Option<PendingEntry> {
-        if self.len == 0 {
-            return None;
-        }
-        let entry = self.entries[self.first];
-        self.first = (self.first + 1) % self.entries.len();
-        self.len -= 1;
-        Some(entry)
     }
 }
 

@@ -209,7 +209,7 @@ impl<'a> Server<'a> {
 impl fmt::Display for Server<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut addresses = self.addresses.clone();
-        addresses.sort_unstable_by(|one, two| {
+        super::sort_by(&mut addresses, |one, two| {
             let (name, other) = (Host(one.host).name(), Host(two.host).name());
             let ports = || (one.quorum, one.election).cmp(&(two.quorum, two.election));
             name.as_str().cmp(other.as_str()).then_with(ports)
