@@ -74,7 +74,13 @@ impl Server {
                     self.orders.push(format!("accepted {} current {}", accepted.0, current.0));
                     self.peer.epochs_written(now);
                 }
-                other => panic!("{other:?}"),
+                Disk::SnapshotBytes(bytes) => {
+                    let len = bytes.len();
+                    self.peer.snapshot_written(len);
+                }
+                Disk::SnapshotEnd(_) => self.peer.snapshot_done(),
+                Disk::SnapshotBegin(_) | Disk::SnapshotDrop | Disk::Roll => {}
+                Disk::Ensemble(order) => panic!("{order:?}"),
             }
         }
     }

@@ -194,9 +194,13 @@ impl<'m> Records<'m> {
         if wanted <= size || !self.metas.reach(wanted) {
             return Err(Full);
         }
-        // The ring was full: what lay before `first` goes behind it.
-        self.metas[..size].rotate_left(self.first);
-        self.first = 0;
+        if self.first > 0 {
+            // The ring was full: what came first moves to the new end, the gap is behind the rest.
+            for at in (self.first..size).rev() {
+                self.metas[at + wanted - size] = self.metas[at];
+            }
+            self.first += wanted - size;
+        }
         Ok(())
     }
 

@@ -143,6 +143,11 @@ impl Snapshot {
         self.phase = Phase::Wanted;
     }
 
+    /// There is one: the log may be written.
+    pub(super) fn relax(&mut self) {
+        self.required = false;
+    }
+
     /// One is wanted, if none is being written.
     pub(super) fn want_soon(&mut self) {
         if self.phase == Phase::Idle {

@@ -8,13 +8,15 @@
 //! Answers to `QuorumPeer`.
 
 use super::member::{Address, MemberConnection, Members};
+use super::pipeline::PendingEntry;
 use super::{Peer, State};
 use crate::election::{self, Election, ServerState};
 use crate::id::{Epoch, ServerId, Zxid};
-use crate::memory::{Handle, Pipe, Table};
+use crate::memory::{Handle, Pipe, Ring, Table};
 use crate::quorum::{Config, ConfigError, Quorums};
 use crate::time::{Instant, Now};
 use crate::trace::warning;
+use crate::wire::txn::{Record, Txn};
 use crate::zab::leader::{self, Leader};
 use crate::zab::learner::Learner;
 use crate::zab::scan::Scanner;
@@ -95,59 +97,6 @@ pub struct Asking {
     pub(super) serial: u64,
 }
 
-/// Such connections, in the order in which they asked: the leader answers in that order.
-#[derive(Debug)]
-pub(super) struct Askers<'m> {
-    entries: Table<'m, Asking>,
-    first: usize,
-    len: usize,
-}
-
-impl<'m> Askers<'m> {
-    pub(super) fn new(entries: Table<'m, Asking>) -> Self {
-        Self { entries, first: 0, len: 0 }
-    }
-
-    pub(super) fn has_room(&mut self) -> bool {
-        let size = self.entries.len();
-        if self.len < size {
-            return true;
-        }
-        let wanted = (size * 2).max(16).min(self.entries.ceiling());
-        if wanted <= size || !self.entries.reach(wanted) {
-            return false;
-        }
-        self.entries[..size].rotate_left(self.first);
-        self.first = 0;
-        true
-    }
-
-    /// The caller has seen that there is room.
-    pub(super) fn push(&mut self, asking: Asking) {
-        let size = self.entries.len();
-        if self.len < size {
-            let at = (self.first + self.len) % size;
-            self.entries[at] = asking;
-            self.len += 1;
-        }
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Asking> {
-        if self.len == 0 {
-            return None;
-        }
-        let asking = self.entries[self.first];
-        self.first = (self.first + 1) % self.entries.len();
-        self.len -= 1;
-        Some(asking)
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-        self.first = 0;
-    }
-}
-
 /// What is being done to the files of the history, besides appending to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Files {
@@ -190,8 +139,10 @@ pub(super) struct Ensemble<'m> {
     pub(super) serving: bool,
     /// The link to the leader.
     pub(super) uplink: Option<usize>,
-    pub(super) syncs: Askers<'m>,
-    pub(super) returns: Askers<'m>,
+    /// Clients that wait for an answer of the leader, in the order in which they asked: the leader
+    /// answers in that order.
+    pub(super) syncs: Ring<'m, Asking>,
+    pub(super) returns: Ring<'m, Asking>,
     /// Something may have to be said to a member.
     pub(super) dirty: bool,
 }
@@ -217,8 +168,8 @@ impl<'m> Ensemble<'m> {
             settling: false,
             serving: false,
             uplink: None,
-            syncs: Askers::new(syncs),
-            returns: Askers::new(returns),
+            syncs: Ring::new(syncs),
+            returns: Ring::new(returns),
             dirty: false,
         }
     }
@@ -293,6 +244,12 @@ impl<'m> Peer<'m> {
     pub(super) fn loaded_history(&mut self, now: Now) {
         self.loaded_cursors();
         self.show_config(now);
+        // A log without a snapshot is refused at the next start.
+        if self.ensemble.snapshot.is_none() {
+            self.require_snapshot();
+        } else {
+            self.snapshot.relax();
+        }
     }
 
     /// Everything that was loaded is durable, committed as far as anybody knows, and applied.
@@ -324,17 +281,29 @@ impl<'m> Peer<'m> {
         }
     }
 
+    /// A transaction of a leader's has changed the configuration: it is in force from now on.
+    pub(super) fn reconfigured(&mut self, seq: u64) {
+        let Some((_, bytes)) = self.history.get(seq) else { return };
+        let Ok(Txn { record: Record::SetData(record), .. }) = Txn::decode(bytes) else { return };
+        if let Err(error) = self.ensemble.quorums.set(record.data.bytes()) {
+            warning!("the new configuration cannot be held: line {}", error.line);
+        }
+    }
+
     /// Looks for a leader: whatever the peer was, it is no more.
     pub(super) fn look(&mut self, now: Now) {
         if matches!(self.state, State::Stopped(_)) {
             return;
         }
         self.state = State::Looking;
+        self.timers.stop();
         self.close_clients();
         self.close_quorum_links();
         // What the disk has not got was promised to nobody. What it has may be committed.
         self.history.truncate(self.next_append);
         self.pending.truncate((self.history.end() - self.next_apply) as usize);
+        // Nobody waits for an answer any more.
+        self.pending.for_each(|entry| *entry = PendingEntry::EMPTY);
         self.changes.reset(&mut self.tree);
         self.unseen = false;
         self.sessions.settle();

@@ -118,7 +118,6 @@ impl Peer<'_> {
             Heard::Commit(_) => self.committed += 1,
             Heard::UpToDate => {
                 self.ensemble.serving = true;
-                self.timers.stop();
                 notice!("serving, with leader {}", self.ensemble.learner.leader().0);
             }
             Heard::Ping(zxid) => return Ok(self.answer_ping(zxid)),

@@ -79,7 +79,8 @@ impl Peer<'_> {
     ) -> Result<bool, Violation> {
         match packet.kind {
             Kind::Request | Kind::Ping | Kind::Revalidate => {
-                let Some((server, true)) = self.ensemble.leader.server(at) else {
+                let synced = self.ensemble.leader.server(at).filter(|_| self.ensemble.serving);
+                let Some((server, true)) = synced else {
                     return Err(Violation("a learner that asks before it is synchronised"));
                 };
                 self.ensemble.leader.touch(at, now.monotonic);

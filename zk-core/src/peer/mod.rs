@@ -49,12 +49,11 @@ pub use link::{Connection, Counters, Link};
 use link::{Connections, State as LinkState};
 pub use load::LoadTxnError;
 pub use member::{Address, Dial, MemberConnection, MemberLink};
-use pipeline::Pending;
 pub use pipeline::PendingEntry;
 pub use serve::Received;
 
 use crate::id::{SessionId, Zxid};
-use crate::memory::{Full, Index, Meta, Pipe, Records, Table};
+use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table};
 use crate::request::apply::ApplyError;
 use crate::request::changes::{self, Changes};
 pub use crate::request::options::Options;
@@ -226,7 +225,7 @@ pub struct Peer<'m> {
     changes: Changes<'m>,
     connections: Connections<'m>,
     history: Records<'m>,
-    pending: Pending<'m>,
+    pending: Ring<'m, PendingEntry>,
     /// What proposed transactions will take.
     reserved: Cost,
     /// What the last proposed transaction changes is not among the changes.
@@ -295,7 +294,7 @@ impl<'m> Peer<'m> {
             changes: Changes::new(storage.changes, seeds),
             connections: Connections::new(storage.connections),
             history: Records::new(storage.history, storage.history_metas),
-            pending: Pending::new(storage.pending),
+            pending: Ring::new(storage.pending),
             reserved: Cost::default(),
             unseen: false,
             proposed: Zxid::ZERO,

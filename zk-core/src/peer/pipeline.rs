@@ -3,7 +3,7 @@
 use super::link::State as LinkState;
 use super::{Peer, State};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
-use crate::memory::{Handle, NIL, Pipe, Table};
+use crate::memory::{Handle, NIL, Pipe};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
@@ -44,69 +44,6 @@ impl PendingEntry {
 impl Default for PendingEntry {
     fn default() -> Self {
         Self::EMPTY
-    }
-}
-
-/// These, oldest first.
-#[derive(Debug)]
-pub(super) struct Pending<'m> {
-    entries: Table<'m, PendingEntry>,
-    first: usize,
-    len: usize,
-}
-
-impl<'m> Pending<'m> {
-    pub(super) fn new(entries: Table<'m, PendingEntry>) -> Self {
-        Self { entries, first: 0, len: 0 }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    pub(super) fn has_room(&mut self) -> bool {
-        if self.len < self.entries.len() {
-            return true;
-        }
-        let size = self.entries.len();
-        let wanted = (size * 2).max(64).min(self.entries.ceiling());
-        if wanted <= size || !self.entries.reach(wanted) {
-            return false;
-        }
-        self.entries[..size].rotate_left(self.first);
-        self.first = 0;
-        true
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.len = 0;
-        self.first = 0;
-    }
-
-    /// Keeps the oldest `len`, of which nobody waits for an answer any more.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-        for i in 0..self.len {
-            let at = (self.first + i) % self.entries.len();
-            self.entries[at] = PendingEntry::EMPTY;
-        }
-    }
-
-    pub(super) fn push(&mut self, entry: PendingEntry) {
-        let size = self.entries.len();
-        let at = (self.first + self.len) % size;
-        self.entries[at] = entry;
-        self.len += 1;
-    }
-
-    fn pop(&mut self) -> Option<PendingEntry> {
-        if self.len == 0 {
-            return None;
-        }
-        let entry = self.entries[self.first];
-        self.first = (self.first + 1) % self.entries.len();
-        self.len -= 1;
-        Some(entry)
     }
 }
 
@@ -380,6 +317,7 @@ impl Peer<'_> {
             Record::CloseSession(_) => closed = self.sessions.closed(header.client_id),
             _ => {}
         }
+        let reconfigured = header.op == OpCode::Reconfig && err == Code::Ok;
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
@@ -391,6 +329,9 @@ impl Peer<'_> {
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
             let answer = Answer { op: pending.op, err, cxid: header.cxid, node };
             self.answer(pending.link, &answer, seq, now);
+        }
+        if reconfigured {
+            self.reconfigured(seq);
         }
         if closed != NIL && closed != pending.link {
             // Closed by the server: the client learns it from the end of its connection.

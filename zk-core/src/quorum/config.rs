@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::server::{Role, Server};
+use super::sort_by;
 use super::text::{Fill, Line, Lines, bucket, grouped, length};
 use crate::id::ServerId;
 use crate::memory::Table;
@@ -241,7 +242,8 @@ impl<'m> Config<'m> {
     fn order_members(&mut self) {
         let count = self.members_len;
         let members = self.members.get_mut(..count).unwrap_or_default();
-        members.sort_unstable_by_key(|member| (bucket(member.id.0, count), member.at));
+        let key = |member: &Member| (bucket(member.id.0, count), member.at);
+        sort_by(members, |one, other| key(one).cmp(&key(other)));
     }
 
     /// Marks the participants among the servers in groups; their weight is 1 unless it was said.
@@ -274,7 +276,8 @@ impl<'m> Config<'m> {
 
         let grouped = grouped.get_mut(..*grouped_len).unwrap_or_default();
         let count = grouped.iter().filter(|entry| entry.group.is_some()).count();
-        grouped.sort_unstable_by_key(|entry| (bucket(entry.id.0, count), entry.group_at));
+        let key = |entry: &Grouped| (bucket(entry.id.0, count), entry.group_at);
+        sort_by(grouped, |one, other| key(one).cmp(&key(other)));
         let groups = || Groups { entries: grouped, at: 0 };
         let count = groups().count();
         let mut done = None;
@@ -294,7 +297,8 @@ impl<'m> Config<'m> {
         }
 
         let count = grouped.iter().filter(|entry| entry.weight.is_some()).count();
-        grouped.sort_unstable_by_key(|entry| (bucket(entry.id.0, count), entry.weight_at));
+        let key = |entry: &Grouped| (bucket(entry.id.0, count), entry.weight_at);
+        sort_by(grouped, |one, other| key(one).cmp(&key(other)));
         for entry in grouped {
             if let Some(weight) = entry.weight {
                 let _ = writeln!(out, "weight.{}={weight}", entry.id.0);

@@ -15,3 +15,15 @@ pub use config::TEXT_MAX;
 pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem};
 pub use quorums::Quorums;
 pub use server::{ADDRESSES_MAX, Address, Host, Role, Server, ServerError, host_and_port};
+
+/// Sorts a few dozen entries at most, by insertion: the sorts of the standard library take ten
+/// kilobytes of flash. Equal entries keep their order.
+fn sort_by<T>(entries: &mut [T], compare: impl Fn(&T, &T) -> core::cmp::Ordering) {
+    for end in 1..entries.len() {
+        let mut at = end;
+        while at > 0 && compare(&entries[at - 1], &entries[at]).is_gt() {
+            entries.swap(at - 1, at);
+            at -= 1;
+        }
+    }
+}

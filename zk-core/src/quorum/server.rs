@@ -209,7 +209,7 @@ impl<'a> Server<'a> {
 impl fmt::Display for Server<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut addresses = self.addresses.clone();
-        addresses.sort_unstable_by(|one, two| {
+        super::sort_by(&mut addresses, |one, two| {
             let (name, other) = (Host(one.host).name(), Host(two.host).name());
             let ports = || (one.quorum, one.election).cmp(&(two.quorum, two.election));
             name.as_str().cmp(other.as_str()).then_with(ports)
@@ -258,6 +258,10 @@ fn host_and_ports(text: &str) -> Result<impl Iterator<Item = &str>, ServerError<
         None => (None, Some(text)),
         Some(inside) => {
             let (host, rest) = inside.split_once(']').ok_or(ServerError::Bracket(text))?;
+            // What is in brackets is an address, and no address has brackets.
+            if host.contains('[') {
+                return Err(ServerError::Bracket(text));
+            }
             let ports = rest.strip_prefix(':').filter(|ports| !ports.is_empty());
             if ports.is_none() && !rest.is_empty() {
                 return Err(ServerError::NoPort(text));

@@ -246,13 +246,16 @@ impl Learner {
                 }
                 Heard::Propose(packet.zxid, packet.data.bytes())
             }
-            Kind::Inform if streaming && self.observer => {
+            Kind::Inform | Kind::InformAndActivate if streaming && self.observer => {
                 if !follows(last, packet.zxid) {
                     return Err(Violation("an INFORM that does not follow the last one"));
                 }
-                Heard::Inform(packet.zxid, packet.data.bytes())
+                let data = packet.data.bytes();
+                // That of a reconfiguration begins with whom the leader would have for a leader.
+                let named = if packet.kind == Kind::Inform { 0 } else { 8 };
+                Heard::Inform(packet.zxid, data.get(named..).unwrap_or_default())
             }
-            Kind::Commit if streaming => {
+            Kind::Commit | Kind::CommitAndActivate if streaming => {
                 if self.observer && step == Step::Serving {
                     return Ok(Heard::Nothing);
                 }

@@ -132,8 +132,7 @@ impl Node {
         self.disk.fail_syncs(0);
         self.store = Store::open(self.disk.root(), self.disk.root(), store_options()).unwrap();
         self.peer = new_peer(self.id, now, seed);
-        let restored = self
-            .store
+        self.store
             .restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))
             .unwrap_or_else(|error| panic!("server {} refuses to start: {error}", self.id.0));
         let last = self.peer.tree().last_zxid();
@@ -146,9 +145,6 @@ impl Node {
         self.peer.join(now, &membership).unwrap();
         for member in 1..=self.members {
             self.peer.resolved(ServerId(i64::from(member)), &[address(member)]).unwrap();
-        }
-        if restored.needs_snapshot {
-            self.peer.require_snapshot();
         }
         last
     }
