@@ -12,7 +12,7 @@ use crate::wire::quorum::{
 };
 use crate::wire::txn::CreateSessionTxn;
 use crate::zab::Violation;
-use crate::zab::leader::{Phase, Read, Reading, put};
+use crate::zab::leader::{Count, Phase, Read, Reading, put};
 
 impl Peer<'_> {
     /// The election made this peer the leader.
@@ -273,6 +273,14 @@ impl Peer<'_> {
             }
         }
         None
+    }
+
+    /// How many learners this leader has; none for others.
+    pub fn learners(&self) -> Count {
+        match self.state {
+            State::Leading => self.ensemble.leader.count(),
+            _ => Count::default(),
+        }
     }
 
     /// What is read for learners begins there: that snapshot, and the log behind that zxid, must

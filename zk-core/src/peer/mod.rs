@@ -41,7 +41,7 @@ mod pipeline;
 mod serve;
 mod timers;
 
-pub use crate::zab::leader::{READ_OVERHEAD, Read, Reading};
+pub use crate::zab::leader::{Count, READ_OVERHEAD, Read, Reading};
 pub use disk::{Batch, Disk, Order};
 use ensemble::Ensemble;
 pub use ensemble::{Asking, Epochs, Membership, Storage as EnsembleStorage};

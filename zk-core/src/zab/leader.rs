@@ -130,6 +130,17 @@ impl Learner {
     }
 }
 
+/// How many learners a leader has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// All.
+    pub learners: usize,
+    /// Followers that have the whole history.
+    pub followers: usize,
+    /// Observers that have.
+    pub observers: usize,
+}
+
 /// For whom something is read from the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reading {
@@ -296,12 +307,16 @@ impl<'m> Leader<'m> {
         })
     }
 
-    /// Members that have the whole history: followers, and observers.
-    pub fn synced(&self) -> (usize, usize) {
-        let count = |observer| {
-            self.learners.iter().filter(|l| l.is_synced() && l.observer == observer).count()
-        };
-        (count(false), count(true))
+    /// How many learners there are.
+    pub fn count(&self) -> Count {
+        let mut count = Count::default();
+        for learner in self.learners.iter().filter(|l| l.step != Step::Vacant) {
+            count.learners += 1;
+            if learner.is_synced() {
+                *(if learner.observer { &mut count.observers } else { &mut count.followers }) += 1;
+            }
+        }
+        count
     }
 
     /// A packet of the protocol itself has come. (Requests, pings and revalidations are the

@@ -3,23 +3,30 @@
 //! The state thread hands it one batch of transactions at a time, in a buffer that comes back with
 //! the answer. One batch is one write and one `fdatasync`. While it is under way the state thread
 //! goes on reading clients; what they write meanwhile is the next batch.
+//!
+//! A member's epochs and a leader's snapshot go the same way. What changes the history as a whole
+//! needs the peer as well: then the state thread borrows the [`Store`], while nothing else is
+//! ordered.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use mio::Waker;
 use zk_core::id::Zxid;
-use zk_core::peer;
+use zk_core::peer::{self, Epochs};
 
-use crate::store::{self, Directory, Store};
+use super::Error;
+use crate::member::{self, Receiving};
+use crate::store::{self, Directory, Extent, Received, Store};
 
-/// Orders that may wait: a batch, a roll, and the next batch.
-const ORDERS: usize = 4;
+/// Orders that may wait: a batch, a roll, and the next batch; epochs, and a piece of a snapshot with
+/// its beginning and end.
+const ORDERS: usize = 8;
 
 /// Quiet time after which the store writes down what is durable.
 const QUIET: Duration = Duration::from_millis(500);
@@ -38,6 +45,9 @@ const HIGH: u64 = 16 << 20;
 
 /// Pause between two attempts to write to a full disk.
 const FULL_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the thread is called.
+pub(super) const NAME: &str = "zk-disk";
 
 /// A buffer of this many bytes is kept; a larger one is given back to the system.
 const KEPT: usize = 2 << 20;
@@ -79,18 +89,32 @@ impl Batch {
 enum Order {
     Append(Batch),
     Roll,
+    Epochs(Epochs),
+    InstallBegin(Zxid),
+    InstallBytes(Vec<u8>),
+    InstallEnd,
+    InstallDrop,
 }
 
-enum Answer {
-    Durable(Batch),
+enum Answer<D: Directory> {
+    Durable(Batch, Extent),
+    Epochs,
+    Written(Vec<u8>),
+    Received(Result<Received<D>, store::Error>),
     Full(bool),
     Failed(store::Error),
 }
 
 /// What the disk thread told.
-pub(super) enum Told {
-    /// Everything up to here is durable.
-    Durable(Zxid),
+pub(super) enum Told<D: Directory> {
+    /// Everything up to here is durable, and so far do the logs go.
+    Durable(Zxid, Extent),
+    /// The epochs are durable.
+    Epochs,
+    /// So many bytes of a leader's snapshot are written.
+    Written(usize),
+    /// A leader's snapshot is there, or not.
+    Received(Result<Received<D>, store::Error>),
     /// Whether the disk is full.
     Full(bool),
     /// It has ended, and nothing can be promised any more.
@@ -107,28 +131,33 @@ pub(super) struct Options {
 }
 
 /// The disk thread, as the state thread sees it.
-pub(super) struct Disk {
+pub(super) struct Disk<D: Directory> {
     orders: SyncSender<Order>,
-    answers: Receiver<Answer>,
+    answers: Receiver<Answer<D>>,
+    store: Arc<Mutex<Store<D>>>,
     spare: Option<Batch>,
+    /// For a piece of a snapshot.
+    piece: Vec<u8>,
     stopping: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Disk {
+impl<D> Disk<D>
+where
+    D: Directory + Send + 'static,
+    D::File: Send,
+{
     /// Starts the thread; `waker` wakes the state thread when there is something to
     /// [`hear`](Self::hear).
-    pub(super) fn start<D>(store: Store<D>, options: Options, waker: Arc<Waker>) -> io::Result<Self>
-    where
-        D: Directory + Send + 'static,
-        D::File: Send,
-    {
+    pub(super) fn start(store: Store<D>, options: Options, waker: Arc<Waker>) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(ORDERS);
         // An answer to each order, and one about space.
         let (outbox, answers) = sync_channel(2 * ORDERS);
         let stopping = Arc::new(AtomicBool::new(false));
+        let store = Arc::new(Mutex::new(store));
         let worker = Worker {
-            store,
+            store: Arc::clone(&store),
+            receiving: None,
             options,
             answers: outbox,
             waker,
@@ -137,8 +166,9 @@ impl Disk {
             unmeasured: 0,
         };
         let thread =
-            thread::Builder::new().name("zk-disk".to_owned()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { orders, answers, spare: Some(Batch::default()), stopping, thread })
+            thread::Builder::new().name(NAME.to_owned()).spawn(move || worker.run(&inbox))?;
+        let spare = Some(Batch::default());
+        Ok(Self { orders, answers, store, spare, piece: Vec::new(), stopping, thread })
     }
 
     /// Appends and syncs a batch. The one before must have been told durable.
@@ -153,6 +183,43 @@ impl Disk {
         self.order(Order::Roll);
     }
 
+    /// Makes epochs durable.
+    pub(super) fn epochs(&self, epochs: Epochs) {
+        self.order(Order::Epochs(epochs));
+    }
+
+    /// A leader's snapshot comes.
+    pub(super) fn install_begin(&self, zxid: Zxid) {
+        self.order(Order::InstallBegin(zxid));
+    }
+
+    /// The next piece of it.
+    pub(super) fn install_bytes(&mut self, bytes: &[u8]) {
+        let mut piece = core::mem::take(&mut self.piece);
+        piece.clear();
+        piece.extend_from_slice(bytes);
+        self.order(Order::InstallBytes(piece));
+    }
+
+    /// It is whole.
+    pub(super) fn install_end(&self) {
+        self.order(Order::InstallEnd);
+    }
+
+    /// It is not wanted any more.
+    pub(super) fn install_drop(&self) {
+        self.order(Order::InstallDrop);
+    }
+
+    /// Borrows the store: for what needs the peer as well, while nothing is ordered. May wait for a
+    /// moment.
+    ///
+    /// # Errors
+    /// The thread has panicked.
+    pub(super) fn store(&self) -> Result<MutexGuard<'_, Store<D>>, Error> {
+        self.store.lock().map_err(|_| Error::Panicked(NAME))
+    }
+
     fn order(&self, order: Order) {
         match self.orders.try_send(order) {
             Ok(()) => {}
@@ -164,12 +231,22 @@ impl Disk {
     }
 
     /// What there is to hear.
-    pub(super) fn hear(&mut self) -> Option<Told> {
+    pub(super) fn hear(&mut self) -> Option<Told<D>> {
         Some(match self.answers.try_recv().ok()? {
-            Answer::Durable(batch) => {
+            Answer::Durable(batch, extent) => {
                 let last = batch.last();
                 self.spare = Some(batch);
-                Told::Durable(last)
+                Told::Durable(last, extent)
+            }
+            Answer::Epochs => Told::Epochs,
+            Answer::Written(piece) => {
+                let len = piece.len();
+                self.piece = piece;
+                Told::Written(len)
+            }
+            Answer::Received(received) => {
+                self.piece = Vec::new();
+                Told::Received(received)
             }
             Answer::Full(full) => Told::Full(full),
             Answer::Failed(error) => Told::Failed(error),
@@ -187,9 +264,11 @@ impl Disk {
 }
 
 struct Worker<D: Directory> {
-    store: Store<D>,
+    store: Arc<Mutex<Store<D>>>,
+    /// A snapshot that a leader sends.
+    receiving: Option<Receiving<D>>,
     options: Options,
-    answers: SyncSender<Answer>,
+    answers: SyncSender<Answer<D>>,
     waker: Arc<Waker>,
     stopping: Arc<AtomicBool>,
     /// What was last told about space.
@@ -206,6 +285,11 @@ impl<D: Directory> Worker<D> {
         }
     }
 
+    /// Nobody holds it for long.
+    fn store(&self) -> MutexGuard<'_, Store<D>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn serve(&mut self, orders: &Receiver<Order>) -> Result<(), store::Error> {
         self.measure()?;
         let mut wait = QUIET;
@@ -215,12 +299,36 @@ impl<D: Directory> Worker<D> {
                     wait = QUIET;
                     self.append(&batch)?;
                     self.unmeasured += batch.bytes.len();
-                    self.answer(Answer::Durable(batch));
+                    let extent = self.store().extent();
+                    self.answer(Answer::Durable(batch, extent));
                     if self.unmeasured >= MEASURE_BYTES {
                         self.measure()?;
                     }
                 }
                 Ok(Order::Roll) => self.until_there_is_space(Store::roll)?,
+                Ok(Order::Epochs(epochs)) => {
+                    self.until_there_is_space(|store| member::set_epochs(store, epochs))?;
+                    self.answer(Answer::Epochs);
+                }
+                Ok(Order::InstallBegin(zxid)) => {
+                    // What was left of another goes first.
+                    self.receiving = None;
+                    let receiving = Receiving::begin(&mut *self.store(), zxid);
+                    self.receiving = Some(receiving);
+                }
+                Ok(Order::InstallBytes(bytes)) => {
+                    if let Some(receiving) = &mut self.receiving {
+                        receiving.write(&bytes);
+                    }
+                    self.answer(Answer::Written(bytes));
+                }
+                Ok(Order::InstallEnd) => {
+                    if let Some(receiving) = self.receiving.take() {
+                        let received = receiving.receive(&mut *self.store());
+                        self.answer(Answer::Received(received));
+                    }
+                }
+                Ok(Order::InstallDrop) => self.receiving = None,
                 Err(RecvTimeoutError::Timeout) => {
                     wait = MEASURE;
                     self.quiet()?;
@@ -247,7 +355,8 @@ impl<D: Directory> Worker<D> {
                 took.as_millis()
             );
         }
-        if self.options.log_max.is_some_and(|most| self.store.log_len() >= most) {
+        let len = self.store().log_len();
+        if self.options.log_max.is_some_and(|most| len >= most) {
             self.until_there_is_space(Store::roll)?;
         }
         Ok(())
@@ -260,7 +369,8 @@ impl<D: Directory> Worker<D> {
     ) -> Result<(), store::Error> {
         let mut told = false;
         loop {
-            match f(&mut self.store) {
+            let done = f(&mut *self.store());
+            match done {
                 Err(error) if error.is_full() && !self.stopping.load(Ordering::Relaxed) => {
                     if !core::mem::replace(&mut told, true) {
                         log::error!("{error}; writes wait until there is space");
@@ -274,7 +384,8 @@ impl<D: Directory> Worker<D> {
     }
 
     fn quiet(&mut self) -> Result<(), store::Error> {
-        match self.store.idle() {
+        let idle = self.store().idle();
+        match idle {
             Ok(()) => {}
             Err(error @ store::Error::Stopped { .. }) => return Err(error),
             // Only a restart would have used what was to be written.
@@ -285,7 +396,11 @@ impl<D: Directory> Worker<D> {
 
     fn measure(&mut self) -> Result<(), store::Error> {
         self.unmeasured = 0;
-        let space = match self.store.space() {
+        let (space, reserved) = {
+            let store = self.store();
+            (store.space(), store.has_reserve())
+        };
+        let space = match space {
             Ok(space) => space,
             Err(error @ store::Error::Stopped { .. }) => return Err(error),
             Err(error) => {
@@ -295,7 +410,7 @@ impl<D: Directory> Worker<D> {
         };
         let mark = if self.full { HIGH } else { LOW };
         // Where space cannot be known, a write that succeeds tells.
-        let full = space.is_some_and(|space| space < mark) || !self.store.has_reserve();
+        let full = space.is_some_and(|space| space < mark) || !reserved;
         if full != self.full {
             let left = space.unwrap_or(0) >> 10;
             if full {
@@ -317,7 +432,7 @@ impl<D: Directory> Worker<D> {
         self.answer(Answer::Full(full));
     }
 
-    fn answer(&self, answer: Answer) {
+    fn answer(&self, answer: Answer<D>) {
         // Nobody hears when the server has ended.
         if self.answers.send(answer).is_ok()
             && let Err(error) = self.waker.wake()
@@ -337,7 +452,7 @@ mod tests {
     struct World {
         simulated: simulated::Disk,
         poll: Poll,
-        disk: Disk,
+        disk: Disk<Simulated>,
     }
 
     impl World {
@@ -364,7 +479,7 @@ mod tests {
         }
 
         /// The next thing that is told.
-        fn hear(&mut self) -> Told {
+        fn hear(&mut self) -> Told<Simulated> {
             let mut events = Events::with_capacity(1);
             for _ in 0..100 {
                 if let Some(told) = self.disk.hear() {
@@ -380,10 +495,10 @@ mod tests {
     fn what_is_told_durable_survives_a_crash() {
         let mut world = World::new(0);
         world.append(1..11);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(10))));
+        assert!(matches!(world.hear(), Told::Durable(Zxid(10), _)));
         world.disk.roll();
         world.append(11..21);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(20))));
+        assert!(matches!(world.hear(), Told::Durable(Zxid(20), _)));
         world.simulated.crash();
         for (log, from) in [("version-2/log.1", 1_i64), ("version-2/log.b", 11)] {
             let bytes = world.simulated.read(log).unwrap();
@@ -411,13 +526,13 @@ mod tests {
         let mut world = World::new(0);
         world.simulated.set_capacity(Some(20 << 20));
         world.append(1..2);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(1))));
+        assert!(matches!(world.hear(), Told::Durable(Zxid(1), _)));
         world.simulated.set_capacity(Some(1));
         world.append(2..100);
         assert!(matches!(world.hear(), Told::Full(true)));
         assert!(world.disk.hear().is_none());
         world.simulated.set_capacity(None);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(99))));
+        assert!(matches!(world.hear(), Told::Durable(Zxid(99), _)));
         assert!(matches!(world.hear(), Told::Full(false)));
         assert!(world.disk.stop());
     }

@@ -22,6 +22,13 @@ pub enum Error {
         /// The reason.
         source: io::Error,
     },
+    /// A port for the other members of the ensemble could not be opened.
+    BindMember {
+        /// The address, as configured.
+        address: String,
+        /// The reason.
+        source: io::Error,
+    },
     /// The data directory could not be used, or an error of the disk ended the server.
     Store(store::Error),
     /// The tree or a transaction does not fit in what this process can address.
@@ -44,13 +51,14 @@ pub enum Error {
 
 impl Error {
     /// The exit code with which Apache's server ends for this reason: 2 for the configuration, 3
-    /// for the data directory, 1 otherwise.
+    /// for the data directory, 14 for a port of the ensemble, 1 otherwise.
     ///
     /// Answers to `org.apache.zookeeper.server.ExitCode`.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::ConfigFile(_) => 2,
             Self::Store(error) => error.exit_code(),
+            Self::BindMember { .. } => 14,
             _ => 1,
         }
     }
@@ -67,6 +75,17 @@ impl fmt::Display for Error {
                     f.write_str("; stop the server that has it, or choose another clientPort")?;
                 }
                 Ok(())
+            }
+            Self::BindMember { address, source } => {
+                write!(f, "cannot open {address} for the other members: {source}")?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => f.write_str("; stop the server that has it"),
+                    io::ErrorKind::AddrNotAvailable => f.write_str(
+                        "; correct this server's line, or set quorumListenOnAllIPs=true if others \
+                         reach this machine by an address that it does not have itself",
+                    ),
+                    _ => Ok(()),
+                }
             }
             Self::Store(error) => error.fmt(f),
             Self::Full => f.write_str("the tree does not fit in what this process can address"),
@@ -87,7 +106,9 @@ impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::ConfigFile(error) => Some(error),
-            Self::Bind { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Bind { source, .. }
+            | Self::BindMember { source, .. }
+            | Self::Io { source, .. } => Some(source),
             Self::Store(error) => Some(error),
             Self::Apply(error) => Some(error),
             Self::Config(_) | Self::Full | Self::FirstSnapshot | Self::Panicked(_) => None,

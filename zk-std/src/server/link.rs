@@ -1,8 +1,9 @@
-//! A client's socket, as the event loop sees it.
+//! Sockets, as the event loop sees them.
 
 use core::net::SocketAddr;
 use std::io::{self, Read, Write};
 
+use mio::event::Event;
 use mio::net::TcpStream;
 use zk_core::peer::Link;
 use zk_core::time::Instant;
@@ -17,28 +18,23 @@ pub(super) enum ReadOutcome {
     Bytes(usize),
     /// Nothing is there now.
     Nothing,
-    /// The client has closed, or the connection broke.
+    /// The other side has closed, or the connection broke.
     Closed,
 }
 
-/// A client's socket.
+/// A socket, and what was read from it and not taken.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) stream: TcpStream,
-    /// Of the client; IPv4 when it came as IPv4.
+pub(super) struct Stream {
+    pub(super) socket: TcpStream,
+    /// Of the other side; IPv4 when it came as IPv4.
     pub(super) address: SocketAddr,
-    pub(super) link: Link,
     /// Bytes that were read and not taken: a frame in part, or what has to wait.
     pub(super) rest: Vec<u8>,
     /// So many bytes of `rest` are worth showing.
     pub(super) need: usize,
-    /// Four bytes came that are no word: the rest is the core's.
-    pub(super) greeted: bool,
-    /// The answer to a four-letter word, and how much of it is written.
-    pub(super) reply: Option<(Vec<u8>, usize)>,
     /// There may be something to read.
     pub(super) readable: bool,
-    /// The client has closed its side: it is read to the end.
+    /// The other side has closed: it is read to the end.
     pub(super) ending: bool,
     /// The last write was whole.
     pub(super) writable: bool,
@@ -46,41 +42,72 @@ pub(super) struct Socket {
     pub(super) blocked: bool,
     /// It waits to be read.
     pub(super) queued: bool,
+    /// Read since the last sweep.
+    active: bool,
+}
+
+/// A client's socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) stream: Stream,
+    pub(super) link: Link,
+    /// Four bytes came that are no word: the rest is the core's.
+    pub(super) greeted: bool,
+    /// The answer to a four-letter word, and how much of it is written.
+    pub(super) reply: Option<(Vec<u8>, usize)>,
     pub(super) opened: Instant,
     /// Since when a frame is there in part.
     pub(super) partial_since: Option<Instant>,
     /// Since when it only waits to be written out.
     pub(super) closing_since: Option<Instant>,
-    /// Read since the last sweep.
-    pub(super) active: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, address: SocketAddr, link: Link, now: Instant) -> Self {
+    pub(super) fn new(stream: Stream, link: Link, now: Instant) -> Self {
         Self {
             stream,
-            address,
             link,
-            rest: Vec::new(),
-            need: 0,
             greeted: false,
             reply: None,
+            opened: now,
+            partial_since: None,
+            closing_since: None,
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(socket: TcpStream, address: SocketAddr) -> Self {
+        Self {
+            socket,
+            address,
+            rest: Vec::new(),
+            need: 0,
             readable: false,
             ending: false,
             writable: true,
             blocked: false,
             queued: false,
-            opened: now,
-            partial_since: None,
-            closing_since: None,
             active: true,
         }
+    }
+
+    /// Notes that there may be something to read. Answers whether it is to be queued for that.
+    pub(super) fn note_readable(&mut self, event: &Event) -> bool {
+        self.readable = true;
+        self.ending |= event.is_read_closed() || event.is_error();
+        self.wants_read()
+    }
+
+    /// Whether it is to be queued for reading; then it is.
+    pub(super) fn wants_read(&mut self) -> bool {
+        self.readable && !self.blocked && !core::mem::replace(&mut self.queued, true)
     }
 
     /// Reads once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> ReadOutcome {
         loop {
-            return match (&self.stream).read(buffer) {
+            return match (&self.socket).read(buffer) {
                 Ok(0) => ReadOutcome::Closed,
                 Ok(n) => {
                     self.active = true;
@@ -105,7 +132,7 @@ impl Socket {
     /// The connection broke.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = loop {
-            match (&self.stream).write(bytes) {
+            match (&self.socket).write(bytes) {
                 Ok(n) => break n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break 0,

@@ -1,4 +1,4 @@
-//! The client port.
+//! The ports: of clients, and of other members.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -6,12 +6,16 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::ToSocketAddrs;
+use std::thread;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use zk_core::id::ServerId;
+use zk_core::quorum::Port;
+
 use super::Error;
-use crate::config::{Config, HostPort};
+use crate::config::{Config, HostPort, Quorum};
 
 /// Connections that may wait to be accepted, unless it is configured. (Java's default is 50, which
 /// makes clients wait a second when a crowd comes back at once.)
@@ -19,6 +23,9 @@ const BACKLOG: i32 = 1024;
 
 /// Pause after the system refused to accept (no more file descriptors, for instance).
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// Pause between two attempts to open a port of the ensemble.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// One line about refused connections in this time.
 const LOG_PAUSE_MS: u64 = 1000;
@@ -148,6 +155,66 @@ impl Listener {
             self.logged_at = Some(now_ms);
             log::warn!("{}", line());
         }
+    }
+}
+
+/// One of the ports that other members come to.
+#[derive(Debug)]
+pub(super) struct MemberPort {
+    pub(super) port: Port,
+    pub(super) socket: TcpListener,
+    /// Somebody may wait there.
+    pub(super) pending: bool,
+}
+
+impl MemberPort {
+    /// Opens the ports of the member `me`: on each of its addresses, or on all of the machine
+    /// (`quorumListenOnAllIPs`). What cannot be opened is tried again, a second apart.
+    ///
+    /// Both are open from the start. (Apache opens the quorum port when it leads.)
+    ///
+    /// # Errors
+    /// [`Error::BindMember`] after `electionPortBindRetry` attempts.
+    pub(super) fn open_all(
+        config: &Config,
+        quorum: &Quorum,
+        me: ServerId,
+    ) -> Result<Vec<Self>, Error> {
+        let mut wanted: Vec<(Port, HostPort)> = Vec::new();
+        for address in quorum.servers.get(&me).into_iter().flat_map(|server| &server.addresses) {
+            let host = match config.quorum_listen_on_all_ips {
+                true => "0.0.0.0".to_owned(),
+                false => address.host.clone(),
+            };
+            for (port, number) in
+                [(Port::Election, address.election_port), (Port::Quorum, address.quorum_port)]
+            {
+                let address = (port, HostPort { host: host.clone(), port: number });
+                if !wanted.contains(&address) {
+                    wanted.push(address);
+                }
+            }
+        }
+        wanted
+            .into_iter()
+            .map(|(port, address)| {
+                let mut attempt = 1;
+                loop {
+                    let error = match bind(&address, BACKLOG) {
+                        Ok((socket, _)) => return Ok(Self { port, socket, pending: true }),
+                        Err(error) => error,
+                    };
+                    // 0 is no limit.
+                    if attempt == config.election_port_bind_retry {
+                        let address = address.to_string();
+                        return Err(Error::BindMember { address, source: error });
+                    }
+                    attempt += 1;
+                    log::warn!("cannot open {address} for the ensemble: {error}; trying again");
+                    thread::sleep(BIND_PAUSE);
+                }
+            })
+            .collect()
     }
 }
 

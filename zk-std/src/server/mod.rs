@@ -1,5 +1,6 @@
-//! A standalone server: one thread that owns the state and the sockets, one that syncs the log,
-//! one that writes snapshots.
+//! A server, alone or in an ensemble: one thread that owns the state and the sockets, one that syncs
+//! the log, one that writes snapshots. A member of an ensemble has one that reads for learners, and
+//! one that looks up names.
 //!
 //! [`Server::open`] serves a data directory, [`Server::in_memory`] nothing but memory, for tests:
 //!
@@ -30,22 +31,30 @@
 //! | time to read a last reply | `nio.sessionlessCnxnTimeout` |
 //! | requests at work | above `globalOutstandingLimit` a connection with any waits to be read |
 //! | answer to a four-letter word | [`words::ANSWER_MAX`] |
+//!
+//! The links to other members come first in each turn, and at most 256 clients are read in one, so
+//! that no crowd of clients keeps a leader from being heard.
 
 mod clock;
 mod disk;
 mod error;
 mod link;
 mod listener;
+mod members;
+mod reading;
+mod resolve;
 mod restore;
 mod settings;
 mod snapshots;
+mod standing;
 mod turn;
+mod unserved;
 pub mod words;
 
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use core::time::Duration;
 use std::collections::hash_map::RandomState;
 use std::path::Path;
@@ -54,26 +63,33 @@ use std::thread::{self, JoinHandle};
 
 use mio::{Events, Interest, Poll, Waker};
 use zk_core::id::SessionId;
-use zk_core::peer::Peer;
+use zk_core::peer::{Membership, Peer};
 use zk_core::tree::Seeds;
 
 pub use error::Error;
 pub use restore::Progress;
+pub use standing::{Role, Standing};
 
 use crate::config::{Config, FourLetterWords, HostPort};
-use crate::store::{INITIALIZE, OsDirectory, Store};
+use crate::store::{self, INITIALIZE, OsDirectory, Store};
 use clock::Clock;
 use disk::Disk;
 use listener::Listener;
+use members::Members;
+use reading::Reader;
 use snapshots::Snapshots;
-use turn::{Files, State};
+use turn::{Files, Parts, State};
 
 /// What is set before a server starts; see [`Server::builder`].
 pub struct Builder {
     config: Config,
     in_memory: bool,
     progress: Option<Progress>,
+    on_change: Option<OnChange>,
 }
+
+/// Is told where the server stands, whenever that changes.
+type OnChange = Box<dyn FnMut(&Standing) + Send>;
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,6 +108,14 @@ impl Builder {
         self
     }
 
+    /// Is told where the server stands: when it begins to run, and whenever that changes. Called on
+    /// the server's thread.
+    #[must_use]
+    pub fn on_change(mut self, on_change: impl FnMut(&Standing) + Send + 'static) -> Self {
+        self.on_change = Some(Box::new(on_change));
+        self
+    }
+
     /// Keeps everything in memory: nothing is read or written, and nothing survives.
     #[must_use]
     pub fn in_memory(mut self) -> Self {
@@ -105,8 +129,9 @@ impl Builder {
     /// # Errors
     /// See [`Error`].
     pub fn open(self) -> Result<Server, Error> {
-        let Self { config, in_memory, progress } = self;
+        let Self { config, in_memory, progress, on_change } = self;
         let options = settings::peer_options(&config)?;
+        let quorum = settings::ensemble(&config, in_memory)?;
         for warning in config.warnings() {
             log::warn!("{warning}");
         }
@@ -127,61 +152,105 @@ impl Builder {
         poll.registry()
             .register(&mut listener.socket, turn::LISTENER, Interest::READABLE)
             .map_err(io("watch the client port"))?;
-        let files = if in_memory {
-            peer.load_reset();
-            peer.serve(clock.now());
-            None
-        } else {
-            let files = open_files(&config, &mut peer, progress, &waker)?;
-            peer.serve(clock.now());
-            if files.first_snapshot {
-                peer.require_snapshot();
+        let mut members = None;
+        let files = match quorum {
+            None if in_memory => {
+                peer.load_reset();
+                peer.serve(clock.now());
+                None
             }
-            Some(files)
+            None => {
+                let mut store = open_store(&config)?;
+                let needs_snapshot = restore::alone(&mut store, &mut peer, progress)?;
+                let files = start_files(&config, store, needs_snapshot, false, &waker)?;
+                peer.serve(clock.now());
+                Some(files)
+            }
+            Some((quorum, me)) => {
+                let mut store = open_store(&config)?;
+                let restored = restore::member(&mut store, &mut peer, progress)?;
+                let needs_snapshot = restored.needs_snapshot;
+                let files = start_files(&config, store, needs_snapshot, true, &waker)?;
+                let now = clock.now();
+                let shared = Arc::clone(&waker);
+                members = Some(Members::open(&config, quorum, me, poll.registry(), shared, now)?);
+                let text = settings::config_text(quorum);
+                let membership = Membership {
+                    config: text.as_bytes(),
+                    epochs: restored.epochs,
+                    damaged: restored.damaged,
+                };
+                let wrong = |error| Error::Config(format!("the server lines: {error}"));
+                peer.join(now, &membership).map_err(wrong)?;
+                Some(files)
+            }
         };
+        if files.as_ref().is_some_and(|files| files.first_snapshot) {
+            peer.require_snapshot();
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let handle = Handle { stop, waker };
         let address = listener.address;
-        let state = State::new(config, clock, peer, poll, listener, files, handle.clone());
+        let state = State::new(Parts {
+            config,
+            clock,
+            peer,
+            poll,
+            listener,
+            files,
+            members,
+            on_change,
+            handle: handle.clone(),
+        });
         Ok(Server { state, address, handle, events: Events::with_capacity(turn::EVENTS) })
     }
 }
 
-/// Loads a data directory and starts its threads.
-fn open_files(
-    config: &Config,
-    peer: &mut Peer<'static>,
-    progress: Option<Progress>,
-    waker: &Arc<Waker>,
-) -> Result<Files, Error> {
-    let options = settings::store_options(config);
+fn open_store(config: &Config) -> Result<Store<OsDirectory>, Error> {
     let data = OsDirectory::new(&config.data_dir);
     let logs = OsDirectory::new(&config.data_log_dir);
-    let mut store = Store::open(data.clone(), logs.clone(), options.clone())?;
-    let restored = restore::restore(&mut store, peer, &config.data_dir, progress)?;
-    log::info!(
-        "loaded {}: {} nodes, {} transactions replayed, last zxid {}",
-        config.data_dir.display(),
-        peer.tree().node_count(),
-        restored.txns,
-        restored.zxid
-    );
-    // The second view is for snapshots: appends never wait for it.
-    let view = Store::open(data, logs, crate::store::Options { reserve: 0, ..options })?;
+    Ok(Store::open(data, logs, settings::store_options(config))?)
+}
+
+/// Starts the threads of a data directory.
+fn start_files(
+    config: &Config,
+    store: Store<OsDirectory>,
+    first_snapshot: bool,
+    member: bool,
+    waker: &Arc<Waker>,
+) -> Result<Files, Error> {
+    let view = |options| {
+        let data = OsDirectory::new(&config.data_dir);
+        let logs = OsDirectory::new(&config.data_log_dir);
+        Store::open(data, logs, options)
+    };
+    let options = store::Options { reserve: 0, ..settings::store_options(config) };
     let io = |source| Error::Io { doing: "start a thread", source };
+    let pinned = Arc::new(AtomicI64::new(i64::MAX));
     let snapshots = snapshots::Options {
         last_zxid: config.serialize_last_processed_zxid_enabled,
         purge_every: config.autopurge_purge_interval,
         keep: config.autopurge_snap_retain_count as usize,
-        initialize: restored.needs_snapshot.then(|| config.data_dir.join(INITIALIZE)),
+        pinned: Arc::clone(&pinned),
+        initialize: first_snapshot.then(|| config.data_dir.join(INITIALIZE)),
     };
     let disk = disk::Options {
         slow: config.fsync_warning_threshold,
         log_max: config.txn_log_size_limit_kib.map(|kib| kib.saturating_mul(1024)),
     };
-    let snapshots = Snapshots::start(view, snapshots, Arc::clone(waker)).map_err(io)?;
+    let extent = store.extent();
+    // Appends never wait for snapshots, nor for what learners are sent.
+    let reader = match member {
+        false => None,
+        true => {
+            let view = view(store::Options { read_only: true, ..options.clone() })?;
+            Some(Reader::start(view, Arc::clone(waker)).map_err(io)?)
+        }
+    };
+    let snapshots = Snapshots::start(view(options)?, snapshots, Arc::clone(waker)).map_err(io)?;
     let disk = Disk::start(store, disk, Arc::clone(waker)).map_err(io)?;
-    Ok(Files { disk, snapshots, first_snapshot: restored.needs_snapshot })
+    Ok(Files { disk, snapshots, reader, first_snapshot, extent, pinned })
 }
 
 /// A server that is ready to [`run`](Self::run).
@@ -202,7 +271,7 @@ impl Server {
     /// A server with this configuration.
     #[must_use]
     pub fn builder(config: Config) -> Builder {
-        Builder { config, in_memory: false, progress: None }
+        Builder { config, in_memory: false, progress: None, on_change: None }
     }
 
     /// A server with a data directory.

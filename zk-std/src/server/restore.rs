@@ -1,12 +1,11 @@
 //! Loading a data directory into the core.
 
-use std::path::Path;
-
 use zk_core::id::Zxid;
-use zk_core::peer::Peer;
+use zk_core::peer::{Epochs, Peer};
 
 use super::Error;
 use crate::load::PeerLoad;
+use crate::member::{self, History};
 use crate::store::{self, Directory, Restored, Store};
 
 /// Is told how far loading is: bytes read, and bytes in all.
@@ -15,25 +14,67 @@ pub type Progress = Box<dyn FnMut(u64, u64) + Send>;
 /// Bytes of a data directory from which on its loading is worth a line.
 const LOGGED_FROM: u64 = 64 << 20;
 
-/// Loads what the store has.
+/// Loads what the store has, for a server that is alone. Answers whether a first snapshot is due.
 ///
 /// # Errors
 /// Those of the store; nothing that was loaded may be used then.
-pub(super) fn restore<D: Directory>(
+pub(super) fn alone<D: Directory>(
     store: &mut Store<D>,
     peer: &mut Peer<'static>,
-    data_dir: &Path,
     progress: Option<Progress>,
-) -> Result<Restored, Error> {
+) -> Result<bool, Error> {
     let mut progress = progress.unwrap_or_else(log_lines);
     let restored = store.restore(&mut PeerLoad::new(peer, &mut *progress))?;
     if restored.zxid == Zxid::NONE {
         let what = "it is empty, and db.autocreate is false: its data may have been lost. Put the \
                     data back; or, to begin a new database, create an empty file `initialize` in it"
             .to_owned();
-        return Err(store::Error::Directory { path: data_dir.to_owned(), what }.into());
+        return Err(store::Error::Directory { path: store.data_dir(), what }.into());
     }
-    Ok(restored)
+    log_loaded(store, peer, &restored);
+    Ok(restored.needs_snapshot)
+}
+
+/// What a member of an ensemble has.
+pub(super) struct Loaded {
+    pub(super) epochs: Epochs,
+    /// Its history may lack something.
+    pub(super) damaged: bool,
+    /// There is no snapshot yet.
+    pub(super) needs_snapshot: bool,
+}
+
+/// Loads what the store has, for a member of an ensemble.
+///
+/// # Errors
+/// Those of the store.
+pub(super) fn member<D: Directory>(
+    store: &mut Store<D>,
+    peer: &mut Peer<'static>,
+    progress: Option<Progress>,
+) -> Result<Loaded, Error> {
+    let mut progress = progress.unwrap_or_else(log_lines);
+    let history = member::restore(store, peer, &mut *progress)?;
+    let (last, needs_snapshot) = match &history {
+        History::Loaded(restored) => {
+            log_loaded(store, peer, restored);
+            (restored.zxid, restored.needs_snapshot)
+        }
+        History::Damaged => (Zxid::NONE, false),
+    };
+    let store::Epochs { accepted, current } = store.epochs(last)?;
+    let epochs = Epochs { accepted, current };
+    Ok(Loaded { epochs, damaged: matches!(history, History::Damaged), needs_snapshot })
+}
+
+fn log_loaded<D: Directory>(store: &Store<D>, peer: &Peer<'_>, restored: &Restored) {
+    log::info!(
+        "loaded {}: {} nodes, {} transactions replayed, last zxid {}",
+        store.data_dir().display(),
+        peer.tree().node_count(),
+        restored.txns,
+        restored.zxid
+    );
 }
 
 /// A line for each tenth of a large directory.

@@ -1,12 +1,13 @@
 //! From a [`Config`] to what the core, the store and the listener are told.
 
+use core::fmt;
 use core::time::Duration;
 
 use zk_core::id::ServerId;
 use zk_core::peer::{Ceilings, Options};
 
 use super::Error;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Quorum, QuorumRule};
 use crate::store;
 
 /// Bytes of transactions that are synced at once.
@@ -21,13 +22,6 @@ const FRAMED_BATCH_MAX: usize = 2 * BATCH_MAX;
 /// # Errors
 /// [`Error::Config`] for what it cannot do.
 pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
-    if config.mode() == Mode::Quorum {
-        return Err(refuse(
-            "the configuration has server lines for an ensemble, and this zk serves alone. \
-             Remove the server lines to run it standalone, or run an ensemble with Apache \
-             ZooKeeper",
-        ));
-    }
     let super_digest = match &config.super_digest {
         None => None,
         Some(digest) => Some(heapless::String::try_from(digest.0.as_str()).map_err(|_| {
@@ -35,9 +29,13 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         })?),
     };
     let max_frame = config.jute_max_buffer as usize;
+    let member = config.mode() == Mode::Quorum;
     Ok(Options {
-        server: ServerId::STANDALONE,
+        server: config.server_id.filter(|_| member).unwrap_or(ServerId::STANDALONE),
+        ensemble: member,
         tick_time: config.tick_time,
+        init_limit: config.init_limit,
+        sync_limit: config.sync_limit,
         min_session_timeout: config.min_session_timeout,
         max_session_timeout: config.max_session_timeout,
         max_frame,
@@ -56,6 +54,66 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         container_max_never_used: config.container_max_never_used_interval.map_or(0, millis),
         ..Options::default()
     })
+}
+
+/// The ensemble, and this server's number in it; `None` for a server that is alone.
+///
+/// # Errors
+/// [`Error::Config`] for what it cannot do.
+pub(super) fn ensemble(
+    config: &Config,
+    in_memory: bool,
+) -> Result<Option<(&Quorum, ServerId)>, Error> {
+    if config.mode() == Mode::Standalone {
+        return Ok(None);
+    }
+    let (Some(quorum), Some(me)) = (&config.quorum, config.server_id) else {
+        return Err(refuse("a member of an ensemble needs server lines and a file myid"));
+    };
+    if in_memory {
+        return Err(refuse("a member of an ensemble cannot keep everything in memory"));
+    }
+    if let QuorumRule::Oracle { .. } = quorum.rule {
+        return Err(refuse(
+            "oraclePath: zk asks no oracle. Use three participants, or remove the line",
+        ));
+    }
+    for (set, key) in [
+        (config.read_only_mode_enabled, "readonlymode.enabled"),
+        (config.local_sessions_enabled, "localSessionsEnabled"),
+        (config.observer_master_port.is_some(), "observerMasterPort"),
+        (!config.leader_serves, "leaderServes"),
+        (config.force_snapshot_sync, "forceSnapshotSync"),
+        (!config.sync_enabled, "syncEnabled"),
+        (config.enable_eager_acl_check, "enableEagerACLCheck"),
+    ] {
+        if set {
+            log::warn!("{key}: without effect in an ensemble of zk so far");
+        }
+    }
+    Ok(Some((quorum, me)))
+}
+
+/// The lines of a configuration that members tell each other.
+pub(super) fn config_text(quorum: &Quorum) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, id: i64, value: &dyn fmt::Display| {
+        text.push_str(&format!("{key}.{id}={value}\n"));
+    };
+    for server in quorum.servers.values() {
+        line("server", server.id.0, server);
+    }
+    if let QuorumRule::Hierarchical { groups, weights } = &quorum.rule {
+        for (group, members) in groups {
+            let members: Vec<String> = members.iter().map(|id| id.0.to_string()).collect();
+            line("group", *group, &members.join(":"));
+        }
+        for (id, weight) in weights {
+            line("weight", id.0, weight);
+        }
+    }
+    text.push_str(&format!("version={:x}", quorum.version.0));
+    text
 }
 
 /// How much the core may hold: what an address can count, and a few of the longest transactions.
@@ -125,10 +183,33 @@ mod tests {
     }
 
     #[test]
-    fn an_ensemble_is_refused_with_exit_code_2() {
-        let mut config = parse("");
-        config.standalone_enabled = false;
-        assert_eq!(peer_options(&config).unwrap_err().exit_code(), 2);
+    fn a_member_is_what_its_lines_say() {
+        let lines = "initLimit=7\nsyncLimit=3\nserver.2=b:2:3:observer;c:4\nserver.1=a:2:3\n\
+                     server.7=[::1]:2:3\ngroup.1=1:7\nweight.7=3\n";
+        let mut config = parse(lines);
+        // There is no file myid.
+        assert_eq!(ensemble(&config, false).unwrap_err().exit_code(), 2);
+        config.server_id = Some(ServerId(7));
+        assert_eq!(ensemble(&config, true).unwrap_err().exit_code(), 2);
+        let (quorum, me) = ensemble(&config, false).unwrap().unwrap();
+        assert_eq!(me, ServerId(7));
+        let options = peer_options(&config).unwrap();
+        assert_eq!((options.server, options.ensemble), (ServerId(7), true));
+        assert_eq!((options.init_limit, options.sync_limit), (7, 3));
+        // As Apache writes it.
+        let mut core = zk_core::quorum::Config::owned();
+        core.set(config_text(quorum).as_bytes()).unwrap();
+        assert_eq!(
+            core::str::from_utf8(core.text()).unwrap(),
+            "server.1=a:2:3:participant\nserver.2=b:2:3:observer;c:4\n\
+             server.7=[0:0:0:0:0:0:0:1]:2:3:participant\ngroup.1=1:7\nweight.1=1\nweight.7=3\n\
+             version=0"
+        );
+        let oracle =
+            parse("initLimit=7\nsyncLimit=3\nserver.1=a:2:3\nserver.2=b:2:3\noraclePath=x\n");
+        let oracle = Config { server_id: Some(ServerId(1)), ..oracle };
+        assert_eq!(ensemble(&oracle, false).unwrap_err().exit_code(), 2);
+        assert!(ensemble(&parse(""), true).unwrap().is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It has a view of the data directory of its own, so that appends never wait for it.
 
+use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ pub(super) struct Options {
     pub(super) purge_every: Option<Duration>,
     /// Snapshots that are left.
     pub(super) keep: usize,
+    /// The zxid from which on nothing may be removed, because a learner is sent it.
+    pub(super) pinned: Arc<AtomicI64>,
     /// The file `initialize`, which has served when the first snapshot is there.
     pub(super) initialize: Option<PathBuf>,
 }
@@ -229,7 +232,8 @@ impl<D: Directory> Worker<D> {
     }
 
     fn purge(&mut self) {
-        match self.store.purge(self.options.keep, None) {
+        let pinned = Zxid(self.options.pinned.load(Ordering::Relaxed));
+        match self.store.purge(self.options.keep, Some(pinned)) {
             Ok(removed) if removed.is_empty() => {}
             Ok(removed) => log::info!("purged {} old snapshots and logs", removed.len()),
             Err(error) => log::warn!("cannot purge: {error}"),

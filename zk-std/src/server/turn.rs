@@ -1,24 +1,32 @@
 //! The loop of the state thread.
 
+use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use zk_core::peer::{Disk as Want, Link, Peer, State as PeerState};
+use zk_core::peer::{Disk as Want, Link, Order, Peer, State as PeerState};
 use zk_core::time::{Instant, Now};
 use zk_core::wire::frame;
 
 use super::clock::Clock;
 use super::disk::{self, Disk};
-use super::link::{ReadOutcome, Socket};
+use super::link::{ReadOutcome, Socket, Stream};
 use super::listener::{self, Accepted, Listener};
+use super::members::{self, Members};
+use super::reading::Reader;
 use super::snapshots::{self, Snapshots};
+use super::standing::Standing;
+use super::unserved::{self, Unserved};
 use super::words::{self, Word, Words};
-use super::{Error, Handle, STOP_MAX};
+use super::{Error, Handle, OnChange, STOP_MAX};
 use crate::config::Config;
+use crate::member::{self, Reload};
+use crate::store::{self, Extent, OsDirectory, Store};
 
 pub(super) const LISTENER: Token = Token(0);
 pub(super) const WAKER: Token = Token(1);
@@ -37,15 +45,29 @@ const ACCEPTS: usize = 256;
 /// Connections that one turn writes to.
 const WRITES: usize = 4096;
 
+/// Connections of clients that one turn reads in an ensemble: the links to other members come again
+/// soon, however many clients there are.
+const READS_BESIDE_MEMBERS: usize = 256;
+
+/// How often one turn goes around between disk, members and clients, each of which may give
+/// something to the others.
+const ROUNDS: usize = 16;
+
 /// The longest time between two looks at deadlines.
 const SWEEP_MS: u64 = 1000;
 
 /// The threads of a data directory.
 pub(super) struct Files {
-    pub(super) disk: Disk,
+    pub(super) disk: Disk<OsDirectory>,
     pub(super) snapshots: Snapshots,
+    /// Of a member of an ensemble.
+    pub(super) reader: Option<Reader>,
     /// There is no snapshot yet.
     pub(super) first_snapshot: bool,
+    /// How far the logs are durable.
+    pub(super) extent: Extent,
+    /// What must not be purged.
+    pub(super) pinned: Arc<AtomicI64>,
 }
 
 /// All that the state thread has.
@@ -55,6 +77,11 @@ pub(super) struct State {
     poll: Poll,
     listener: Listener,
     files: Option<Files>,
+    members: Option<Members>,
+    unserved: Unserved,
+    /// What was last told, and to whom.
+    standing: Standing,
+    on_change: Option<OnChange>,
     handle: Handle,
     words: Words,
     /// By number of the link.
@@ -78,16 +105,23 @@ pub(super) struct State {
     buffer: Vec<u8>,
 }
 
+/// What a [`State`] is made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) clock: Clock,
+    pub(super) peer: Peer<'static>,
+    pub(super) poll: Poll,
+    pub(super) listener: Listener,
+    pub(super) files: Option<Files>,
+    pub(super) members: Option<Members>,
+    pub(super) on_change: Option<OnChange>,
+    pub(super) handle: Handle,
+}
+
 impl State {
-    pub(super) fn new(
-        config: Config,
-        clock: Clock,
-        peer: Peer<'static>,
-        poll: Poll,
-        listener: Listener,
-        files: Option<Files>,
-        handle: Handle,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { config, clock, peer, poll, listener, files, members, on_change, handle } =
+            parts;
         let patience = config.sessionless_cnxn_timeout.as_millis();
         let patience_ms = u64::try_from(patience).unwrap_or(u64::MAX).max(1);
         let now = clock.now();
@@ -95,10 +129,14 @@ impl State {
             outstanding_max: config.global_outstanding_limit as usize,
             words: Words::new(config, listener.address, now, files.is_none()),
             clock,
+            standing: Standing::of(&peer),
             peer,
             poll,
             listener,
             files,
+            members,
+            unserved: Unserved::default(),
+            on_change,
             handle,
             sockets: Vec::new(),
             queue: VecDeque::new(),
@@ -116,9 +154,11 @@ impl State {
 
     /// Turns until it is told to stop.
     pub(super) fn run(&mut self, events: &mut Events) -> Result<(), Error> {
+        self.tell_standing();
         while !self.handle.is_stopping() {
             let now = self.wait(events, None)?;
             self.hear(now)?;
+            self.turn_members(now);
             if self.accepting {
                 self.accept(now);
             }
@@ -126,15 +166,59 @@ impl State {
             if self.peer.poll_timeout().is_some_and(|at| at <= now.monotonic) {
                 self.peer.tick(now);
             }
-            self.write_disk(now)?;
-            self.write_links(now);
-            self.write_disk(now)?;
+            self.write(now)?;
             self.sweep(now);
             if let PeerState::Stopped(error) = self.peer.state() {
                 return Err(Error::Apply(error));
             }
+            let standing = Standing::of(&self.peer);
+            if standing.is_news(&self.standing) {
+                self.standing = standing;
+                self.tell_standing();
+            }
         }
         Ok(())
+    }
+
+    fn tell_standing(&mut self) {
+        if let Some(on_change) = &mut self.on_change {
+            on_change(&self.standing);
+        }
+    }
+
+    /// Hands out what the core wants of the disk, of other members and of clients, until it wants
+    /// nothing.
+    fn write(&mut self, now: Now) -> Result<(), Error> {
+        self.more = true;
+        for _ in 0..ROUNDS {
+            let disk = self.write_disk(now)?;
+            let members = self.write_members(now);
+            let links = self.write_links(now);
+            if !(disk || members || links) {
+                self.more = false;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn_members(&mut self, now: Now) {
+        if let Some(members) = &mut self.members {
+            members.turn(&mut self.peer, self.poll.registry(), now);
+        }
+    }
+
+    fn write_members(&mut self, now: Now) -> bool {
+        let Some(members) = &mut self.members else { return false };
+        let any = members.write(&mut self.peer, self.poll.registry(), now);
+        if let Some(Files { reader: Some(reader), pinned, .. }) = &self.files {
+            for link in members.take_closed() {
+                reader.forget(link);
+            }
+            let needed = self.peer.pinned().map_or(i64::MAX, |zxid| zxid.0);
+            pinned.store(needed, Ordering::Relaxed);
+        }
+        any
     }
 
     /// Waits for events, no longer than there is nothing to do, and notes them.
@@ -149,18 +233,26 @@ impl State {
             match event.token() {
                 LISTENER => self.accepting = true,
                 WAKER => {}
+                Token(members::TOKENS..) => {
+                    let now = self.clock.now();
+                    if let Some(members) = &mut self.members {
+                        members.note(&mut self.peer, self.poll.registry(), now, event);
+                    }
+                }
+                Token(token @ unserved::TOKENS..) => {
+                    self.unserved.note(token, &mut self.listener, event);
+                }
                 Token(token) => {
                     let number = token - LINKS;
                     let Some(Some(socket)) = self.sockets.get_mut(number) else { continue };
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        socket.readable = true;
-                        socket.ending |= event.is_read_closed() || event.is_error();
-                        if !socket.blocked && !core::mem::replace(&mut socket.queued, true) {
-                            self.queue.push_back(number);
-                        }
+                    let stream = &mut socket.stream;
+                    if (event.is_readable() || event.is_read_closed() || event.is_error())
+                        && stream.note_readable(event)
+                    {
+                        self.queue.push_back(number);
                     }
-                    if event.is_writable() && !socket.writable {
-                        socket.writable = true;
+                    if event.is_writable() && !stream.writable {
+                        stream.writable = true;
                         let now = self.clock.now();
                         self.flush(now, number);
                     }
@@ -175,13 +267,11 @@ impl State {
             return Some(Duration::ZERO);
         }
         let now = self.clock.now().monotonic;
-        let sweep = (self.peer.link_count() > 0).then_some(self.sweep_at);
+        let sweep = (self.peer.link_count() + self.unserved.len() > 0).then_some(self.sweep_at);
         let next = [self.peer.poll_timeout(), sweep, self.accept_at].into_iter().flatten().min();
         let next = next.map(|at| Duration::from_millis(at.since(now)));
-        match (next, most) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let members = self.members.as_ref().and_then(|members| members.timeout(&self.peer, now));
+        [next, members, most].into_iter().flatten().min()
     }
 
     /// Takes the answers of the other threads.
@@ -189,13 +279,26 @@ impl State {
         let Some(files) = &mut self.files else { return Ok(()) };
         while let Some(told) = files.disk.hear() {
             match told {
-                disk::Told::Durable(zxid) => {
+                disk::Told::Durable(zxid, extent) => {
                     self.syncing = false;
+                    files.extent = extent;
                     self.peer.durable(now, zxid).map_err(Error::Apply)?;
+                }
+                disk::Told::Epochs => self.peer.epochs_written(now),
+                disk::Told::Written(len) => self.peer.install_written(len),
+                disk::Told::Received(received) => {
+                    let reload = |store: &mut Store<_>, peer: &mut Peer<'_>| {
+                        member::install(store, peer, received)
+                    };
+                    // There is a snapshot now, where there was none.
+                    files.first_snapshot &= !files.reload(&mut self.peer, &self.clock, reload)?;
                 }
                 disk::Told::Full(full) => self.peer.set_full(full),
                 disk::Told::Failed(error) => return Err(Error::Store(error)),
             }
+        }
+        while let Some((reading, piece)) = files.reader.as_mut().and_then(Reader::hear) {
+            piece.tell(&mut self.peer, now, reading);
         }
         while let Some(told) = files.snapshots.hear() {
             match told {
@@ -213,10 +316,13 @@ impl State {
         Ok(())
     }
 
-    /// Hands to the other threads what the core wants of the disk.
-    fn write_disk(&mut self, now: Now) -> Result<(), Error> {
+    /// Hands to the other threads what the core wants of the disk. Answers whether there was
+    /// anything.
+    fn write_disk(&mut self, now: Now) -> Result<bool, Error> {
+        let mut any = false;
         loop {
-            let Some(want) = self.peer.poll_disk() else { return Ok(()) };
+            let Some(want) = self.peer.poll_disk() else { return Ok(any) };
+            any = true;
             match (want, &mut self.files) {
                 (Want::Append(batch), Some(files)) => {
                     self.syncing = true;
@@ -227,6 +333,26 @@ impl State {
                 (Want::SnapshotBytes(bytes), Some(files)) => files.snapshots.bytes(bytes),
                 (Want::SnapshotEnd(digest), Some(files)) => files.snapshots.end(digest),
                 (Want::SnapshotDrop, Some(files)) => files.snapshots.drop_it(),
+                (Want::Ensemble(order), Some(files)) => match order {
+                    Order::Epochs(epochs) => files.disk.epochs(epochs),
+                    Order::Truncate(zxid) => {
+                        files.reload(&mut self.peer, &self.clock, |store, peer| {
+                            member::truncate(store, peer, zxid)
+                        })?;
+                    }
+                    Order::InstallBegin(zxid) => files.disk.install_begin(zxid),
+                    Order::InstallBytes(bytes) => files.disk.install_bytes(bytes),
+                    Order::InstallEnd => files.disk.install_end(),
+                    Order::InstallDrop => files.disk.install_drop(),
+                    Order::Read(reading, read) => {
+                        let extent = files.extent.clone();
+                        let ordered =
+                            files.reader.as_ref().is_some_and(|r| r.read(reading, read, extent));
+                        if !ordered {
+                            self.peer.read_failed(reading);
+                        }
+                    }
+                },
                 // Memory is as durable as it will ever be.
                 (Want::Append(batch), None) => {
                     let last = batch.last();
@@ -238,8 +364,8 @@ impl State {
                 }
                 (Want::SnapshotEnd(_), None) => self.peer.snapshot_done(),
                 (Want::Roll | Want::SnapshotBegin(_) | Want::SnapshotDrop, None) => {}
-                // This server is alone.
-                (Want::Ensemble(_), _) => {}
+                // A member of an ensemble has files.
+                (Want::Ensemble(_), None) => {}
             }
         }
     }
@@ -267,6 +393,11 @@ impl State {
     }
 
     fn open(&mut self, now: Now, mut stream: TcpStream, address: core::net::SocketAddr) {
+        if !self.peer.is_serving() {
+            let stream = Stream::new(stream, address);
+            self.unserved.open(self.poll.registry(), &mut self.listener, now, stream);
+            return;
+        }
         let Ok(link) = self.peer.open(now, address.ip()) else {
             log::warn!("{address} was closed: there are as many connections as there can be");
             self.listener.closed(address.ip());
@@ -285,17 +416,35 @@ impl State {
         if self.sockets.len() <= number {
             self.sockets.resize_with(number + 1, || None);
         }
-        self.sockets[number] = Some(Socket::new(stream, address, link, now.monotonic));
+        self.sockets[number] = Some(Socket::new(Stream::new(stream, address), link, now.monotonic));
+    }
+
+    /// Answers those who ask a server that serves nobody.
+    fn answer_unserved(&mut self, now: Now) {
+        while let Some((place, word, argument)) = self.unserved.poll(&mut self.listener) {
+            let asked = words::Asked {
+                peer: &mut self.peer,
+                sockets: &self.sockets,
+                listener: &self.listener,
+                members: self.members.as_ref(),
+                asker: usize::MAX,
+                now,
+            };
+            let reply = self.words.answer(word, &argument, asked);
+            self.unserved.answer(place, &mut self.listener, reply);
+        }
     }
 
     /// Reads each connection that has something, once.
     fn read(&mut self, now: Now) {
+        self.answer_unserved(now);
         if self.peer.outstanding() < self.outstanding_max {
             for number in self.throttled.drain(..) {
                 self.queue.push_back(number);
             }
         }
-        for _ in 0..self.queue.len() {
+        let most = if self.members.is_some() { READS_BESIDE_MEMBERS } else { usize::MAX };
+        for _ in 0..self.queue.len().min(most) {
             let Some(number) = self.queue.pop_front() else { return };
             let Some(Some(socket)) = self.sockets.get_mut(number) else { continue };
             if self.peer.outstanding() >= self.outstanding_max
@@ -304,14 +453,14 @@ impl State {
                 self.throttled.push(number);
                 continue;
             }
-            socket.queued = false;
-            if !socket.readable || socket.blocked {
+            socket.stream.queued = false;
+            if !socket.stream.readable || socket.stream.blocked {
                 continue;
             }
-            match socket.read(&mut self.buffer) {
+            match socket.stream.read(&mut self.buffer) {
                 ReadOutcome::Nothing => continue,
                 ReadOutcome::Closed => {
-                    socket.readable = false;
+                    socket.stream.readable = false;
                     // What a word is answered is still written.
                     if socket.reply.is_none() {
                         self.close(now, number);
@@ -321,7 +470,7 @@ impl State {
                 ReadOutcome::Bytes(len) => self.take(now, number, len),
             }
             let Some(Some(socket)) = self.sockets.get_mut(number) else { continue };
-            if socket.readable && !socket.blocked && !core::mem::replace(&mut socket.queued, true) {
+            if socket.stream.wants_read() {
                 self.queue.push_back(number);
             }
         }
@@ -334,19 +483,19 @@ impl State {
             // Nothing is read after a word.
             return;
         }
-        if socket.rest.is_empty() && socket.greeted {
+        if socket.stream.rest.is_empty() && socket.greeted {
             let bytes = &self.buffer[..len];
             let received = self.peer.receive(now, socket.link, bytes);
-            socket.keep(&bytes[received.consumed..], received.need);
+            socket.stream.keep(&bytes[received.consumed..], received.need);
             note_progress(socket, received.need, received.consumed, now);
             return;
         }
-        socket.rest.extend_from_slice(&self.buffer[..len]);
+        socket.stream.rest.extend_from_slice(&self.buffer[..len]);
         if !socket.greeted && !self.greet(now, number) {
             return;
         }
         let Some(Some(socket)) = self.sockets.get_mut(number) else { return };
-        if socket.rest.len() >= socket.need {
+        if socket.stream.rest.len() >= socket.stream.need {
             self.show(now, number);
         }
     }
@@ -354,7 +503,7 @@ impl State {
     /// Looks at the first four bytes; false if they are not the core's.
     fn greet(&mut self, now: Now, number: usize) -> bool {
         let Some(Some(socket)) = self.sockets.get_mut(number) else { return false };
-        let Some(first) = socket.rest.first_chunk::<4>() else {
+        let Some(first) = socket.stream.rest.first_chunk::<4>() else {
             socket.partial_since.get_or_insert(now.monotonic);
             return false;
         };
@@ -362,20 +511,21 @@ impl State {
             socket.greeted = true;
             return true;
         };
-        if socket.rest.len() < word.len() {
+        if socket.stream.rest.len() < word.len() {
             return false;
         }
-        let argument = socket.rest.split_off(4);
+        let argument = socket.stream.rest.split_off(4);
         let reply = words::Asked {
             peer: &mut self.peer,
             sockets: &self.sockets,
             listener: &self.listener,
+            members: self.members.as_ref(),
             asker: number,
             now,
         };
         let reply = self.words.answer(word, &argument, reply);
         if let Some(Some(socket)) = self.sockets.get_mut(number) {
-            socket.rest = Vec::new();
+            socket.stream.rest = Vec::new();
             socket.reply = Some((reply, 0));
             socket.closing_since = Some(now.monotonic);
         }
@@ -386,31 +536,30 @@ impl State {
     /// Shows the core what it did not take before.
     fn show(&mut self, now: Now, number: usize) {
         let Some(Some(socket)) = self.sockets.get_mut(number) else { return };
-        let received = self.peer.receive(now, socket.link, &socket.rest);
-        socket.rest.drain(..received.consumed);
-        socket.need = received.need;
+        let received = self.peer.receive(now, socket.link, &socket.stream.rest);
+        socket.stream.rest.drain(..received.consumed);
+        socket.stream.need = received.need;
         note_progress(socket, received.need, received.consumed, now);
     }
 
-    /// Writes what the core has for its clients.
-    fn write_links(&mut self, now: Now) {
-        self.more = true;
+    /// Writes what the core has for its clients. Answers whether there was anything.
+    fn write_links(&mut self, now: Now) -> bool {
+        let mut any = false;
         for _ in 0..WRITES {
-            let Some(link) = self.peer.poll_link() else {
-                self.more = false;
-                return;
-            };
+            let Some(link) = self.peer.poll_link() else { break };
+            any = true;
             self.serve(now, link);
         }
+        any
     }
 
     fn serve(&mut self, now: Now, link: Link) {
         let number = link.number();
         let Some(Some(socket)) = self.sockets.get_mut(number) else { return };
-        if core::mem::take(&mut socket.blocked) {
+        if core::mem::take(&mut socket.stream.blocked) {
             self.show(now, number);
             let Some(Some(socket)) = self.sockets.get_mut(number) else { return };
-            if socket.readable && !socket.blocked && !core::mem::replace(&mut socket.queued, true) {
+            if socket.stream.wants_read() {
                 self.queue.push_back(number);
             }
         }
@@ -422,7 +571,7 @@ impl State {
         let Some(Some(socket)) = self.sockets.get_mut(number) else { return };
         if let Some((reply, from)) = &mut socket.reply {
             let (reply, from) = (core::mem::take(reply), *from);
-            let Ok(written) = socket.write(&reply[from..]) else {
+            let Ok(written) = socket.stream.write(&reply[from..]) else {
                 self.close(now, number);
                 return;
             };
@@ -436,10 +585,10 @@ impl State {
         let link = socket.link;
         let output = self.peer.output(link);
         if !output.is_empty() {
-            if !socket.writable {
+            if !socket.stream.writable {
                 return;
             }
-            let Ok(written) = socket.write(output) else {
+            let Ok(written) = socket.stream.write(output) else {
                 self.close(now, number);
                 return;
             };
@@ -458,17 +607,17 @@ impl State {
     fn finish(&mut self, now: Now, number: usize) {
         if let Some(Some(socket)) = self.sockets.get(number) {
             // It may be gone already.
-            let _ = socket.stream.shutdown(Shutdown::Write);
+            let _ = socket.stream.socket.shutdown(Shutdown::Write);
         }
         self.close(now, number);
     }
 
     fn close(&mut self, now: Now, number: usize) {
         let Some(mut socket) = self.sockets.get_mut(number).and_then(Option::take) else { return };
-        if let Err(error) = self.poll.registry().deregister(&mut socket.stream) {
-            log::warn!("cannot forget the socket of {}: {error}", socket.address);
+        if let Err(error) = self.poll.registry().deregister(&mut socket.stream.socket) {
+            log::warn!("cannot forget the socket of {}: {error}", socket.stream.address);
         }
-        self.listener.closed(socket.address.ip());
+        self.listener.closed(socket.stream.address.ip());
         self.peer.closed(now, socket.link);
         self.throttled.retain(|&throttled| throttled != number);
     }
@@ -479,9 +628,13 @@ impl State {
             return;
         }
         self.sweep_at = now.monotonic.plus(self.sweep_ms);
+        self.unserved.sweep(&mut self.listener, now, self.patience_ms);
+        if let Some(members) = &mut self.members {
+            members.trim();
+        }
         for number in 0..self.sockets.len() {
             let Some(Some(socket)) = self.sockets.get_mut(number) else { continue };
-            socket.trim();
+            socket.stream.trim();
             let patience = self.patience_ms;
             let over = |since: Instant, most: u64| now.monotonic.since(since) >= most;
             let late = if let Some(since) = socket.closing_since {
@@ -496,7 +649,7 @@ impl State {
                     .map(|_| "it did not finish a frame")
             };
             if let Some(why) = late {
-                log::info!("closed {}: {why} in time", socket.address);
+                log::info!("closed {}: {why} in time", socket.stream.address);
                 self.close(now, number);
             }
         }
@@ -515,14 +668,16 @@ impl State {
             self.finish(now, number);
         }
         let Some(files) = self.files.take() else { return drained };
+        let reader = files.reader.is_none_or(Reader::stop);
         let snapshots = files.snapshots.stop();
         let disk = files.disk.stop();
         drained?;
-        if !disk {
-            return Err(Error::Panicked("zk-disk"));
-        }
-        if !snapshots {
-            return Err(Error::Panicked("zk-snapshots"));
+        for (ended, name) in
+            [(disk, disk::NAME), (snapshots, "zk-snapshots"), (reader, "zk-reader")]
+        {
+            if !ended {
+                return Err(Error::Panicked(name));
+            }
         }
         log::info!("stopped; everything is on the disk");
         Ok(())
@@ -536,8 +691,7 @@ impl State {
         loop {
             let now = self.clock.now();
             self.hear(now)?;
-            self.write_disk(now)?;
-            self.write_links(now);
+            self.write(now)?;
             let waiting = self.syncing
                 || self.more
                 || self.sockets.iter().flatten().any(|socket| {
@@ -556,16 +710,34 @@ impl State {
     }
 }
 
+impl Files {
+    /// Changes the history as a whole, and lets the peer load what is there then; false if it could
+    /// not be changed. Nobody is served meanwhile: the state thread waits for it.
+    fn reload(
+        &mut self,
+        peer: &mut Peer<'static>,
+        clock: &Clock,
+        change: impl FnOnce(&mut Store<OsDirectory>, &mut Peer<'static>) -> Result<Reload, store::Error>,
+    ) -> Result<bool, Error> {
+        let mut store = self.disk.store()?;
+        let reload = change(&mut store, peer)?;
+        self.extent = store.extent();
+        drop(store);
+        reload.tell(peer, clock.now());
+        Ok(reload == Reload::Done)
+    }
+}
+
 /// Notes what `receive` answered: whether to wait, and since when a frame is incomplete.
 fn note_progress(socket: &mut Socket, need: usize, consumed: usize, now: Now) {
-    socket.blocked = need == 0;
-    let incomplete = !socket.rest.is_empty() && !socket.blocked;
+    socket.stream.blocked = need == 0;
+    let incomplete = !socket.stream.rest.is_empty() && !socket.stream.blocked;
     if !incomplete {
         socket.partial_since = None;
     } else if consumed > 0 || socket.partial_since.is_none() {
         socket.partial_since = Some(now.monotonic);
     }
-    if socket.rest.is_empty() {
-        socket.need = frame::LEN;
+    if socket.stream.rest.is_empty() {
+        socket.stream.need = frame::LEN;
     }
 }

@@ -4,7 +4,8 @@
 //! Apache's `server.command`, and the answers of a running 3.8.0.
 //!
 //! # Differences from Apache 3.8.0
-//! - `envi` has no `java.*` lines; `mntr` has the lines that zk has numbers for.
+//! - `envi` has no `java.*` lines; `mntr` has the lines that zk has numbers for, and in an ensemble
+//!   some of zk's own: `strangers_rejected`, `current_epoch`, `last_processed_zxid`, `tree_digest`.
 //! - `cons` has neither `lop` nor `lzxid`, which zk does not keep.
 //! - Dates in `dump` are in UTC.
 //! - `crst`, `hash`, `wchs`, `wchc` and `wchp` say that zk does not serve them.
@@ -15,12 +16,15 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use zk_core::peer::{Counters, Link, Peer};
+use zk_core::peer::{Count, Counters, Link, Peer};
+use zk_core::quorum::Port;
 use zk_core::time::{Instant, Now};
 
 use super::clock::date;
 use super::link::Socket;
 use super::listener::Listener;
+use super::members::Members;
+use super::standing::{Role, Standing};
 use crate::config::Config;
 
 /// Bytes of the longest answer.
@@ -64,11 +68,16 @@ impl Word {
     }
 }
 
+/// Those that a server answers which serves nobody.
+const UNSERVED: [&str; 5] = ["envi", "gtmk", "isro", "ruok", "stmk"];
+
 /// What the words tell of.
 pub(super) struct Asked<'a> {
     pub(super) peer: &'a mut Peer<'static>,
     pub(super) sockets: &'a [Option<Socket>],
     pub(super) listener: &'a Listener,
+    /// Of an ensemble.
+    pub(super) members: Option<&'a Members>,
     /// Number of the link that asks.
     pub(super) asker: usize,
     pub(super) now: Now,
@@ -111,10 +120,12 @@ impl Words {
     pub(super) fn answer(&mut self, word: Word, argument: &[u8], asked: Asked<'_>) -> Vec<u8> {
         let name = word.text();
         let mut text = Text::default();
-        let written = if self.config.four_letter_words.allows(name) {
-            self.write(name, argument, asked, &mut text)
-        } else {
+        let written = if !self.config.four_letter_words.allows(name) {
             writeln!(text, "{name} is not executed because it is not in the whitelist.")
+        } else if !asked.peer.is_serving() && !UNSERVED.contains(&name) {
+            writeln!(text, "This ZooKeeper instance is not currently serving requests")
+        } else {
+            self.write(name, argument, asked, &mut text)
         };
         if written.is_err() {
             text.out.push_str("\n... the rest does not fit\n");
@@ -130,7 +141,7 @@ impl Words {
         out: &mut Text,
     ) -> fmt::Result {
         match name {
-            "conf" => self.conf(out),
+            "conf" => self.conf(&asked, out),
             "cons" => {
                 for (number, socket) in sockets(&asked) {
                     write!(out, " ")?;
@@ -153,6 +164,7 @@ impl Words {
                 write!(out, "{}", self.trace_mask)
             }
             "ruok" => write!(out, "imok"),
+            "isro" if !asked.peer.is_serving() => write!(out, "null"),
             "isro" => write!(out, "rw"),
             "srvr" => {
                 writeln!(out, "Zookeeper version: {VERSION}")?;
@@ -185,7 +197,7 @@ impl Words {
         }
     }
 
-    fn conf(&self, out: &mut Text) -> fmt::Result {
+    fn conf(&self, asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
         let config = &self.config;
         let version_2 = |dir: &Path| dir.join(crate::store::VERSION_2);
         let backlog = config.client_port_listen_backlog.map_or(-1, i64::from);
@@ -200,7 +212,21 @@ impl Words {
         writeln!(out, "minSessionTimeout={}", config.min_session_timeout)?;
         writeln!(out, "maxSessionTimeout={}", config.max_session_timeout)?;
         writeln!(out, "clientPortListenBacklog={backlog}")?;
-        writeln!(out, "serverId=0")
+        let me = asked.peer.options().server;
+        writeln!(out, "serverId={}", if asked.members.is_some() { me.0 } else { 0 })?;
+        if asked.members.is_none() {
+            return Ok(());
+        }
+        let members = asked.peer.config();
+        let port = |port| members.addresses(me, port).next().map_or(0, |(_, number)| number);
+        writeln!(out, "initLimit={}", config.init_limit)?;
+        writeln!(out, "syncLimit={}", config.sync_limit)?;
+        writeln!(out, "electionAlg=3")?;
+        writeln!(out, "electionPort={}", port(Port::Election))?;
+        writeln!(out, "quorumPort={}", port(Port::Quorum))?;
+        writeln!(out, "peerType={}", u8::from(!members.is_participant(me)))?;
+        writeln!(out, "membership: ")?;
+        write!(out, "{}", String::from_utf8_lossy(members.text()))
     }
 
     /// Bytes of the files of a data directory.
@@ -252,7 +278,7 @@ impl Words {
                 Some(session) => (session.deadline(), session.id()),
                 None => (socket.opened.plus(patience), zk_core::id::SessionId::NONE),
             };
-            let line = format!("ip: /{} sessionId: {id}", socket.address);
+            let line = format!("ip: /{} sessionId: {id}", socket.stream.address);
             sets.entry(deadline).or_default().push(line);
         }
         let count: usize = sets.values().map(Vec::len).sum();
@@ -272,7 +298,28 @@ impl Words {
         let (stats, tree) = (peer.stats(), peer.tree());
         let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
         line("version", &VERSION)?;
-        line("server_state", &"standalone")?;
+        let Standing { role, epoch, .. } = Standing::of(peer);
+        line("server_state", &role)?;
+        if let Some(members) = asked.members {
+            let phase = match role {
+                Role::Leader => "leading - broadcast",
+                Role::Follower => "following - broadcast",
+                Role::Observer => "observing - broadcast",
+                Role::Standalone | Role::Looking => "looking",
+            };
+            line("peer_state", &phase)?;
+            line("quorum_size", &peer.config().voters().count())?;
+            line("strangers_rejected", &members.strangers)?;
+            line("current_epoch", &epoch.0)?;
+            line("last_processed_zxid", &peer.tree().last_zxid())?;
+            line("tree_digest", &peer.tree().digest())?;
+        }
+        if role == Role::Leader {
+            let Count { learners, followers, observers } = peer.learners();
+            line("learners", &learners)?;
+            line("synced_followers", &followers)?;
+            line("synced_observers", &observers)?;
+        }
         line("ephemerals_count", &tree.ephemeral_count())?;
         line("num_alive_connections", &peer.link_count())?;
         line("avg_latency", &Average(stats.total_latency, stats.answered))?;
@@ -319,13 +366,16 @@ fn connection(
     let counters: Counters = asked.peer.counters(link);
     // Bits of what Java's selector waits for: 1 to read, 4 to write.
     let asks = number == asked.asker;
-    let interest =
-        if asks { 0 } else { u8::from(!socket.blocked) + 4 * u8::from(!socket.writable) };
+    let interest = if asks {
+        0
+    } else {
+        u8::from(!socket.stream.blocked) + 4 * u8::from(!socket.stream.writable)
+    };
     let received = counters.received + u64::from(asks || socket.reply.is_some());
     write!(
         out,
         "/{}[{interest:x}](queued={},recved={received},sent={}",
-        socket.address, counters.queued, counters.sent
+        socket.stream.address, counters.queued, counters.sent
     )?;
     if let (false, Some(session)) = (brief, asked.peer.session(link)) {
         let age = asked.now.monotonic.since(counters.since);
@@ -360,7 +410,7 @@ fn server(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
     writeln!(out, "Connections: {}", peer.link_count())?;
     writeln!(out, "Outstanding: {}", peer.outstanding())?;
     writeln!(out, "Zxid: {}", peer.tree().last_zxid())?;
-    writeln!(out, "Mode: standalone")?;
+    writeln!(out, "Mode: {}", Standing::of(peer).role)?;
     writeln!(out, "Node count: {}", peer.tree().node_count())
 }
 

@@ -45,6 +45,7 @@ mod truncate;
 mod tests;
 
 use std::io;
+use std::path::PathBuf;
 
 use zk_core::id::Zxid;
 
@@ -197,6 +198,11 @@ impl<D: Directory> Store<D> {
         };
         store.hold_reserve();
         Ok(store)
+    }
+
+    /// Where `dataDir` is, for messages.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data.path("")
     }
 
     /// The options it was opened with.
