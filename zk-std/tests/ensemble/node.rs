@@ -13,29 +13,29 @@ use zk_std::load::PeerLoad;
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
-pub const TICK: u32 = 100;
+pub(crate) const TICK: u32 = 100;
 
-pub struct Node {
-    pub id: ServerId,
-    pub disk: Disk,
-    pub store: Store<Simulated>,
-    pub peer: Peer<'static>,
-    pub up: bool,
+pub(crate) struct Node {
+    pub(crate) id: ServerId,
+    pub(crate) disk: Disk,
+    pub(crate) store: Store<Simulated>,
+    pub(crate) peer: Peer<'static>,
+    pub(crate) up: bool,
     /// Counts restarts.
-    pub life: u32,
+    pub(crate) life: u32,
     /// Added to the world's clock.
-    pub wall_skew: i64,
+    pub(crate) wall_skew: i64,
     /// Until when the process does not run.
-    pub paused_until: u64,
+    pub(crate) paused_until: u64,
     /// Until when the disk does nothing.
-    pub disk_busy_until: u64,
+    pub(crate) disk_busy_until: u64,
     writer: Option<SnapshotWriter<Simulated>>,
     /// A snapshot that is received: its zxid and bytes.
     install: Option<(Zxid, Vec<u8>)>,
     /// Appended, not synced.
     syncing: Option<Zxid>,
     /// The last transaction of its history.
-    pub last: Zxid,
+    pub(crate) last: Zxid,
     config: String,
     members: u8,
     /// The snapshot that was read last for a learner.
@@ -43,12 +43,12 @@ pub struct Node {
 }
 
 /// Where a member comes from.
-pub fn address(member: u8) -> IpAddr {
+pub(crate) fn address(member: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, member))
 }
 
 /// What a step of the disk did.
-pub enum Did {
+pub(crate) enum Did {
     Nothing,
     Something,
     /// Transactions were appended.
@@ -92,7 +92,7 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
 }
 
 impl Node {
-    pub fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
+    pub(crate) fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
         let disk = Disk::new(seed);
         let store = Store::open(disk.root(), disk.root(), store_options()).unwrap();
         let mut node = Self {
@@ -118,7 +118,7 @@ impl Node {
     }
 
     /// The process ends, and with it what was not synced.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.up = false;
         self.writer = None;
         self.install = None;
@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// A process starts on what the disk has. Answers the last transaction.
-    pub fn start(&mut self, now: Now, seed: u64) -> Zxid {
+    pub(crate) fn start(&mut self, now: Now, seed: u64) -> Zxid {
         self.life += 1;
         self.up = true;
         self.disk.fail_syncs(0);
@@ -151,7 +151,7 @@ impl Node {
     }
 
     /// One thing that the peer wants of its disk, or the end of a sync.
-    pub fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
+    pub(crate) fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
         if let Some(last) = self.syncing
             && rng.coin()
         {

@@ -27,16 +27,16 @@ macro_rules! met {
     ($($name:ident: $what:literal,)*) => {
         /// What was met, so that nothing is tested in name only.
         #[derive(Clone, Debug, Default)]
-        pub struct Met {
-            $(pub $name: u64,)*
+        pub(crate) struct Met {
+            $(pub(crate) $name: u64,)*
         }
 
         impl Met {
-            pub fn plus(&self, other: &Self) -> Self {
+            pub(crate) fn plus(&self, other: &Self) -> Self {
                 Self { $($name: self.$name + other.$name,)* }
             }
 
-            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+            pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($what, self.$name),)*]
             }
         }
@@ -53,14 +53,13 @@ met! {
     cuts: "cuts of the network",
     pauses: "pauses of a process",
     slow_disks: "slow disks",
-    diffs: "DIFF",
     truncations: "TRUNC",
     snapshots: "SNAP",
     expired: "expired sessions",
     moved: "sessions that moved",
 }
 
-pub struct World {
+pub(crate) struct World {
     rng: Rng,
     now: u64,
     nodes: Vec<Node>,
@@ -80,7 +79,7 @@ pub struct World {
     acknowledged: BTreeMap<Zxid, u64>,
     /// The highest zxid that any client was told, and when.
     trace: bool,
-    pub met: Met,
+    pub(crate) met: Met,
 }
 
 /// Everything that members must agree on.
@@ -112,7 +111,7 @@ fn picture(peer: &Peer<'_>) -> Picture {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
         let count = if rng.below(4) == 0 { 5 } else { 3 };
         let observers = rng.below(2);
@@ -156,7 +155,7 @@ impl World {
         }
     }
 
-    pub fn safety(&mut self) {
+    pub(crate) fn safety(&mut self) {
         for _ in 0..ROUNDS {
             self.fault();
             self.round(true);
@@ -164,7 +163,7 @@ impl World {
     }
 
     /// Everything is healed; the ensemble must agree.
-    pub fn liveness(&mut self) {
+    pub(crate) fn liveness(&mut self) {
         self.say(|| "healing".into());
         for row in &mut self.cut {
             row.fill(false);
