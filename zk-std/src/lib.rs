@@ -3,5 +3,6 @@
 
 pub mod config;
 pub mod load;
+pub mod member;
 pub mod server;
 pub mod store;

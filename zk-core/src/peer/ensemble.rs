@@ -191,6 +191,11 @@ impl<'m> Peer<'m> {
         Ok(())
     }
 
+    /// The configurations that count: who is met where.
+    pub fn quorums(&self) -> &Quorums<'m> {
+        &self.ensemble.quorums
+    }
+
     /// The ensemble's configuration.
     pub fn config(&self) -> &Config<'m> {
         &self.ensemble.quorums.committed

@@ -275,6 +275,12 @@ impl Peer<'_> {
         None
     }
 
+    /// What is read for learners begins there: that snapshot, and the log behind that zxid, must
+    /// not be removed from the disk. `None`: nothing is.
+    pub fn pinned(&self) -> Option<Zxid> {
+        (self.state == State::Leading).then(|| self.ensemble.leader.pinned())?
+    }
+
     /// The log was read, as [`Read::Log`] asked; `entries` are empty if it has none of these.
     pub fn log_read<'t>(
         &mut self,

@@ -135,7 +135,8 @@ impl Learner {
 pub struct Reading {
     /// The learner's place.
     pub at: usize,
-    serial: u32,
+    /// Tells the learners apart that were there one after the other.
+    pub serial: u32,
 }
 
 /// What to read from the disk for a learner.
@@ -576,6 +577,17 @@ impl<'m> Leader<'m> {
         };
         learner.reading = true;
         Some((Reading { at, serial: learner.serial }, read))
+    }
+
+    /// The oldest transaction behind which a learner still needs what is on the disk.
+    pub fn pinned(&self) -> Option<Zxid> {
+        let needed = |learner: &Learner| match learner.step {
+            Step::Vacant => None,
+            Step::Searching => Some(learner.last),
+            Step::Snapshot { zxid, .. } => Some(zxid),
+            _ => learner.from_log.then_some(learner.told),
+        };
+        self.learners.iter().filter_map(needed).min()
     }
 
     /// The learner that a reading was for, if it is still there.

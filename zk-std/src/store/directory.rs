@@ -9,6 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::{Context, Error};
+
 /// A directory of files, and a way to further directories.
 ///
 /// Names are single path components. What is written is durable only after
@@ -170,12 +172,24 @@ pub(super) fn read_small<D: Directory>(
 /// Answers to `org.apache.zookeeper.common.AtomicFileOutputStream`, which leaves out the last.
 pub(super) fn replace<D: Directory>(directory: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
-    let file = directory.create(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
-    drop(file);
+    put(directory, &temporary, bytes)?;
     directory.rename(&temporary, name)?;
     directory.sync()
+}
+
+/// Writes a small file and makes its content durable, but not its name.
+pub(super) fn put<D: Directory>(directory: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = directory.create(name)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()
+}
+
+/// Removes a file, durably.
+pub(super) fn remove_durably<D: Directory>(directory: &D, name: &str) -> Result<(), Error> {
+    directory
+        .unlink(name)
+        .and_then(|()| directory.sync())
+        .context("remove", || directory.path(name))
 }
 
 /// Removes a file if it is there, and says whether it was.

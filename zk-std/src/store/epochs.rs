@@ -64,12 +64,19 @@ impl<D: Directory> Store<D> {
             Some(current) => current,
             None => self.put(EPOCH_CURRENT, of_last)?,
         };
+        let accepted = match epoch(&self.snapshots, EPOCH_ACCEPTED)? {
+            Some(accepted) => accepted,
+            None => self.put(EPOCH_ACCEPTED, of_last)?,
+        };
         if of_last > current {
-            let name = format!("{EPOCH_CURRENT}.tmp");
-            // Half a number may have been written.
-            let left = epoch(&self.snapshots, &name).unwrap_or(None).filter(|&e| e >= of_last);
-            let promised = epoch(&self.snapshots, EPOCH_ACCEPTED)?.filter(|&e| e >= of_last);
-            let left = left.or(promised.map(|_| of_last)).ok_or_else(|| Error::Number {
+            let left = if accepted >= of_last {
+                Some(of_last)
+            } else {
+                // Half a number may have been written.
+                let name = format!("{EPOCH_CURRENT}.tmp");
+                epoch(&self.snapshots, &name).unwrap_or(None).filter(|&e| e >= of_last)
+            };
+            let left = left.ok_or_else(|| Error::Number {
                 path: self.snapshots.path(EPOCH_CURRENT),
                 what: format!(
                     "epoch {} is older than the last zxid, {last}; move version-2 away to have \
@@ -79,10 +86,6 @@ impl<D: Directory> Store<D> {
             })?;
             current = self.put(EPOCH_CURRENT, left)?;
         }
-        let accepted = match epoch(&self.snapshots, EPOCH_ACCEPTED)? {
-            Some(accepted) => accepted,
-            None => self.put(EPOCH_ACCEPTED, of_last)?,
-        };
         if accepted < current {
             return Err(Error::Number {
                 path: self.snapshots.path(EPOCH_ACCEPTED),

@@ -72,6 +72,8 @@ pub(super) struct LogWriter<D: Directory> {
     current: Option<Current<D::File>>,
     /// Records that were appended and not yet written.
     batch: Vec<u8>,
+    /// The last record that is durable.
+    durable: Zxid,
     /// Why nothing more can be written, ever.
     stopped: Option<String>,
 }
@@ -104,9 +106,26 @@ pub struct Synced {
     pub zxid: Zxid,
 }
 
+/// How far the logs are durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The last transaction that is.
+    pub last: Zxid,
+    /// Of the log that is being written. There is nothing else behind the last transaction.
+    pub log: Option<Synced>,
+}
+
+impl Default for Extent {
+    /// No transaction is.
+    fn default() -> Self {
+        Self { last: Zxid::NONE, log: None }
+    }
+}
+
 impl<D: Directory> LogWriter<D> {
     pub(super) fn new(directory: D, limits: Limits) -> Self {
-        Self { directory, limits, current: None, batch: Vec::new(), stopped: None }
+        let batch = Vec::new();
+        Self { directory, limits, current: None, batch, durable: Zxid::NONE, stopped: None }
     }
 
     /// Whether anything may still be written.
@@ -236,6 +255,7 @@ impl<D: Directory> LogWriter<D> {
         current.named = true;
         current.synced = current.position;
         current.last_synced = current.last;
+        self.durable = current.last;
         Ok(())
     }
 
@@ -258,9 +278,14 @@ impl<D: Directory> LogWriter<D> {
         Some(Synced { name: c.name.clone(), offset: c.synced, zxid: c.last_synced })
     }
 
-    /// The name of the current log and the end of what readers may see of it.
-    pub(super) fn visible(&self) -> Option<(&str, u64)> {
-        self.current.as_ref().map(|c| (c.name.as_str(), c.synced))
+    /// How far the logs are durable.
+    pub(super) fn extent(&self) -> Extent {
+        Extent { last: self.durable, log: self.synced() }
+    }
+
+    /// The logs that are there end with `last`, and there is no other.
+    pub(super) fn restored(&mut self, last: Zxid) {
+        self.durable = last;
     }
 }
 

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! zk's own files there have names that Apache ignores: `zk.synced` (see [`replay`]),
-//! `zk.reserve` (space for a full disk), `zk.snapshot.*.tmp` (a snapshot being written).
+//! `zk.reserve` (space for a full disk), `zk.snapshot.*.tmp` (a snapshot being written),
+//! `zk.install*` (one that a leader sends).
 //!
 //! | | |
 //! |---|---|
@@ -36,6 +37,7 @@ pub mod snapshot_writer;
 
 mod compression;
 mod hint;
+mod install;
 mod reserve;
 mod truncate;
 
@@ -50,7 +52,8 @@ pub use compression::Compression;
 pub use directory::{Directory, File, OsDirectory};
 pub use epochs::Epochs;
 pub use error::{Damage, Error};
-pub use log::Synced;
+pub use install::Received;
+pub use log::{Extent, Synced};
 pub use replay::Replay;
 pub use restore::{Finding, Findings, Load, Refusal, Restored};
 pub use snapshot::{Candidate, SnapshotEnd, SnapshotReader, Taken, Unreadable};
@@ -147,7 +150,7 @@ pub struct Store<D: Directory> {
 
 impl<D: Directory> Store<D> {
     /// Opens `data` (`dataDir`) and `log` (`dataLogDir`, often the same), creates what is missing
-    /// in them if that is allowed, and removes what a crash left of unfinished snapshots.
+    /// in them if that is allowed, and deals with what a crash left of unfinished snapshots.
     ///
     /// # Errors
     /// [`Error::Directory`] (exit code 3) when one is missing or not writable, or has the files of
@@ -161,7 +164,18 @@ impl<D: Directory> Store<D> {
             refuse_strangers(&logs, "snapshot.", "Log directory has snapshot files")?;
             refuse_strangers(&snapshots, "log.", "Snapshot directory has log files")?;
         }
-        if !options.read_only {
+        if options.read_only {
+            if let Some(zxid) = install::pending(&snapshots)? {
+                return Err(Error::Directory {
+                    path: snapshots.path(""),
+                    what: format!(
+                        "a snapshot of {zxid} from a leader was not installed to the end: start \
+                         the server, which does that"
+                    ),
+                });
+            }
+        } else {
+            install::recover(&snapshots, &logs)?;
             snapshot_writer::clean(&snapshots).context("clean", || snapshots.path(""))?;
         }
         let limits = Limits {
@@ -249,14 +263,20 @@ impl<D: Directory> Store<D> {
         Ok(())
     }
 
-    /// Reads transactions from `start` on, up to the last that is durable now. What is appended
-    /// later takes another call. Files that are not yet open must not be purged meanwhile
-    /// ([`purge`](Self::purge) has a pin for that).
+    /// How far the logs are durable.
+    pub fn extent(&self) -> Extent {
+        self.log.extent()
+    }
+
+    /// Reads transactions from `start` on, up to the last that is durable by `extent`, which may
+    /// come from another view of the same directory. What is appended later takes another call.
+    /// Files that are not yet open must not be purged meanwhile ([`purge`](Self::purge) has a pin
+    /// for that).
     ///
     /// # Errors
     /// When the directory cannot be listed.
-    pub fn read_log(&self, start: Zxid) -> Result<Replay<D>, Error> {
-        Replay::follow(self, start)
+    pub fn read_log(&self, start: Zxid, extent: &Extent) -> Result<Replay<D>, Error> {
+        Replay::follow(self, start, extent)
     }
 
     /// Begins a snapshot whose body holds all effects of the transactions up to `zxid`. It is

@@ -24,7 +24,7 @@ use super::Store;
 use super::directory::{Directory, File};
 use super::error::{Context, Damage, Error};
 use super::hint::{self, Hint};
-use super::log::apache_reads_as_end;
+use super::log::{Extent, apache_reads_as_end};
 use super::log_reader::{LogReader, Step};
 use super::name;
 use super::restore::{Finding, Findings};
@@ -122,13 +122,10 @@ impl<D: Directory> Replay<D> {
     }
 
     /// For reading from `start` on, while the store is in use.
-    pub(super) fn follow(store: &Store<D>, start: Zxid) -> Result<Self, Error> {
+    pub(super) fn follow(store: &Store<D>, start: Zxid, extent: &Extent) -> Result<Self, Error> {
         let mut replay = Self::new(store, Zxid(start.0.wrapping_sub(1)), start, Purpose::Follow)?;
-        if let Some((name, end)) = store.log.visible() {
-            // Nothing was synced of a log that has only just been created.
-            replay.files.retain(|(_, n)| end > 0 || n != name);
-            replay.visible = Some((name.to_string(), end));
-        }
+        replay.files.retain(|(first, _)| *first <= extent.last);
+        replay.visible = extent.log.as_ref().map(|synced| (synced.name.clone(), synced.offset));
         Ok(replay)
     }
 

@@ -251,6 +251,7 @@ impl<D: Directory> Store<D> {
         }
         load.progress(total, total);
         let last = replay.last();
+        self.log.restored(last);
         let trusted = initialize || self.options.db_autocreate;
         let empty = found.is_none() && txns == 0;
         let zxid = if empty && !trusted { Zxid::NONE } else { last };

@@ -29,12 +29,18 @@ pub(super) fn clean<D: Directory>(directory: &D) -> io::Result<()> {
     Ok(())
 }
 
+/// The name of the snapshot of `zxid`.
+pub(super) fn name(zxid: Zxid, compression: Compression) -> String {
+    format!("{}.{:x}{}", super::name::SNAPSHOT, zxid.0, compression.extension())
+}
+
 /// A snapshot that is being written. Dropped before [`finish`](Self::finish), it leaves nothing.
 #[derive(Debug)]
 pub struct SnapshotWriter<D: Directory> {
     directory: D,
     zxid: Zxid,
-    name: String,
+    compression: Compression,
+    /// What it is called until it is finished; nothing when it is.
     temporary: String,
     out: Option<Encoder<D::File>>,
     sum: Adler32,
@@ -51,14 +57,24 @@ impl<D: Directory> SnapshotWriter<D> {
         compression: Compression,
         initialize: Option<D>,
     ) -> Result<Self, Error> {
-        let name = format!("snapshot.{:x}{}", zxid.0, compression.extension());
         let temporary = format!("{TEMPORARY}{:x}.tmp", zxid.0);
+        Self::create(directory, zxid, temporary, compression, initialize)
+    }
+
+    /// Begins to write the file `temporary`.
+    pub(super) fn create(
+        directory: D,
+        zxid: Zxid,
+        temporary: String,
+        compression: Compression,
+        initialize: Option<D>,
+    ) -> Result<Self, Error> {
         let file = directory.create(&temporary).context("create", || directory.path(&temporary))?;
         let mut writer = Self {
             out: Some(Encoder::new(compression, file)),
             directory,
             zxid,
-            name,
+            compression,
             temporary,
             sum: Adler32::new(),
             tail: [0; SEAL.len()],
@@ -124,6 +140,25 @@ impl<D: Directory> SnapshotWriter<D> {
         digest: Option<SnapshotDigest>,
         last_zxid: Option<Zxid>,
     ) -> Result<String, Error> {
+        self.complete(digest, last_zxid)?;
+        let name = name(self.zxid, self.compression);
+        self.directory
+            .rename(&self.temporary, &name)
+            .and_then(|()| self.directory.sync())
+            .context("rename", || self.path())?;
+        self.temporary.clear();
+        if let Some(data) = &self.initialize {
+            remove(data, super::INITIALIZE).context("remove", || data.path(super::INITIALIZE))?;
+        }
+        Ok(name)
+    }
+
+    /// Appends checksum and trailers, and makes the file durable, but not its name.
+    pub(super) fn complete(
+        &mut self,
+        digest: Option<SnapshotDigest>,
+        last_zxid: Option<Zxid>,
+    ) -> Result<(), Error> {
         if self.tail != SEAL {
             return Err(Error::Snapshot { zxid: self.zxid, what: "its body has no end marker" });
         }
@@ -142,15 +177,12 @@ impl<D: Directory> SnapshotWriter<D> {
         let Some(out) = self.out.take() else {
             return Err(Error::Snapshot { zxid: self.zxid, what: "it failed before" });
         };
-        out.finish().and_then(|file| file.sync_data()).context("sync", || self.path())?;
-        self.directory
-            .rename(&self.temporary, &self.name)
-            .and_then(|()| self.directory.sync())
-            .context("rename", || self.path())?;
-        if let Some(data) = &self.initialize {
-            remove(data, super::INITIALIZE).context("remove", || data.path(super::INITIALIZE))?;
-        }
-        Ok(core::mem::take(&mut self.name))
+        out.finish().and_then(|file| file.sync_data()).context("sync", || self.path())
+    }
+
+    /// The file belongs to whoever calls this.
+    pub(super) fn release(mut self) {
+        self.temporary.clear();
     }
 
     /// Gives it up.
@@ -165,8 +197,7 @@ impl<D: Directory> SnapshotWriter<D> {
 
 impl<D: Directory> Drop for SnapshotWriter<D> {
     fn drop(&mut self) {
-        // The name is taken out by a successful `finish`.
-        if !self.name.is_empty()
+        if !self.temporary.is_empty()
             && let Err(e) = remove(&self.directory, &self.temporary)
         {
             // The next start tries again.

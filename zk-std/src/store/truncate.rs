@@ -12,7 +12,7 @@ use zk_core::id::Zxid;
 use zk_core::wire::file::FileHeader;
 
 use super::compression::Compression;
-use super::directory::{Directory, File, read_full};
+use super::directory::{Directory, File, read_full, remove_durably};
 use super::error::{Context, Error};
 use super::hint;
 use super::log::apache_reads_as_end;
@@ -36,19 +36,6 @@ impl<D: Directory> Store<D> {
     /// left below it: nothing was changed then, and only a snapshot from the leader helps. Others
     /// leave a history that ends at `zxid` or later.
     pub fn truncate(&mut self, zxid: Zxid) -> Result<(), Error> {
-        self.cut(zxid, true)
-    }
-
-    /// Removes all transactions after `zxid`, of which none need be there: before a snapshot of
-    /// `zxid` from the leader replaces the history.
-    ///
-    /// # Errors
-    /// Those of the file system, and damage in the logs.
-    pub fn discard_after(&mut self, zxid: Zxid) -> Result<(), Error> {
-        self.cut(zxid, false)
-    }
-
-    fn cut(&mut self, zxid: Zxid, strict: bool) -> Result<(), Error> {
         self.log.roll()?;
         let refuse = |what: String| Error::Truncate { zxid, what };
         let mut newer = Vec::new();
@@ -61,12 +48,12 @@ impl<D: Directory> Store<D> {
                 newer.push(candidate.name);
             }
         }
-        if strict && base.is_none() {
+        let Some(base) = base else {
             return Err(refuse(format!(
                 "there is no snapshot at or before it in {}",
                 self.snapshots.path("").display()
             )));
-        }
+        };
         // Those that do not look whole must not stay behind either.
         let all = name::list(&self.snapshots, name::SNAPSHOT)
             .context("list", || self.snapshots.path(""))?;
@@ -79,15 +66,15 @@ impl<D: Directory> Store<D> {
         let after = logs.partition_point(|(z, _)| *z <= zxid);
         let (before, later) = logs.split_at(after);
         // Apache may repeat transactions in a later log, so an earlier one can go beyond the cut.
-        let needed = base.map_or(before, |base| replay::from(before, base.successor()));
+        let needed = replay::from(before, base.successor());
         let mut cuts = Vec::new();
-        let mut there = base == Some(zxid);
+        let mut there = base == zxid;
         for (_, name) in needed {
             let (cut, found) = self.find(name, zxid)?;
             cuts.extend(cut);
             there |= found;
         }
-        if strict && !there {
+        if !there {
             return Err(refuse(format!(
                 "no log in {} has that transaction",
                 self.logs.path("").display()
@@ -166,11 +153,4 @@ impl<D: Directory> Store<D> {
         });
         Ok(digest)
     }
-}
-
-fn remove_durably<D: Directory>(directory: &D, name: &str) -> Result<(), Error> {
-    directory
-        .unlink(name)
-        .and_then(|()| directory.sync())
-        .context("remove", || directory.path(name))
 }

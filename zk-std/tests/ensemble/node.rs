@@ -4,12 +4,12 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{ServerId, SessionId, Zxid};
 use zk_core::peer::{
-    Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer, READ_OVERHEAD, Read, Reading,
+    Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer,
 };
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
-use zk_core::zab::scan::Scanner;
 use zk_std::load::PeerLoad;
+use zk_std::member::Files;
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
@@ -30,16 +30,15 @@ pub(crate) struct Node {
     /// Until when the disk does nothing.
     pub(crate) disk_busy_until: u64,
     writer: Option<SnapshotWriter<Simulated>>,
-    /// A snapshot that is received: its zxid and bytes.
-    install: Option<(Zxid, Vec<u8>)>,
+    files: Files<Simulated>,
+    /// The snapshot that is received.
+    installing: Zxid,
     /// Appended, not synced.
     syncing: Option<Zxid>,
     /// The last transaction of its history.
     pub(crate) last: Zxid,
     config: String,
     members: u8,
-    /// The snapshot that was read last for a learner.
-    sending: Option<Zxid>,
 }
 
 /// Where a member comes from.
@@ -106,12 +105,12 @@ impl Node {
             paused_until: 0,
             disk_busy_until: 0,
             writer: None,
-            install: None,
+            files: Files::default(),
+            installing: Zxid::NONE,
             syncing: None,
             last: Zxid::ZERO,
             config: config.to_owned(),
             members: config.matches("server.").count() as u8,
-            sending: None,
         };
         node.start(now, seed);
         node
@@ -121,7 +120,7 @@ impl Node {
     pub(crate) fn crash(&mut self) {
         self.up = false;
         self.writer = None;
-        self.install = None;
+        self.files = Files::default();
         self.syncing = None;
         self.disk.crash();
     }
@@ -193,129 +192,29 @@ impl Node {
                     self.peer.snapshot_done();
                 }
                 // The files that a learner may still be reading stay.
-                result.and_then(|()| self.store.purge(3, self.sending).map(drop))
+                result.and_then(|()| self.store.purge(3, self.peer.pinned()).map(drop))
             }
             Want::SnapshotDrop => {
                 self.writer = None;
                 Ok(())
             }
-            Want::Ensemble(order) => match order {
-                Order::Epochs(Epochs { accepted, current }) => {
-                    let result = self
-                        .store
-                        .set_accepted_epoch(accepted)
-                        .and_then(|()| self.store.set_current_epoch(current));
-                    if result.is_ok() {
-                        self.peer.epochs_written(now);
+            Want::Ensemble(order) => {
+                did = match &order {
+                    Order::Truncate(zxid) => Did::Truncated(*zxid),
+                    Order::InstallBegin(zxid) => {
+                        self.installing = *zxid;
+                        Did::Something
                     }
-                    result
-                }
-                Order::Truncate(zxid) => {
-                    did = Did::Truncated(zxid);
-                    self.truncate(now, zxid)
-                }
-                Order::InstallBegin(zxid) => {
-                    self.install = Some((zxid, vec![]));
-                    Ok(())
-                }
-                Order::InstallBytes(bytes) => {
-                    let n = bytes.len();
-                    self.install.as_mut().unwrap().1.extend_from_slice(bytes);
-                    self.peer.install_written(n);
-                    Ok(())
-                }
-                Order::InstallEnd => {
-                    let (zxid, body) = self.install.take().unwrap();
-                    did = Did::Installed(zxid);
-                    self.install(now, zxid, &body)
-                }
-                Order::InstallDrop => {
-                    self.install = None;
-                    Ok(())
-                }
-                Order::Read(reading, read) => {
-                    self.read(now, reading, read);
-                    Ok(())
-                }
-            },
+                    Order::InstallEnd => Did::Installed(self.installing),
+                    _ => Did::Something,
+                };
+                let step = self.files.begin(&mut self.store, order);
+                step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now))
+            }
         };
         match done {
             Ok(()) => did,
             Err(_) => Did::Failed,
         }
-    }
-
-    fn truncate(&mut self, now: Now, zxid: Zxid) -> Result<(), store::Error> {
-        let cut = self.store.truncate(zxid);
-        match cut {
-            Ok(()) => {}
-            Err(store::Error::Truncate { .. }) => {
-                self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
-                self.peer.reload_failed(now);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
-        self.peer.reloaded(now);
-        Ok(())
-    }
-
-    fn install(&mut self, now: Now, zxid: Zxid, body: &[u8]) -> Result<(), store::Error> {
-        self.store.discard_after(zxid)?;
-        let mut writer = self.store.begin_snapshot(zxid)?;
-        writer.write(body)?;
-        writer.finish(None, Some(zxid))?;
-        self.store.restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))?;
-        assert_eq!(self.peer.tree().last_zxid(), zxid);
-        self.peer.reloaded(now);
-        Ok(())
-    }
-
-    fn read(&mut self, now: Now, reading: Reading, read: Read) {
-        match read {
-            Read::Log { from, most } => {
-                let Ok(mut replay) = self.store.read_log(from) else {
-                    self.peer.read_failed(reading);
-                    return;
-                };
-                let mut entries: Vec<(Zxid, Vec<u8>)> = vec![];
-                let mut bytes = 0;
-                let mut findings = store::Findings::default();
-                while replay.advance(&mut findings).is_ok_and(|more| more) {
-                    bytes += replay.entry().len() + READ_OVERHEAD;
-                    if !entries.is_empty() && bytes > most {
-                        break;
-                    }
-                    entries.push((replay.zxid(), replay.entry().to_vec()));
-                }
-                self.peer.log_read(now, reading, entries.iter().map(|(z, txn)| (*z, &txn[..])));
-            }
-            Read::Snapshot { zxid, offset, most } => {
-                self.sending = Some(zxid);
-                let Some(body) = self.snapshot_body(zxid) else {
-                    self.peer.read_failed(reading);
-                    return;
-                };
-                let from = (offset as usize).min(body.len());
-                let to = body.len().min(from + most);
-                self.peer.snapshot_read(now, reading, &body[from..to], to == body.len());
-            }
-        }
-    }
-
-    fn snapshot_body(&self, zxid: Zxid) -> Option<Vec<u8>> {
-        let candidates = self.store.candidates().ok()?;
-        let candidate = candidates.iter().find(|candidate| candidate.zxid == zxid)?;
-        let mut reader = self.store.open_snapshot(candidate).ok()?;
-        let mut scanner = Scanner::of_file(1 << 20);
-        let mut out = vec![];
-        while !scanner.is_done() {
-            let bytes = reader.show(1).ok()?;
-            let (body, _) = scanner.feed(bytes).ok()?;
-            out.extend_from_slice(&bytes[..body]);
-            reader.consume(body);
-        }
-        Some(out)
     }
 }

@@ -210,6 +210,58 @@ fn a_snapshot_is_whole_or_not_there() {
     );
 }
 
+/// At every moment there is the old history or the new one.
+#[test]
+fn a_snapshot_is_installed_wholly_or_not_at_all() {
+    let (disk, old) = disk_with(&[1..=3, 4..=6, 7..=9]);
+    let mut store = open(&disk, options()).unwrap();
+    for at in [5, 8] {
+        let until = Ledger { entries: old.entries[..at].into(), ..Ledger::default() };
+        save(&mut store, &until, z(at as u32)).unwrap();
+    }
+    store.restore(&mut Ledger::default()).unwrap();
+    store.idle().unwrap();
+    let mut new = Ledger::default();
+    new.add(z(1), b"another");
+    // Behind what is there, inside of it, where a snapshot is, and before.
+    for at in [z(12), z(6), z(5), Zxid::ZERO] {
+        let (olds, news) = (core::cell::Cell::new(0), core::cell::Cell::new(0));
+        at_every_operation(
+            &disk,
+            |disk| {
+                let mut store = open(disk, options())?;
+                store.restore(&mut Ledger::default())?;
+                let mut writer = store.begin_install(at)?;
+                writer.write(&new.to_body())?;
+                let received = store.receive(writer)?;
+                store.install(received)
+            },
+            |disk, done, operation| {
+                // Whoever was interrupted may be interrupted again.
+                disk.cut_power_after(operation % 7 + 1);
+                let again = open(disk, options()).is_ok();
+                disk.crash();
+                let (_, found, restored) =
+                    restore(disk).unwrap_or_else(|e| panic!("{at} {operation} {again}: {e}"));
+                assert_eq!(restored.findings.count, 0, "{at} {operation}: {restored:?}");
+                if found.entries == new.entries {
+                    assert_eq!(restored.zxid, at);
+                    let path = format!("data/version-2/snapshot.{:x}", at.0);
+                    assert_eq!(disk.paths(), [path], "{operation}");
+                    news.set(news.get() + 1);
+                } else {
+                    assert_eq!(found.entries, old.entries, "{at} {operation}");
+                    assert_eq!(restored.zxid, z(9));
+                    assert!(!done);
+                    olds.set(olds.get() + 1);
+                }
+                assert!(disk.paths().iter().all(|path| !path.contains("install")));
+            },
+        );
+        assert!(olds.get() > 20 && news.get() > 20, "{at}: {olds:?} {news:?}");
+    }
+}
+
 /// Cutting a torn batch is itself cut short.
 #[test]
 fn a_repair_can_be_repeated() {

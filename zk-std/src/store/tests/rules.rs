@@ -1,7 +1,9 @@
 //! What is restored, refused and repaired, case by case (scenarios D1-D18).
 
 use super::*;
-use crate::store::{Compression, Damage, Epochs, File, Finding, INITIALIZE, error};
+use crate::store::{
+    Compression, Damage, Epochs, Extent, File, Finding, INITIALIZE, Received, error, snapshot,
+};
 use zk_core::id::ServerId;
 
 fn refused(disk: &Disk) -> Error {
@@ -576,7 +578,7 @@ fn the_log_is_read_while_it_is_written() {
     }
     store.append(z(10), &txn(z(10), b"not synced")).unwrap();
     for start in 1..=10 {
-        let mut replay = store.read_log(z(start)).unwrap();
+        let mut replay = store.read_log(z(start), &store.extent()).unwrap();
         let mut found = Ledger::default();
         while replay.advance(&mut Default::default()).unwrap() {
             found.add(replay.zxid(), replay.entry());
@@ -586,12 +588,49 @@ fn the_log_is_read_while_it_is_written() {
     store.sync().unwrap();
     store.roll().unwrap();
     store.append(z(11), &txn(z(11), b"of a log with nothing synced")).unwrap();
-    let mut replay = store.read_log(z(9)).unwrap();
+    let mut replay = store.read_log(z(9), &store.extent()).unwrap();
     let mut count = 0;
     while replay.advance(&mut Default::default()).unwrap() {
         count += 1;
     }
     assert_eq!(count, 2);
+}
+
+/// Another view of the directory sees what is durable by the word of the one that writes.
+#[test]
+fn the_log_is_read_through_another_view() {
+    let (disk, _) = disk_with(&[1..=3]);
+    let (mut store, ..) = restore(&disk).unwrap();
+    let reader = open(&disk, Options { read_only: true, ..options() }).unwrap();
+    let read = |extent: &Extent| {
+        let mut replay = reader.read_log(z(1), extent).unwrap();
+        let mut last = Zxid::ZERO;
+        while replay.advance(&mut Default::default()).unwrap() {
+            last = replay.zxid();
+        }
+        last
+    };
+    assert_eq!(read(&Extent::default()), Zxid::ZERO);
+    let mut append = |counters: core::ops::RangeInclusive<u32>, roll: bool| {
+        for counter in counters {
+            store.append(z(counter), &txn(z(counter), b"live")).unwrap();
+        }
+        let before = store.extent();
+        store.sync().unwrap();
+        if roll {
+            store.roll().unwrap();
+        }
+        before
+    };
+    // Nothing is written since the start, then parts of a log, then a log that was left.
+    for (counters, roll, durable) in
+        [(4..=5, false, 3), (6..=7, true, 5), (8..=8, false, 7), (9..=9, false, 8)]
+    {
+        let extent = append(counters, roll);
+        assert_eq!(read(&extent), z(durable));
+        assert_eq!(extent.last, z(durable));
+    }
+    assert_eq!(read(&store.extent()), z(9));
 }
 
 #[test]
@@ -652,15 +691,86 @@ fn a_history_is_not_truncated_where_it_cannot_be() {
     assert_eq!(store.candidates().unwrap().len(), 3);
 }
 
+/// Receives what the ledger holds, as a leader would send it.
+fn receive(store: &mut Store<Simulated>, ledger: &Ledger, zxid: Zxid) -> Received<Simulated> {
+    let mut writer = store.begin_install(zxid).unwrap();
+    for piece in ledger.to_body().chunks(100) {
+        writer.write(piece).unwrap();
+    }
+    store.receive(writer).unwrap()
+}
+
 #[test]
-fn a_history_is_discarded_for_a_snapshot() {
-    let (disk, _) = disk_with(&[1..=3, 5..=6]);
+fn a_snapshot_takes_the_place_of_the_history() {
+    // Before, inside and after what is there; and where a snapshot is.
+    for at in [0, 4, 5, 6, 8, 20] {
+        let (disk, ledger) = disk_with(&[1..=3, 5..=6]);
+        let mut store = open(&disk, options()).unwrap();
+        save(&mut store, &ledger, z(5)).unwrap();
+        save(&mut store, &ledger, z(7)).unwrap();
+        let mut other = Ledger::default();
+        other.add(z(at), b"of another leader");
+        let received = receive(&mut store, &other, z(at));
+        assert_eq!(received.zxid(), z(at));
+        let mut taken = Ledger::default();
+        let reader = store.open_received(&received).unwrap();
+        let end = snapshot::read(reader, &mut |bytes| taken.snapshot_bytes(bytes), &mut |_| {});
+        assert_eq!(end.unwrap(), SnapshotEnd::default());
+        assert_eq!(taken.entries, other.entries);
+        store.install(received).unwrap();
+        let path = format!("data/version-2/snapshot.{:x}", z(at).0);
+        assert_eq!(disk.paths(), [path]);
+        assert_eq!(store.extent(), Extent { last: z(at), log: None });
+        // It goes on from there.
+        let entry = txn(z(at + 1), b"next");
+        store.append(z(at + 1), &entry).unwrap();
+        store.sync().unwrap();
+        other.add(z(at + 1), &entry);
+        let (_, found, restored) = restore(&disk).unwrap();
+        assert_eq!((found.entries, restored.findings.count), (other.entries, 0));
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_not_installed_leaves_nothing() {
+    let (disk, ledger) = disk_with(&[1..=3]);
     let mut store = open(&disk, options()).unwrap();
-    store.discard_after(z(4)).unwrap();
-    save(&mut store, &Ledger::default(), z(4)).unwrap();
-    assert_eq!(store.restore(&mut Ledger::default()).unwrap().zxid, z(4));
-    store.discard_after(Zxid::ZERO).unwrap();
-    assert_eq!(disk.paths(), ["data/version-2/snapshot.0"]);
+    let before = disk.paths();
+    // Not to its end.
+    let mut writer = store.begin_install(z(9)).unwrap();
+    writer.write(b"half").unwrap();
+    assert!(disk.paths() != before);
+    assert!(matches!(store.receive(writer), Err(Error::Snapshot { .. })));
+    assert_eq!(disk.paths(), before);
+    // Whole, and not taken.
+    let received = receive(&mut store, &Ledger::default(), z(9));
+    assert!(disk.paths() != before);
+    drop(received);
+    assert_eq!(disk.paths(), before);
+    // Neither before a crash.
+    core::mem::forget(receive(&mut store, &Ledger::default(), z(9)));
+    disk.crash();
+    let (_, found, _) = restore(&disk).unwrap();
+    assert_eq!((found.entries, disk.paths()), (ledger.entries, before));
+}
+
+#[test]
+fn an_interrupted_installation_is_not_looked_into() {
+    let (disk, _) = disk_with(&[1..=3]);
+    let mut store = open(&disk, options()).unwrap();
+    let received = receive(&mut store, &Ledger::default(), z(9));
+    disk.cut_power_after(3);
+    store.install(received).unwrap_err();
+    disk.crash();
+    let look = Options { read_only: true, ..options() };
+    assert!(matches!(open(&disk, look.clone()), Err(Error::Directory { .. })));
+    let damaged = disk.fork(1);
+    damaged.flip("data/version-2/zk.installing", 0, 1);
+    assert!(matches!(open(&damaged, options()), Err(Error::Directory { .. })));
+    // A start installs it.
+    let (_, found, restored) = restore(&disk).unwrap();
+    assert_eq!((found.entries.len(), restored.zxid), (0, z(9)));
+    open(&disk, look).unwrap();
 }
 
 #[test]
@@ -712,21 +822,30 @@ fn epochs_are_derived_checked_and_repaired() {
         ("5".into(), "5".into())
     );
     assert_eq!(with(&[("currentEpoch", "6"), ("acceptedEpoch", "7\n")]).1.unwrap(), (6, 7));
-    for (current, accepted) in [("4", "7"), ("6", "5"), ("x", "7"), ("", "7"), ("6", "4294967296")]
+    for (current, accepted) in [("4", "4"), ("6", "5"), ("x", "7"), ("", "7"), ("6", "4294967296")]
     {
         let refused =
             with(&[("currentEpoch", current), ("acceptedEpoch", accepted)]).1.unwrap_err();
         assert!(matches!(refused, Error::Number { .. }), "{current} {accepted}");
     }
-    // A crash between the snapshot of a new epoch and its file.
-    let (disk, epochs) =
-        with(&[("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", "5")]);
+    // A crash between the history of a new epoch and its file.
+    for accepted in ["5", "7"] {
+        let (disk, epochs) = with(&[("currentEpoch", "4"), ("acceptedEpoch", accepted)]);
+        assert_eq!(epochs.unwrap(), (5, accepted.parse().unwrap()));
+        assert_eq!(text(&disk, "currentEpoch"), "5");
+    }
+    // As Apache leaves it.
+    let with_left = |accepted, left| {
+        let files =
+            [("currentEpoch", "4"), ("acceptedEpoch", accepted), ("currentEpoch.tmp", left)];
+        with(&files)
+    };
+    let (disk, epochs) = with_left("5", "5");
     assert_eq!(epochs.unwrap(), (5, 5));
     assert_eq!(text(&disk, "currentEpoch"), "5");
     assert!(disk.read(&file("currentEpoch.tmp")).is_none());
-    for left in ["4", "", "rubbish"] {
-        let files = [("currentEpoch", "4"), ("acceptedEpoch", "5"), ("currentEpoch.tmp", left)];
-        assert!(with(&files).1.is_err(), "{left}");
+    for left in ["4", "5", "", "rubbish"] {
+        assert!(with_left("4", left).1.is_err(), "{left}");
     }
     // What Apache writes beside an empty database.
     let disk = Disk::new(1);
