@@ -29,8 +29,8 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 pub(crate) struct Asked {
     pub(crate) xid: i32,
     pub(crate) op: OpCode,
-    /// When, so that real time can be held against zxids.
-    pub(crate) at: u64,
+    /// The highest zxid that any client had seen acknowledged by then: this comes later.
+    pub(crate) after: Zxid,
 }
 
 pub(crate) struct Client {
@@ -100,23 +100,23 @@ impl Client {
         self.open
     }
 
-    pub(crate) fn ask(&mut self, op: OpCode, body: &[u8], now: u64) {
+    pub(crate) fn ask(&mut self, op: OpCode, body: &[u8], after: Zxid) {
         self.xid += 1;
-        self.asked.push_back(Asked { xid: self.xid, op, at: now });
+        self.asked.push_back(Asked { xid: self.xid, op, after });
         let mut payload = encode(&RequestHeader { xid: Xid(self.xid), op });
         payload.extend_from_slice(body);
         self.input.extend(frame(&payload));
     }
 
     /// Keeps the session alive, now and then.
-    pub(crate) fn ask_ping(&mut self, now: u64, really: bool) {
+    pub(crate) fn ask_ping(&mut self, after: Zxid, really: bool) {
         if really {
             let path = encode(&PathWatch { path: "/".into(), watch: false });
-            self.ask(OpCode::GetData, &path, now);
+            self.ask(OpCode::GetData, &path, after);
         }
     }
 
-    pub(crate) fn ask_something(&mut self, rng: &mut Rng, now: u64) {
+    pub(crate) fn ask_something(&mut self, rng: &mut Rng, after: Zxid) {
         let acl = encode(&OPEN_ACL_UNSAFE);
         let acl = List::from_raw(1, &acl);
         let path = path(rng);
@@ -154,7 +154,7 @@ impl Client {
                 (OpCode::GetData, encode(&PathWatch { path: path.as_str().into(), watch }))
             }
         };
-        self.ask(op, &body, now);
+        self.ask(op, &body, after);
     }
 
     /// Takes bytes of the server's.

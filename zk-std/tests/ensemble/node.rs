@@ -3,9 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{ServerId, SessionId, Zxid};
-use zk_core::peer::{
-    Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer,
-};
+use zk_core::peer::{Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_std::load::PeerLoad;
@@ -80,7 +78,7 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
         snap_count: 40,
-        max_batch: if seed % 3 == 0 { 600 } else { 4096 },
+        max_batch: if seed.is_multiple_of(3) { 600 } else { 4096 },
         max_txn: 1 << 14,
         extended_types: true,
         ..Options::default()

@@ -77,7 +77,8 @@ pub(crate) struct World {
     digests: BTreeMap<Zxid, i64>,
     leaders: BTreeMap<Epoch, ServerId>,
     acknowledged: BTreeMap<Zxid, u64>,
-    /// The highest zxid that any client was told, and when.
+    /// The highest zxid of an acknowledged write.
+    newest: Zxid,
     trace: bool,
     pub(crate) met: Met,
 }
@@ -140,6 +141,7 @@ impl World {
             digests: BTreeMap::new(),
             leaders: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            newest: Zxid::ZERO,
             trace: std::env::var("ZK_SIM_TRACE").is_ok(),
             met: Met::default(),
         }
@@ -495,7 +497,7 @@ impl World {
             end.need = received.need.max(1);
         }
         let end = &mut self.connections[c].ends[side];
-        if broken && end.coming.is_empty() || broken && self.rng.below(4) == 0 {
+        if broken && (end.coming.is_empty() || self.rng.below(4) == 0) {
             end.link = None;
             self.nodes[here].peer.member_closed(now, link);
         }
@@ -595,13 +597,13 @@ impl World {
         if asking && self.clients[c].is_open() && self.clients[c].asked.len() < 12 {
             for _ in 0..self.rng.below(3) {
                 if self.rng.below(150) == 0 {
-                    self.clients[c].ask(OpCode::CloseSession, b"", self.now);
+                    self.clients[c].ask(OpCode::CloseSession, b"", self.newest);
                     break;
                 }
-                self.clients[c].ask_something(&mut self.rng, self.now);
+                self.clients[c].ask_something(&mut self.rng, self.newest);
             }
         } else if self.clients[c].is_open() && self.clients[c].asked.is_empty() {
-            self.clients[c].ask_ping(self.now, self.rng.below(40) == 0);
+            self.clients[c].ask_ping(self.newest, self.rng.below(40) == 0);
         }
         let input = core::mem::take(&mut self.clients[c].input);
         let received = self.nodes[at].peer.receive(now, link, &input);
@@ -641,14 +643,16 @@ impl World {
 
     fn told(&mut self, at: usize, link: Link, bytes: &[u8]) {
         let life = self.nodes[at].life;
-        let Self { clients, acknowledged, met, now, .. } = self;
+        let Self { clients, acknowledged, met, now, newest, .. } = self;
         let Some(client) = clients.iter_mut().find(|client| client.at == Some((at, life, link)))
         else {
             return;
         };
         client.take(bytes, |learned| {
             if let Learned::Written(zxid, ok, asked) = learned {
-                let _ = asked;
+                // Whoever asks after an answer is answered later.
+                assert!(zxid > asked.after, "{zxid} was asked for after {}", asked.after);
+                *newest = (*newest).max(zxid);
                 acknowledged.insert(zxid, *now);
                 met.acknowledged += u64::from(ok);
             }
