@@ -551,6 +551,14 @@ impl World {
     fn check(&mut self, at: usize) {
         let node = &self.nodes[at];
         assert!(!matches!(node.peer.state(), State::Stopped(_)), "server {} has stopped", at + 1);
+        if node.peer.stats().digest_mismatches > 0 {
+            for session in node.peer.sessions().iter() {
+                println!("{session:?}");
+            }
+            for (zxid, txn) in self.txns.iter().rev().take(24) {
+                println!("{zxid} {:?}", zk_core::wire::txn::Txn::decode(txn));
+            }
+        }
         assert_eq!(node.peer.stats().digest_mismatches, 0, "server {}", at + 1);
         let zxid = node.peer.tree().last_zxid();
         let digest = node.peer.tree().digest();
