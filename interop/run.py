@@ -23,6 +23,7 @@ from report import Failure, Missing  # noqa: E402
 from zk import Zk  # noqa: E402
 
 import differential  # noqa: E402
+import ensemble  # noqa: E402
 import files  # noqa: E402
 import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
@@ -44,6 +45,7 @@ CHECKS = {
     "zkcli": (zkcli.session, True, False),
     "kazoo": (kazoo_suite.suite, False, False),
 }
+CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 
 

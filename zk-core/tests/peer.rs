@@ -382,3 +382,22 @@ fn long_paths_and_long_lists_are_no_different() {
     world.restart();
     assert!(world.peer.tree().find(path.as_bytes()).is_some());
 }
+
+/// However long the list of a closeSession is, also where it just fits the room that is tried first
+/// and what comes behind it does not: the session is closed, and not taken for closed before.
+#[test]
+fn a_session_is_closed_however_long_its_list_is() {
+    let mut world = World::new();
+    let mut other = world.connect();
+    for len in 1000..1300 {
+        let mut client = world.connect();
+        let path = format!("/{}", "e".repeat(len));
+        assert_eq!(world.create(&mut client, &path, 1).err(), Code::Ok);
+        let reply = world.call(&mut client, OpCode::CloseSession, &());
+        assert_eq!(reply.err(), Code::Ok, "{len}");
+        world.peer.closed(world.now, client.link);
+        assert_eq!(world.call(&mut other, OpCode::Exists, &read(&path)).err(), Code::NoNode);
+    }
+    assert_eq!(world.peer.sessions().len(), 1);
+    assert_eq!(world.peer.stats().digest_mismatches, 0);
+}

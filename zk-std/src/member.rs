@@ -497,12 +497,7 @@ impl<D: Directory> Step<D> {
     ///
     /// # Errors
     /// Those of the file system; the process has to end.
-    pub fn finish(
-        self,
-        store: &mut Store<D>,
-        peer: &mut Peer<'_>,
-        now: Now,
-    ) -> Result<(), Error> {
+    pub fn finish(self, store: &mut Store<D>, peer: &mut Peer<'_>, now: Now) -> Result<(), Error> {
         match self {
             Self::Nothing => {}
             Self::Epochs => peer.epochs_written(now),

@@ -106,7 +106,7 @@ impl Peer<'_> {
             // Its results are written down while it is applied.
             reply_room = reply_room.min(self.reply.ceiling());
         }
-        let alone = self.pending.len() == 0
+        let alone = self.pending.is_empty()
             && link.is_none_or(|at| {
                 let connection = &self.connections[at];
                 connection.output.is_empty() && connection.reserved == 0

@@ -8,8 +8,8 @@ use zk_core::wire::client::OPEN_ACL_UNSAFE;
 use zk_core::wire::jute::List;
 
 use super::*;
-use crate::store::simulated::{Disk, Simulated};
 use crate::store;
+use crate::store::simulated::{Disk, Simulated};
 
 fn z(counter: u32) -> Zxid {
     Zxid::new(Epoch(1), counter)

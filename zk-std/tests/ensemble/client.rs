@@ -12,7 +12,7 @@ use zk_core::wire::jute::{self, Buffer, List, Trailing};
 use zk_core::wire::{Code, OpCode};
 use zk_std::store::simulated::Rng;
 
-pub fn encode(value: &impl serde::Serialize) -> Vec<u8> {
+pub(crate) fn encode(value: &impl serde::Serialize) -> Vec<u8> {
     let mut out = vec![];
     jute::write(value, &mut out).unwrap();
     out
@@ -26,28 +26,28 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 /// What was asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    pub xid: i32,
-    pub op: OpCode,
-    /// When, so that real time can be held against zxids.
-    pub at: u64,
+pub(crate) struct Asked {
+    pub(crate) xid: i32,
+    pub(crate) op: OpCode,
+    /// The highest zxid that any client had seen acknowledged by then: this comes later.
+    pub(crate) after: Zxid,
 }
 
-pub struct Client {
+pub(crate) struct Client {
     /// Node and its incarnation, and the link there.
-    pub at: Option<(usize, u32, Link)>,
-    pub session: SessionId,
+    pub(crate) at: Option<(usize, u32, Link)>,
+    pub(crate) session: SessionId,
     passwd: Vec<u8>,
     xid: i32,
-    pub asked: VecDeque<Asked>,
-    pub last_zxid: Zxid,
-    pub input: Vec<u8>,
+    pub(crate) asked: VecDeque<Asked>,
+    pub(crate) last_zxid: Zxid,
+    pub(crate) input: Vec<u8>,
     output: Vec<u8>,
     open: bool,
 }
 
 /// What a client learned.
-pub enum Learned {
+pub(crate) enum Learned {
     /// It has a session.
     Opened,
     /// Its session is over.
@@ -58,7 +58,7 @@ pub enum Learned {
 }
 
 impl Client {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             at: None,
             session: SessionId::NONE,
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    pub fn connected(&mut self, node: usize, life: u32, link: Link, rng: &mut Rng) {
+    pub(crate) fn connected(&mut self, node: usize, life: u32, link: Link, rng: &mut Rng) {
         self.at = Some((node, life, link));
         self.open = false;
         self.asked.clear();
@@ -88,7 +88,7 @@ impl Client {
         self.input = frame(&encode(&request));
     }
 
-    pub fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         self.at = None;
         self.open = false;
         self.asked.clear();
@@ -96,27 +96,27 @@ impl Client {
         self.output.clear();
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open
     }
 
-    pub fn ask(&mut self, op: OpCode, body: &[u8], now: u64) {
+    pub(crate) fn ask(&mut self, op: OpCode, body: &[u8], after: Zxid) {
         self.xid += 1;
-        self.asked.push_back(Asked { xid: self.xid, op, at: now });
+        self.asked.push_back(Asked { xid: self.xid, op, after });
         let mut payload = encode(&RequestHeader { xid: Xid(self.xid), op });
         payload.extend_from_slice(body);
         self.input.extend(frame(&payload));
     }
 
     /// Keeps the session alive, now and then.
-    pub fn ask_ping(&mut self, now: u64, really: bool) {
+    pub(crate) fn ask_ping(&mut self, after: Zxid, really: bool) {
         if really {
             let path = encode(&PathWatch { path: "/".into(), watch: false });
-            self.ask(OpCode::GetData, &path, now);
+            self.ask(OpCode::GetData, &path, after);
         }
     }
 
-    pub fn ask_something(&mut self, rng: &mut Rng, now: u64) {
+    pub(crate) fn ask_something(&mut self, rng: &mut Rng, after: Zxid) {
         let acl = encode(&OPEN_ACL_UNSAFE);
         let acl = List::from_raw(1, &acl);
         let path = path(rng);
@@ -154,11 +154,11 @@ impl Client {
                 (OpCode::GetData, encode(&PathWatch { path: path.as_str().into(), watch }))
             }
         };
-        self.ask(op, &body, now);
+        self.ask(op, &body, after);
     }
 
     /// Takes bytes of the server's.
-    pub fn take(&mut self, bytes: &[u8], mut learn: impl FnMut(Learned)) {
+    pub(crate) fn take(&mut self, bytes: &[u8], mut learn: impl FnMut(Learned)) {
         self.output.extend_from_slice(bytes);
         loop {
             let Some((len, rest)) = self.output.split_first_chunk::<4>() else { return };

@@ -7,23 +7,23 @@ use zk_core::quorum::Port;
 
 /// One end of a connection.
 #[derive(Debug)]
-pub struct End {
+pub(crate) struct End {
     /// Index of the node.
-    pub node: usize,
+    pub(crate) node: usize,
     /// Its link, as long as it has one.
-    pub link: Option<MemberLink>,
+    pub(crate) link: Option<MemberLink>,
     /// Incarnation of the node when the end was made.
-    pub life: u32,
+    pub(crate) life: u32,
     /// Bytes on their way here: when they arrive, and what they are.
-    pub coming: VecDeque<(u64, Vec<u8>)>,
+    pub(crate) coming: VecDeque<(u64, Vec<u8>)>,
     /// Bytes that have arrived and were not taken.
-    pub arrived: Vec<u8>,
+    pub(crate) arrived: Vec<u8>,
     /// Nothing is taken before the peer says so.
-    pub blocked: bool,
+    pub(crate) blocked: bool,
     /// Bytes that must be shown next time.
-    pub need: usize,
+    pub(crate) need: usize,
     /// The other side has closed, or the network has; heard of at that moment.
-    pub broken_at: Option<u64>,
+    pub(crate) broken_at: Option<u64>,
 }
 
 impl End {
@@ -43,16 +43,21 @@ impl End {
 
 /// A connection between two members.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Who has dialled, and who was dialled.
-    pub ends: [End; 2],
-    pub port: Port,
+    pub(crate) ends: [End; 2],
+    pub(crate) port: Port,
     /// When the dialled side hears of it; `None` once it has.
-    pub arrives_at: Option<u64>,
+    pub(crate) arrives_at: Option<u64>,
 }
 
 impl Connection {
-    pub fn new(from: (usize, MemberLink, u32), to: usize, port: Port, arrives_at: u64) -> Self {
+    pub(crate) fn new(
+        from: (usize, MemberLink, u32),
+        to: usize,
+        port: Port,
+        arrives_at: u64,
+    ) -> Self {
         Self {
             ends: [End::new(from.0, Some(from.1), from.2), End::new(to, None, 0)],
             port,
@@ -60,7 +65,7 @@ impl Connection {
         }
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.arrives_at.is_none() && self.ends.iter().all(|end| end.link.is_none())
     }
 }

@@ -3,9 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{ServerId, SessionId, Zxid};
-use zk_core::peer::{
-    Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer,
-};
+use zk_core::peer::{Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_std::load::PeerLoad;
@@ -13,22 +11,22 @@ use zk_std::member::Files;
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
-pub const TICK: u32 = 100;
+pub(crate) const TICK: u32 = 100;
 
-pub struct Node {
-    pub id: ServerId,
-    pub disk: Disk,
-    pub store: Store<Simulated>,
-    pub peer: Peer<'static>,
-    pub up: bool,
+pub(crate) struct Node {
+    pub(crate) id: ServerId,
+    pub(crate) disk: Disk,
+    pub(crate) store: Store<Simulated>,
+    pub(crate) peer: Peer<'static>,
+    pub(crate) up: bool,
     /// Counts restarts.
-    pub life: u32,
+    pub(crate) life: u32,
     /// Added to the world's clock.
-    pub wall_skew: i64,
+    pub(crate) wall_skew: i64,
     /// Until when the process does not run.
-    pub paused_until: u64,
+    pub(crate) paused_until: u64,
     /// Until when the disk does nothing.
-    pub disk_busy_until: u64,
+    pub(crate) disk_busy_until: u64,
     writer: Option<SnapshotWriter<Simulated>>,
     files: Files<Simulated>,
     /// The snapshot that is received.
@@ -36,18 +34,18 @@ pub struct Node {
     /// Appended, not synced.
     syncing: Option<Zxid>,
     /// The last transaction of its history.
-    pub last: Zxid,
+    pub(crate) last: Zxid,
     config: String,
     members: u8,
 }
 
 /// Where a member comes from.
-pub fn address(member: u8) -> IpAddr {
+pub(crate) fn address(member: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, member))
 }
 
 /// What a step of the disk did.
-pub enum Did {
+pub(crate) enum Did {
     Nothing,
     Something,
     /// Transactions were appended.
@@ -80,7 +78,7 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
         snap_count: 40,
-        max_batch: if seed % 3 == 0 { 600 } else { 4096 },
+        max_batch: if seed.is_multiple_of(3) { 600 } else { 4096 },
         max_txn: 1 << 14,
         extended_types: true,
         ..Options::default()
@@ -91,7 +89,7 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
 }
 
 impl Node {
-    pub fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
+    pub(crate) fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
         let disk = Disk::new(seed);
         let store = Store::open(disk.root(), disk.root(), store_options()).unwrap();
         let mut node = Self {
@@ -117,7 +115,7 @@ impl Node {
     }
 
     /// The process ends, and with it what was not synced.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.up = false;
         self.writer = None;
         self.files = Files::default();
@@ -126,7 +124,7 @@ impl Node {
     }
 
     /// A process starts on what the disk has. Answers the last transaction.
-    pub fn start(&mut self, now: Now, seed: u64) -> Zxid {
+    pub(crate) fn start(&mut self, now: Now, seed: u64) -> Zxid {
         self.life += 1;
         self.up = true;
         self.disk.fail_syncs(0);
@@ -150,7 +148,7 @@ impl Node {
     }
 
     /// One thing that the peer wants of its disk, or the end of a sync.
-    pub fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
+    pub(crate) fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
         if let Some(last) = self.syncing
             && rng.coin()
         {

@@ -27,16 +27,16 @@ macro_rules! met {
     ($($name:ident: $what:literal,)*) => {
         /// What was met, so that nothing is tested in name only.
         #[derive(Clone, Debug, Default)]
-        pub struct Met {
-            $(pub $name: u64,)*
+        pub(crate) struct Met {
+            $(pub(crate) $name: u64,)*
         }
 
         impl Met {
-            pub fn plus(&self, other: &Self) -> Self {
+            pub(crate) fn plus(&self, other: &Self) -> Self {
                 Self { $($name: self.$name + other.$name,)* }
             }
 
-            pub fn counts(&self) -> Vec<(&'static str, u64)> {
+            pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($what, self.$name),)*]
             }
         }
@@ -53,14 +53,13 @@ met! {
     cuts: "cuts of the network",
     pauses: "pauses of a process",
     slow_disks: "slow disks",
-    diffs: "DIFF",
     truncations: "TRUNC",
     snapshots: "SNAP",
     expired: "expired sessions",
     moved: "sessions that moved",
 }
 
-pub struct World {
+pub(crate) struct World {
     rng: Rng,
     now: u64,
     nodes: Vec<Node>,
@@ -78,9 +77,10 @@ pub struct World {
     digests: BTreeMap<Zxid, i64>,
     leaders: BTreeMap<Epoch, ServerId>,
     acknowledged: BTreeMap<Zxid, u64>,
-    /// The highest zxid that any client was told, and when.
+    /// The highest zxid of an acknowledged write.
+    newest: Zxid,
     trace: bool,
-    pub met: Met,
+    pub(crate) met: Met,
 }
 
 /// Everything that members must agree on.
@@ -112,7 +112,7 @@ fn picture(peer: &Peer<'_>) -> Picture {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
         let count = if rng.below(4) == 0 { 5 } else { 3 };
         let observers = rng.below(2);
@@ -141,6 +141,7 @@ impl World {
             digests: BTreeMap::new(),
             leaders: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            newest: Zxid::ZERO,
             trace: std::env::var("ZK_SIM_TRACE").is_ok(),
             met: Met::default(),
         }
@@ -156,7 +157,7 @@ impl World {
         }
     }
 
-    pub fn safety(&mut self) {
+    pub(crate) fn safety(&mut self) {
         for _ in 0..ROUNDS {
             self.fault();
             self.round(true);
@@ -164,7 +165,7 @@ impl World {
     }
 
     /// Everything is healed; the ensemble must agree.
-    pub fn liveness(&mut self) {
+    pub(crate) fn liveness(&mut self) {
         self.say(|| "healing".into());
         for row in &mut self.cut {
             row.fill(false);
@@ -496,7 +497,7 @@ impl World {
             end.need = received.need.max(1);
         }
         let end = &mut self.connections[c].ends[side];
-        if broken && end.coming.is_empty() || broken && self.rng.below(4) == 0 {
+        if broken && (end.coming.is_empty() || self.rng.below(4) == 0) {
             end.link = None;
             self.nodes[here].peer.member_closed(now, link);
         }
@@ -550,6 +551,14 @@ impl World {
     fn check(&mut self, at: usize) {
         let node = &self.nodes[at];
         assert!(!matches!(node.peer.state(), State::Stopped(_)), "server {} has stopped", at + 1);
+        if node.peer.stats().digest_mismatches > 0 {
+            for session in node.peer.sessions().iter() {
+                println!("{session:?}");
+            }
+            for (zxid, txn) in self.txns.iter().rev().take(24) {
+                println!("{zxid} {:?}", zk_core::wire::txn::Txn::decode(txn));
+            }
+        }
         assert_eq!(node.peer.stats().digest_mismatches, 0, "server {}", at + 1);
         let zxid = node.peer.tree().last_zxid();
         let digest = node.peer.tree().digest();
@@ -596,13 +605,13 @@ impl World {
         if asking && self.clients[c].is_open() && self.clients[c].asked.len() < 12 {
             for _ in 0..self.rng.below(3) {
                 if self.rng.below(150) == 0 {
-                    self.clients[c].ask(OpCode::CloseSession, b"", self.now);
+                    self.clients[c].ask(OpCode::CloseSession, b"", self.newest);
                     break;
                 }
-                self.clients[c].ask_something(&mut self.rng, self.now);
+                self.clients[c].ask_something(&mut self.rng, self.newest);
             }
         } else if self.clients[c].is_open() && self.clients[c].asked.is_empty() {
-            self.clients[c].ask_ping(self.now, self.rng.below(40) == 0);
+            self.clients[c].ask_ping(self.newest, self.rng.below(40) == 0);
         }
         let input = core::mem::take(&mut self.clients[c].input);
         let received = self.nodes[at].peer.receive(now, link, &input);
@@ -642,14 +651,16 @@ impl World {
 
     fn told(&mut self, at: usize, link: Link, bytes: &[u8]) {
         let life = self.nodes[at].life;
-        let Self { clients, acknowledged, met, now, .. } = self;
+        let Self { clients, acknowledged, met, now, newest, .. } = self;
         let Some(client) = clients.iter_mut().find(|client| client.at == Some((at, life, link)))
         else {
             return;
         };
         client.take(bytes, |learned| {
             if let Learned::Written(zxid, ok, asked) = learned {
-                let _ = asked;
+                // Whoever asks after an answer is answered later.
+                assert!(zxid > asked.after, "{zxid} was asked for after {}", asked.after);
+                *newest = (*newest).max(zxid);
                 acknowledged.insert(zxid, *now);
                 met.acknowledged += u64::from(ok);
             }

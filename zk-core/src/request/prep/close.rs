@@ -16,7 +16,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let session = progress.ask.session;
-        let at = self.sessions.usable(session).ok_or(Code::SessionExpired)?;
+        self.sessions.usable(session).ok_or(Code::SessionExpired)?;
         let list_at = out.len();
         jute::write(&0i32, out)?;
         let mut listed = 0i32;
@@ -40,7 +40,6 @@ impl Prep<'_, '_> {
         self.scratch = core::mem::take(&mut room);
         result?;
         out.patch(list_at, listed);
-        self.sessions.closing(at);
         Ok(())
     }
 

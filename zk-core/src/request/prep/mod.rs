@@ -178,6 +178,12 @@ impl Prep<'_, '_> {
         let code = match result {
             Ok(()) => {
                 self.changes.commit(self.tree);
+                // Only now it is certain that it will be closed.
+                if ask.op == OpCode::CloseSession
+                    && let Some(at) = self.sessions.usable(ask.session)
+                {
+                    self.sessions.closing(at);
+                }
                 return Ok(Prepared {
                     len: slice.len(),
                     cost: progress.cost,

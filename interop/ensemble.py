@@ -1,0 +1,146 @@
+"""Ensembles of three: of Apache's servers and of ours, in every mixture.
+
+In rounds: clients write through every server, the leader is killed with `kill -9` under load, the two
+others go on, the killed one comes back on its own files. At the end every server must show the same
+tree, and in it every write that any of them acknowledged.
+"""
+
+import os
+import time
+
+import apache
+import tree
+import wire
+from report import Failure
+from server import HOST, StartError, four_letter, free_port
+from workload import Load, check_ledger
+from zk import Zk
+
+SERVE_SECONDS = 60
+SHORT, LONG = 3, 20
+WRITES = 120  # acknowledged creates through each server before each kill
+CONFIG = {
+    "tickTime": "500", "initLimit": "20", "syncLimit": "10", "maxSessionTimeout": "600000", "snapCount": "1000",
+    "DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER),
+}
+SERVERS = {"a": apache.Apache, "z": Zk}
+
+
+class Ensemble:
+    """Three servers; `kinds` has a letter for each: a for Apache's, z for ours."""
+
+    def __init__(self, kinds, config=None):
+        lines = {"server.%d" % (n + 1): "%s:%d:%d" % (HOST, free_port(), free_port()) for n in range(len(kinds))}
+        self.servers = []
+        for number, kind in enumerate(kinds, 1):
+            server = SERVERS[kind](dict(CONFIG, **lines, **(config or {})))
+            server.id, server.kind = number, kind
+            with open(os.path.join(server.data, "myid"), "w") as myid:
+                myid.write("%d\n" % number)
+            self.servers.append(server)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.close()
+
+    def start(self, servers=None):
+        """Starts servers, and waits until all that run serve."""
+        for server in servers or self.servers:
+            server.launch()
+        self.wait()
+
+    def running(self):
+        return [server for server in self.servers if server.process is not None]
+
+    def wait(self, seconds=SERVE_SECONDS):
+        """Waits until every running server serves, and there is one leader. Returns it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            modes = {server.id: self.mode(server) for server in self.running()}
+            leaders = [server for server in self.running() if modes[server.id] == "leader"]
+            if len(leaders) == 1 and all(modes.values()):
+                return leaders[0]
+            if time.monotonic() > deadline:
+                raise Failure("no agreement in %d s: %s\n%s" % (seconds, modes, "\n".join(
+                    "-- server %d (%s)\n%s" % (s.id, s.name, s.log_tail(12)) for s in self.servers)))
+            time.sleep(0.05)  # a server that does not serve yet gives no event to wait for
+
+    def mode(self, server):
+        """leader, follower, or None while it does not serve."""
+        if server.process.poll() is not None:
+            raise StartError("server %d (%s) ended with code %s\n%s" % (
+                server.id, server.name, server.process.returncode, server.log_tail()))
+        try:
+            text = four_letter(server.port, "srvr", timeout=2)
+        except OSError:
+            return None
+        for line in text.splitlines():
+            if line.startswith("Mode: "):
+                return line[6:]
+        return None
+
+
+def views(ensemble):
+    """The tree as each server shows it, once it has all that was committed."""
+    found = []
+    for server in ensemble.servers:
+        client = wire.Client(server.address)
+        client.ok("auth", 0, "digest", tree.SUPER.encode())
+        client.ok("sync", "/")
+        found.append(tree.walk(client))
+        client.close()
+    return found
+
+
+def differences(one, other):
+    """Lines for what two servers show differently; /zookeeper/config is each server's own."""
+    lines = []
+    for path in sorted(set(one) | set(other)):
+        if path == "/zookeeper/config":
+            continue
+        if one.get(path) != other.get(path):
+            lines.append("%s: %s against %s" % (path, one.get(path), other.get(path)))
+    return lines
+
+
+def mixture(kinds):
+    def check(options):
+        rounds = LONG if options.long else SHORT
+        acked, sent, led = {}, {}, []
+        with Ensemble(kinds) as ensemble:
+            ensemble.start()
+            for number in range(rounds):
+                leader = ensemble.wait()
+                led.append("%s%d" % (leader.kind, leader.id))
+                loads = [Load(server.address, "/r%d-%d" % (number, server.id), 2, seed=number)
+                         for server in ensemble.servers]
+                for load in loads:
+                    load.until(WRITES)
+                leader.kill()
+                for load in loads:
+                    now_acked, now_sent, unexpected = load.join()
+                    if unexpected:
+                        raise Failure("round %d: %s" % (number, "\n".join(unexpected[:10])))
+                    acked.update(now_acked)
+                    sent.update(now_sent)
+                ensemble.wait()
+                ensemble.start([leader])
+            found = views(ensemble)
+            for server, view in zip(ensemble.servers[1:], found[1:]):
+                wrong = differences(found[0], view)
+                if wrong:
+                    raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
+                        server.id, len(wrong), "\n  ".join(wrong[:10])))
+            wrong = check_ledger(found[0], acked, sent)
+            if wrong:
+                raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
+        return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found[0]))
+
+    check.__doc__ = "ensemble-%s: three servers, the leader killed under load, nothing lost, the same tree" % kinds
+    return check
+
+
+MIXTURES = ("zzz", "aaz", "zaa", "azz", "zza")
