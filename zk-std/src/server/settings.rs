@@ -205,9 +205,9 @@ mod tests {
              server.7=[0:0:0:0:0:0:0:1]:2:3:participant\ngroup.1=1:7\nweight.1=1\nweight.7=3\n\
              version=0"
         );
-        let oracle =
+        let mut oracle =
             parse("initLimit=7\nsyncLimit=3\nserver.1=a:2:3\nserver.2=b:2:3\noraclePath=x\n");
-        let oracle = Config { server_id: Some(ServerId(1)), ..oracle };
+        oracle.server_id = Some(ServerId(1));
         assert_eq!(ensemble(&oracle, false).unwrap_err().exit_code(), 2);
         assert!(ensemble(&parse(""), true).unwrap().is_none());
     }
