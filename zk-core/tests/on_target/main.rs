@@ -17,6 +17,7 @@ macro_rules! tests {
 }
 
 mod codec;
+mod election;
 mod profile;
 mod restore;
 mod tree;

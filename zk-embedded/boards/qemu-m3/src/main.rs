@@ -24,6 +24,8 @@ macro_rules! tests {
 
 #[path = "../../../../zk-core/tests/on_target/codec.rs"]
 mod codec;
+#[path = "../../../../zk-core/tests/on_target/election.rs"]
+mod election;
 #[path = "../../../../zk-core/tests/on_target/profile.rs"]
 mod profile;
 #[path = "../../../../zk-core/tests/on_target/restore.rs"]
@@ -31,7 +33,7 @@ mod restore;
 #[path = "../../../../zk-core/tests/on_target/tree.rs"]
 mod tree;
 
-const FILES: &[&[Test]] = &[codec::TESTS, tree::TESTS, restore::TESTS];
+const FILES: &[&[Test]] = &[codec::TESTS, tree::TESTS, restore::TESTS, election::TESTS];
 
 #[entry]
 fn main() -> ! {

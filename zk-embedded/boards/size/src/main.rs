@@ -128,7 +128,9 @@ fn disk(peer: &mut Peer<'_>) {
         Some(Disk::SnapshotEnd(digest)) => {
             black_box(digest);
         }
-        Some(Disk::Ensemble(Order::InstallBytes(bytes))) => installed = Some(black_box(bytes).len()),
+        Some(Disk::Ensemble(Order::InstallBytes(bytes))) => {
+            installed = Some(black_box(bytes).len())
+        }
         Some(Disk::Ensemble(Order::Read(reading, what))) => read = Some((reading, what)),
         Some(Disk::Ensemble(order)) => {
             black_box(order);
