@@ -6,9 +6,13 @@
 //! missed is shown as missed and ends nothing.
 
 #[cfg(target_os = "linux")]
+mod alone;
+#[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod long;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
@@ -17,6 +21,8 @@ mod rows;
 mod server;
 #[cfg(target_os = "linux")]
 mod session;
+#[cfg(target_os = "linux")]
+mod stalls;
 #[cfg(target_os = "linux")]
 mod table;
 #[cfg(target_os = "linux")]
@@ -35,6 +41,7 @@ usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--di
   --long         a tree of 1,000,000 nodes instead of 200,000, 10,000 idle sessions instead of 2,000
   --rounds N     turns of each server (3)
   --seconds S    length of a turn under load (0.8)
+  --rows TEXT    of the loaded rows only those with TEXT in their names: 10 KiB
   --only TEXT    only the groups whose names have one of these texts, with commas between, in them: tmpfs, disk, single, start, idle, tree
   --disk DIR     a directory on the disk to measure (the build's own)
   --output json  JSON on standard output instead of a table";
@@ -48,6 +55,7 @@ struct Options {
     rounds: usize,
     seconds: f64,
     only: Option<String>,
+    rows: Option<String>,
     json: bool,
 }
 
@@ -60,6 +68,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
         rounds: 3,
         seconds: 0.8,
         only: None,
+        rows: None,
         json: false,
     };
     let mut args = std::env::args().skip(1);
@@ -71,6 +80,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
             "--disk" => options.disk = value()?.into(),
             "--long" => options.long = true,
             "--only" => options.only = Some(value()?),
+            "--rows" => options.rows = Some(value()?),
             "--rounds" => match value()?.parse() {
                 Ok(rounds @ 1..=1000) => options.rounds = rounds,
                 _ => return Err(format!("--rounds wants a number from 1 to 1000\n{USAGE}")),

@@ -10,9 +10,12 @@ use zk_core::wire::OpCode;
 use zk_core::wire::jute::{self, Buffer};
 use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
+use crate::alone::Alone;
 use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
+use crate::long::{self, Encoded};
 use crate::process::{Memory, notice_signals};
-use crate::server::{BOTH, Kind, Programs, Server};
+use crate::server::{BOTH, HEAP, Kind, Programs, Server};
+use crate::stalls::Watched;
 use crate::table::{Against, Row, Table, Target, median};
 use crate::{Options, Result, bare, session, tree};
 
@@ -26,6 +29,11 @@ const WARM_UP: Duration = Duration::from_secs(4);
 const RECORD_OVERHEAD: usize = 13;
 /// How long an idle server settles before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// The longest that a server may answer nobody, ms.
+const STALL_MS: f64 = 20.0;
+/// What Apache gets where its memory is not measured.
+const LARGE_HEAP: &str = "-Xmx3000m";
 
 /// A row of load: what, bytes of a value, targets for throughput and CPU.
 type Loaded = (Work, usize, Option<f64>, Option<f64>);
@@ -45,7 +53,7 @@ const LOADED: [Loaded; 8] = [
 pub(crate) fn measure(options: &Options) -> Result<Table> {
     let mut run = Run {
         options,
-        programs: Programs::find(options.zk.clone())?,
+        programs: Programs { zk: options.zk.clone(), config: String::new(), heap: HEAP },
         turn: Duration::from_secs_f64(options.seconds),
         table: Table::default(),
         names: 0,
@@ -102,6 +110,12 @@ impl Run<'_> {
         if self.wants("tree") {
             self.large_tree(tmpfs)?;
         }
+        if self.wants("stalls") {
+            self.stalls(tmpfs)?;
+        }
+        if self.wants("calls") {
+            self.calls()?;
+        }
         Ok(())
     }
 
@@ -154,6 +168,10 @@ impl Run<'_> {
 
     fn loaded_row(&mut self, place: &str, servers: &[Server; 2], row: Loaded) -> Result<()> {
         let (work, value, rate_target, cpu_target) = row;
+        let title = format!("{} {}", work.name(), bytes(value));
+        if self.options.rows.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
+            return Ok(());
+        }
         let name = self.name();
         let mut loads = Vec::new();
         for server in servers {
@@ -170,10 +188,9 @@ impl Run<'_> {
             }
         }
         loads.into_iter().try_for_each(Load::close)?;
-        let name = format!("{} {}", work.name(), bytes(value));
         let target = |ratio: Option<f64>| ratio.map(Target::AtLeast);
-        self.row(place, &name, "op/s", Against::ApacheMore, &rates, target(rate_target));
-        self.row(place, &name, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
+        self.row(place, &title, "op/s", Against::ApacheMore, &rates, target(rate_target));
+        self.row(place, &title, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
         Ok(())
     }
 
@@ -327,7 +344,7 @@ impl Run<'_> {
 
     /// Creates a large tree on both, then starts both on copies of one directory.
     fn large_tree(&mut self, dir: &Path) -> Result<()> {
-        let nodes = if self.options.long { 1_000_000 } else { 200_000 };
+        let nodes = self.nodes();
         let heading = format!("tree of {nodes} nodes, {}", bytes(100));
         let mut built = Rounds::default();
         let mut origin = PathBuf::new();
@@ -336,7 +353,12 @@ impl Run<'_> {
             let home = homes.path().join(kind.name());
             let (server, _) = self.programs.start(kind, &home)?;
             let begin = Instant::now();
-            tree::build(server.port, nodes)?;
+            let (mut stream, mut xid) = (session::open(server.port)?, 0);
+            let all = tree::directories(nodes).chain(tree::nodes(nodes));
+            tree::create(0, all, |op, body| {
+                xid += 1;
+                session::call(&mut stream, xid, op, &Encoded(body))
+            })?;
             built[which].push(nodes as f64 / begin.elapsed().as_secs_f64());
             tree::check(server.port, nodes)?;
             server.stop()?;
@@ -366,6 +388,47 @@ impl Run<'_> {
         self.row(&heading, "cold start to the first answer", "s", less, &times, four);
         self.row(&heading, "memory then", "MB", less, &now, four);
         self.row(&heading, "most memory on the way", "MB", less, &peak, None);
+        Ok(())
+    }
+
+    /// How many nodes a large tree has.
+    fn nodes(&self) -> usize {
+        if self.options.long { 1_000_000 } else { 200_000 }
+    }
+
+    /// The longest wait of another client while a server does what takes long.
+    fn stalls(&mut self, dir: &Path) -> Result<()> {
+        let nodes = self.nodes();
+        let mut programs = self.programs.clone();
+        programs.config = format!("snapCount={}\n", long::SNAP_COUNT);
+        programs.heap = LARGE_HEAP;
+        let mut both = Vec::new();
+        for kind in BOTH {
+            let home = tempfile::tempdir_in(dir)?;
+            let (server, _) = programs.start(kind, home.path())?;
+            let mut watched = Watched::new(server, home.path().join("data"))?;
+            both.push(long::all(&mut watched, nodes, self.options.rounds)?);
+            watched.stop()?;
+        }
+        let heading = format!("longest wait of another client, {nodes} nodes");
+        for (zk, apache) in both[0].iter().zip(&both[1]) {
+            let rounds = [zk, apache].map(|measured| vec![measured.stall.time.as_secs_f64() * 1e3]);
+            let target = Some(Target::Value(STALL_MS));
+            self.row(&heading, &zk.name, "ms", Against::ApacheLess, &rounds, target);
+        }
+        Ok(())
+    }
+
+    /// The longest call of a peer in this process that does what takes long.
+    fn calls(&mut self) -> Result<()> {
+        let nodes = self.nodes();
+        let heading = format!("longest call of the core, {nodes} nodes");
+        for measured in long::all(&mut Alone::new()?, nodes, self.options.rounds)? {
+            let rounds = [vec![measured.stall.time.as_secs_f64() * 1e3], vec![STALL_MS]];
+            let name = format!("{}: {}", measured.name, measured.stall.call);
+            let target = Some(Target::AtMost(1.0));
+            self.row(&heading, &name, "ms CPU", Against::Limit, &rounds, target);
+        }
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crate::Result;
 /// The session timeout that is asked for, ms: what servers grant by default (20 ticks).
 const TIMEOUT_MS: i32 = 40_000;
 /// The largest reply that is accepted.
-const FRAME_MAX: usize = 4 << 20;
+const FRAME_MAX: usize = 8 << 20;
 /// Bytes that are asked of the kernel at once.
 const READ: usize = 256 << 10;
 /// Bytes of a value that name its node and version.

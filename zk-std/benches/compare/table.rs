@@ -24,6 +24,18 @@ pub(crate) enum Against {
     ApacheLess,
     /// The bare machine's; the ratio is zk to it.
     Bare,
+    /// The most that it may be; the ratio is zk to it.
+    Limit,
+}
+
+impl Against {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ApacheMore | Self::ApacheLess => "Apache",
+            Self::Bare => "bare",
+            Self::Limit => "limit",
+        }
+    }
 }
 
 /// One row: medians over the rounds.
@@ -69,7 +81,7 @@ impl Row {
         target: Option<Target>,
     ) -> Self {
         let ratio = |zk: f64, other: f64| match against {
-            Against::ApacheMore | Against::Bare => zk / other,
+            Against::ApacheMore | Against::Bare | Against::Limit => zk / other,
             Against::ApacheLess => other / zk,
         };
         let rounds = zk.iter().zip(other).map(|(&zk, &other)| ratio(zk, other));
@@ -124,7 +136,7 @@ impl Table {
         }
         let mut heading = "";
         for row in &self.rows {
-            let other = if row.against == Against::Bare { "bare" } else { "Apache" };
+            let other = row.against.name();
             let top = format!("{} [{other}]", row.heading);
             if heading != row.heading {
                 heading = &row.heading;
