@@ -255,6 +255,9 @@ impl Client {
             if self.greeted {
                 let mut reader = Reader::new(payload);
                 let header: ReplyHeader = reader.read()?;
+                if header.xid == Xid::EVENT {
+                    continue;
+                }
                 if header.xid != Xid(self.xid) || header.err != Code::Ok {
                     return Err(format!("wrong answer to {}: {header:?}", self.xid).into());
                 }

@@ -20,6 +20,8 @@ use crate::{Result, session, tree};
 const CHILDREN: usize = 100_000;
 /// Ephemeral nodes of the session that is closed.
 const EPHEMERALS: usize = 50_000;
+/// Sessions that watch one node.
+const WATCHERS: usize = 5_000;
 /// Bytes of the largest requests: just below `jute.maxbuffer`.
 const FRAME: usize = 1_000_000;
 /// `snapCount` of what is measured: more transactions than everything but the snapshot takes, twice.
@@ -78,6 +80,7 @@ pub(crate) fn all<W: World>(world: &mut W, nodes: usize, rounds: usize) -> Resul
     run.close(nodes)?;
     run.large_multi()?;
     run.snapshot(nodes)?;
+    run.events()?;
     Ok(run.measured)
 }
 
@@ -252,6 +255,24 @@ impl<W: World> Run<'_, W> {
                 }
             }
             Ok(())
+        })
+    }
+
+    fn events(&mut self) -> Result<()> {
+        let path = tree::path(1);
+        let watch = PathWatch { path: path.as_str().into(), watch: true };
+        let mut watchers = Vec::new();
+        for _ in 0..WATCHERS {
+            watchers.push(self.world.connect()?);
+        }
+        self.least(format!("an event for {WATCHERS} sessions"), |run| {
+            for client in &mut watchers {
+                run.world.call(client, OpCode::Exists, &watch)?;
+            }
+            run.world.measure();
+            let set =
+                SetDataRequest { path: path.as_str().into(), data: Buffer::new(b""), version: -1 };
+            run.call(OpCode::SetData, &set).map(|_| ())
         })
     }
 }

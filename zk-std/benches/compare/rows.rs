@@ -402,6 +402,7 @@ impl Run<'_> {
         let mut programs = self.programs.clone();
         programs.config = format!("snapCount={}\n", long::SNAP_COUNT);
         programs.heap = LARGE_HEAP;
+        allow_files()?;
         let mut both = Vec::new();
         for kind in BOTH {
             let home = tempfile::tempdir_in(dir)?;

@@ -134,7 +134,8 @@ pub(crate) fn read_frame(stream: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(payload)
 }
 
-/// Sends one request on a blocking stream and returns the body of its successful reply.
+/// Sends one request on a blocking stream and returns the body of its successful reply; events that
+/// come before it are dropped.
 pub(crate) fn call<B: Serialize>(
     stream: &mut TcpStream,
     xid: i32,
@@ -147,13 +148,18 @@ pub(crate) fn call<B: Serialize>(
         jute::write(body, out)
     })?;
     stream.write_all(&request)?;
-    let reply = read_frame(stream)?;
-    let mut reader = Reader::new(&reply);
-    let header: ReplyHeader = reader.read()?;
-    if header.xid != Xid(xid) || header.err != Code::Ok {
-        return Err(format!("wrong answer to {op:?}: {header:?}").into());
+    loop {
+        let reply = read_frame(stream)?;
+        let mut reader = Reader::new(&reply);
+        let header: ReplyHeader = reader.read()?;
+        if header.xid == Xid::EVENT {
+            continue;
+        }
+        if header.xid != Xid(xid) || header.err != Code::Ok {
+            return Err(format!("wrong answer to {op:?}: {header:?}").into());
+        }
+        return Ok(reader.rest().to_vec());
     }
-    Ok(reader.rest().to_vec())
 }
 
 /// Appends a frame whose payload `fill` writes.

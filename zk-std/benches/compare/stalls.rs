@@ -19,8 +19,11 @@ use crate::long::{Stall, World};
 use crate::server::Server;
 use crate::{Result, session};
 
-/// How long after an answer the others may still wait because of it.
-const AFTER: Duration = Duration::from_millis(20);
+/// Answers to the waiting client after which nothing is left of a stall: the one that it waits for,
+/// and one that it asks for afterwards.
+const AFTER: u64 = 2;
+/// Between two looks at whether they came.
+const LOOK: Duration = Duration::from_micros(200);
 /// The last bytes of a whole snapshot: the length and the text of a path, which is `/`.
 const END: [u8; 5] = [0, 0, 0, 1, b'/'];
 
@@ -44,6 +47,8 @@ pub(crate) struct Watched {
 struct Shared {
     /// Nanoseconds of the longest wait since it was last set to 0.
     longest: AtomicU64,
+    /// Answers that came.
+    answers: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -61,6 +66,7 @@ impl Watched {
                 client.call(OpCode::GetData, &get).map_err(|error| error.to_string())?;
                 let took = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
                 seen.longest.fetch_max(took, Ordering::Relaxed);
+                seen.answers.fetch_add(1, Ordering::Release);
             }
             Ok(())
         });
@@ -115,7 +121,12 @@ impl World for Watched {
     }
 
     fn stall(&mut self) -> Stall {
-        std::thread::sleep(AFTER);
+        let seen = self.shared.answers.load(Ordering::Acquire);
+        while self.shared.answers.load(Ordering::Acquire) < seen + AFTER
+            && !self.thread.is_finished()
+        {
+            std::thread::sleep(LOOK);
+        }
         let time = Duration::from_nanos(self.shared.longest.load(Ordering::Relaxed));
         Stall { time, call: "" }
     }
