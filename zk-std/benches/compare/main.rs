@@ -10,6 +10,8 @@ mod alone;
 #[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
+mod instructions;
+#[cfg(target_os = "linux")]
 mod load;
 #[cfg(target_os = "linux")]
 mod long;
@@ -56,6 +58,8 @@ struct Options {
     seconds: f64,
     only: Option<String>,
     rows: Option<String>,
+    /// Nothing is measured: this program counts instructions of itself.
+    operation: Option<String>,
     json: bool,
 }
 
@@ -69,6 +73,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
         seconds: 0.8,
         only: None,
         rows: None,
+        operation: None,
         json: false,
     };
     let mut args = std::env::args().skip(1);
@@ -80,6 +85,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
             "--disk" => options.disk = value()?.into(),
             "--long" => options.long = true,
             "--only" => options.only = Some(value()?),
+            "--operation" => options.operation = Some(value()?),
             "--rows" => options.rows = Some(value()?),
             "--rounds" => match value()?.parse() {
                 Ok(rounds @ 1..=1000) => options.rounds = rounds,
@@ -97,7 +103,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
             _ => return Err(format!("`{arg}` is not known\n{USAGE}")),
         }
     }
-    Ok((!options.zk.as_os_str().is_empty()).then_some(options))
+    Ok((!options.zk.as_os_str().is_empty() || options.operation.is_some()).then_some(options))
 }
 
 fn main() -> ExitCode {
@@ -112,6 +118,16 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(target_os = "linux")]
+    if let Some(operation) = &options.operation {
+        return match instructions::run(operation) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     #[cfg(target_os = "linux")]
     match rows::measure(&options) {
         Ok(table) => {

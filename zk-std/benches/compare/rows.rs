@@ -11,6 +11,7 @@ use zk_core::wire::jute::{self, Buffer};
 use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
 use crate::alone::Alone;
+use crate::instructions::{self, OPERATIONS};
 use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
 use crate::long::{self, Encoded};
 use crate::process::{Memory, notice_signals};
@@ -32,6 +33,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// The longest that a server may answer nobody, ms.
 const STALL_MS: f64 = 20.0;
+/// So many times the instructions that were written down are allowed.
+const RATCHET: f64 = 1.02;
 /// What Apache gets where its memory is not measured.
 const LARGE_HEAP: &str = "-Xmx3000m";
 
@@ -115,6 +118,9 @@ impl Run<'_> {
         }
         if self.wants("calls") {
             self.calls()?;
+        }
+        if self.wants("instructions") {
+            self.instructions()?;
         }
         Ok(())
     }
@@ -429,6 +435,17 @@ impl Run<'_> {
             let name = format!("{}: {}", measured.name, measured.stall.call);
             let target = Some(Target::AtMost(1.0));
             self.row(&heading, &name, "ms CPU", Against::Limit, &rounds, target);
+        }
+        Ok(())
+    }
+
+    /// Instructions of single operations, held against what was written down.
+    fn instructions(&mut self) -> Result<()> {
+        for operation in OPERATIONS {
+            let rounds = [vec![instructions::count(operation)?], vec![operation.recorded]];
+            let target = Some(Target::AtMost(RATCHET));
+            let against = Against::Recorded;
+            self.row("instructions", operation.name, "each", against, &rounds, target);
         }
         Ok(())
     }

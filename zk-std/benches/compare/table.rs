@@ -26,6 +26,8 @@ pub(crate) enum Against {
     Bare,
     /// The most that it may be; the ratio is zk to it.
     Limit,
+    /// What was written down earlier; the ratio is zk to it.
+    Recorded,
 }
 
 impl Against {
@@ -34,6 +36,7 @@ impl Against {
             Self::ApacheMore | Self::ApacheLess => "Apache",
             Self::Bare => "bare",
             Self::Limit => "limit",
+            Self::Recorded => "recorded",
         }
     }
 }
@@ -81,8 +84,8 @@ impl Row {
         target: Option<Target>,
     ) -> Self {
         let ratio = |zk: f64, other: f64| match against {
-            Against::ApacheMore | Against::Bare | Against::Limit => zk / other,
             Against::ApacheLess => other / zk,
+            _ => zk / other,
         };
         let rounds = zk.iter().zip(other).map(|(&zk, &other)| ratio(zk, other));
         let spread = rounds
