@@ -21,7 +21,7 @@ const CHILDREN: usize = 100_000;
 /// Ephemeral nodes of the session that is closed.
 const EPHEMERALS: usize = 50_000;
 /// Sessions that watch one node.
-const WATCHERS: usize = 5_000;
+pub(crate) const WATCHERS: usize = 5_000;
 /// Bytes of the largest requests: just below `jute.maxbuffer`.
 const FRAME: usize = 1_000_000;
 /// `snapCount` of what is measured: more transactions than everything but the snapshot takes, twice.

@@ -38,13 +38,14 @@ use std::process::ExitCode;
 type Result<T> = core::result::Result<T, Box<dyn core::error::Error>>;
 
 const USAGE: &str = "\
-usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--disk DIR]
-                         [--output json]
-  --long         a tree of 1,000,000 nodes instead of 200,000, 10,000 idle sessions instead of 2,000
+usage: cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--rows TEXT]
+                         [--disk DIR] [--output json]
+  --short        a tree of 200,000 nodes instead of 1,000,000, 2,000 idle sessions instead of 10,000
   --rounds N     turns of each server (3)
   --seconds S    length of a turn under load (0.8)
+  --only TEXT    only the groups that have one of these texts, with commas between, in their names:
+                 tmpfs, disk, single, start, idle, tree, stalls, calls, instructions
   --rows TEXT    of the loaded rows only those with TEXT in their names: 10 KiB
-  --only TEXT    only the groups whose names have one of these texts, with commas between, in them: tmpfs, disk, single, start, idle, tree
   --disk DIR     a directory on the disk to measure (the build's own)
   --output json  JSON on standard output instead of a table";
 
@@ -53,7 +54,7 @@ usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--di
 struct Options {
     zk: PathBuf,
     disk: PathBuf,
-    long: bool,
+    short: bool,
     rounds: usize,
     seconds: f64,
     only: Option<String>,
@@ -68,7 +69,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
     let mut options = Options {
         zk: PathBuf::new(),
         disk: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
-        long: false,
+        short: false,
         rounds: 3,
         seconds: 0.8,
         only: None,
@@ -83,7 +84,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
             "--bench" => {}
             "--zk" => options.zk = value()?.into(),
             "--disk" => options.disk = value()?.into(),
-            "--long" => options.long = true,
+            "--short" => options.short = true,
             "--only" => options.only = Some(value()?),
             "--operation" => options.operation = Some(value()?),
             "--rows" => options.rows = Some(value()?),

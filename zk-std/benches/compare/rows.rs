@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::OpCode;
 use zk_core::wire::jute::{self, Buffer};
@@ -28,6 +28,8 @@ const FAST_DISK: f64 = 2000.0;
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Bytes of the checksum, the length and the marker around a log's entry.
 const RECORD_OVERHEAD: usize = 13;
+/// Files that a server opens besides its sessions.
+const FILES: u64 = 200;
 /// How long an idle server settles before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -317,8 +319,8 @@ impl Run<'_> {
 
     /// Memory without sessions, and with many that do nothing.
     fn idle(&mut self, dir: &Path) -> Result<()> {
-        let sessions = if self.options.long { 10_000 } else { 2_000 };
-        allow_files()?;
+        let sessions = if self.options.short { 2_000 } else { 10_000 };
+        allow_files(sessions)?;
         let (mut empty, mut each) = (Rounds::default(), Rounds::default());
         for (which, kind) in BOTH.into_iter().enumerate() {
             let home = tempfile::tempdir_in(dir)?;
@@ -338,7 +340,7 @@ impl Run<'_> {
             std::thread::sleep(SETTLE);
             let after = Memory::of(server.pid())?.now;
             empty[which].push(before as f64 / 1e6);
-            each[which].push(after.saturating_sub(before) as f64 / f64::from(sessions));
+            each[which].push(after.saturating_sub(before) as f64 / sessions as f64);
             server.stop()?;
         }
         let less = Against::ApacheLess;
@@ -399,7 +401,7 @@ impl Run<'_> {
 
     /// How many nodes a large tree has.
     fn nodes(&self) -> usize {
-        if self.options.long { 1_000_000 } else { 200_000 }
+        if self.options.short { 200_000 } else { 1_000_000 }
     }
 
     /// The longest wait of another client while a server does what takes long.
@@ -408,7 +410,7 @@ impl Run<'_> {
         let mut programs = self.programs.clone();
         programs.config = format!("snapCount={}\n", long::SNAP_COUNT);
         programs.heap = LARGE_HEAP;
-        allow_files()?;
+        allow_files(long::WATCHERS)?;
         let mut both = Vec::new();
         for kind in BOTH {
             let home = tempfile::tempdir_in(dir)?;
@@ -451,11 +453,18 @@ impl Run<'_> {
     }
 }
 
-/// As many open files as the system lets this process and its children have.
-fn allow_files() -> Result<()> {
+/// Lets this process, and the servers that it starts, open a file for each of `sessions`.
+fn allow_files(sessions: usize) -> Result<()> {
+    let wanted = sessions as u64 + FILES;
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
+    if limit.maximum.is_some_and(|most| most < wanted) {
+        // Root may have more than it has.
+        limit = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    }
+    setrlimit(Resource::Nofile, limit).map_err(|error| {
+        format!("{sessions} sessions need {wanted} open files (ulimit -n): {error}").into()
+    })
 }
 
 /// The median, microseconds.
