@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_deepest_chain_is_found_and_recursion_seen() {
-        let function = |address, frame, calls: &[u64]| {
+        let function = |address: u64, frame, calls: &[u64]| {
             let name = address.to_string();
             let calls = calls.iter().copied().collect();
             (address, Function { address, name, frame, calls, indirect: false })
