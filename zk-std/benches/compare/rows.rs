@@ -28,6 +28,8 @@ const FAST_DISK: f64 = 2000.0;
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Bytes of the checksum, the length and the marker around a log's entry.
 const RECORD_OVERHEAD: usize = 13;
+/// Idle sessions that are opened at once.
+const AT_ONCE: usize = 500;
 /// Files that a server opens besides its sessions.
 const FILES: u64 = 200;
 /// How long an idle server settles before its memory is read.
@@ -328,14 +330,17 @@ impl Run<'_> {
             std::thread::sleep(SETTLE);
             let before = Memory::of(server.pid())?.now;
             let mut streams = Vec::new();
-            for _ in 0..sessions {
-                let address = (core::net::Ipv4Addr::LOCALHOST, server.port);
-                let mut stream = std::net::TcpStream::connect(address)?;
-                session::ask(&mut stream)?;
-                streams.push(stream);
-            }
-            for stream in &mut streams {
-                session::granted(stream)?;
+            while streams.len() < sessions {
+                let first = streams.len();
+                for _ in 0..AT_ONCE.min(sessions - first) {
+                    let address = (core::net::Ipv4Addr::LOCALHOST, server.port);
+                    let mut stream = std::net::TcpStream::connect(address)?;
+                    session::ask(&mut stream)?;
+                    streams.push(stream);
+                }
+                for stream in &mut streams[first..] {
+                    session::granted(stream)?;
+                }
             }
             std::thread::sleep(SETTLE);
             let after = Memory::of(server.pid())?.now;
