@@ -12,6 +12,7 @@ mod qemu;
 mod report;
 mod rules;
 mod size;
+mod stack;
 mod targets;
 
 use std::process::ExitCode;
@@ -28,10 +29,12 @@ cargo xtask doctor
     List what the groups need, what of it is missing, and the lines that install it. Runs nothing.
 cargo xtask size [--install]
     Build the firmware image of the smallest target and hold it to its budget.
-cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--disk DIR] [--output json]
+cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk DIR] ..
     Compare zk with Apache ZooKeeper on this machine, in turn, and print ratios (Linux; needs
-    Java and Apache ZooKeeper). What misses its target is shown, and fails nothing; a wrong answer
-    does. --only: groups with TEXT in their name (tmpfs, single, disk, start, idle, tree).
+    Java, Apache ZooKeeper and valgrind). What misses its target is shown, and fails nothing; a
+    wrong answer does. --only: groups with TEXT in their name: tmpfs, single, disk, start, idle,
+    tree, stalls (what another client waits), calls (the same of the core alone), instructions.
+    docs/benchmarks.md says what the rows mean.
 
 `cargo xtask test --only core,std` needs Rust alone.
 ";

@@ -6,7 +6,7 @@ use crate::bare::{Facts, Source, Supply};
 use crate::checkout::Checkout;
 use crate::command::first_line;
 use crate::install::{self, System};
-use crate::{groups, interop};
+use crate::{bench, groups, interop};
 
 /// Something that a group cannot be run without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,12 @@ pub(crate) enum Need {
     ZooKeeper,
     /// Python with kazoo, in a virtual environment below the target directory.
     Kazoo,
+    /// What counts instructions.
+    Valgrind,
 }
 
 /// Every need, in the order of the doctor's list.
-const ALL: [Need; 7] = [
+const ALL: [Need; 8] = [
     Need::Rustfmt,
     Need::Clippy,
     Need::BareMetal,
@@ -36,6 +38,7 @@ const ALL: [Need; 7] = [
     Need::Java,
     Need::ZooKeeper,
     Need::Kazoo,
+    Need::Valgrind,
 ];
 
 /// Where packages put Apache ZooKeeper's jar: Debian, Homebrew on both of its prefixes.
@@ -56,6 +59,7 @@ impl Need {
             Self::Java => "a Java runtime",
             Self::ZooKeeper => "Apache ZooKeeper",
             Self::Kazoo => "Python with kazoo",
+            Self::Valgrind => "valgrind",
         }
     }
 
@@ -79,6 +83,7 @@ impl Need {
                 JARS.iter().find(|jar| Path::new(jar).exists()).map(ToString::to_string)
             }
             Self::Kazoo => interop::kazoo(checkout),
+            Self::Valgrind => first_line("valgrind", &["--version"]),
         }
     }
 
@@ -91,6 +96,7 @@ impl Need {
             Self::Java => &["default-jre-headless"],
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3", "python3-venv"],
+            Self::Valgrind => &["valgrind"],
         }
     }
 
@@ -103,6 +109,7 @@ impl Need {
             Self::Java => &["openjdk"],
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3"],
+            Self::Valgrind => &["valgrind"],
         }
     }
 
@@ -136,7 +143,7 @@ impl Need {
                 lines.extend(interop::kazoo_lines(checkout));
                 lines
             }
-            Self::QemuArm | Self::Java | Self::ZooKeeper => packages(system),
+            Self::QemuArm | Self::Java | Self::ZooKeeper | Self::Valgrind => packages(system),
         }
     }
 }
@@ -146,7 +153,11 @@ pub(crate) fn doctor(checkout: &Checkout) -> bool {
     let system = System::here();
     let mut complete = true;
     for need in ALL {
-        let users = groups::that_need(need).join(", ");
+        let mut users = groups::that_need(need);
+        if bench::needs(need) {
+            users.push("bench");
+        }
+        let users = users.join(", ");
         if let Some(found) = need.found(checkout) {
             println!("present  {} ({users}): {found}", need.name());
         } else {

@@ -7,10 +7,13 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, S
 
 use crate::bare::{self, Facts};
 use crate::groups::Steps;
+use crate::stack::{self, Frame, Stack};
 use crate::targets::SIZED;
 
 /// The package in `zk-embedded/boards` that is measured.
 const FIRMWARE: &str = "size";
+/// The crate whose stack frames are measured.
+const CORE: &str = "zk_core::";
 /// The smallest profile: handles of 16 bits.
 const PROFILE: &str = "--cfg zk_handle16";
 /// Bytes of flash that code and constants may take: a peer with all its roles. A ratchet: it goes
@@ -19,6 +22,12 @@ const PROFILE: &str = "--cfg zk_handle16";
 const TEXT: u64 = 121_000;
 /// Bytes that they may take at the most.
 const GOAL: u64 = 125 * 1024;
+/// Bytes of the largest stack frame of the core, but for [`START`]. A ratchet: it goes down as the
+/// code does, to [`FRAME_GOAL`].
+/// Bytes that the largest stack frame of the core may have.
+const FRAME: u64 = 1024;
+/// Smaller frames are not shown.
+const FRAME_SHOWN: u64 = 256;
 /// How many groups of symbols are shown.
 const SHOWN: usize = 20;
 
@@ -40,15 +49,21 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let Some(supply) = Facts::gather().supply() else {
         return steps.check("no compiler for bare-metal targets", false);
     };
-    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE, PROFILE);
+    let flags = format!("{PROFILE} {}", stack::FLAGS);
+    let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE, &flags);
+    // The flag is an unstable one.
+    build.env("RUSTC_BOOTSTRAP", "1");
     if !steps.run(&mut build) {
         return;
     }
     match measure(&image) {
-        Ok(sizes) => {
-            print!("{}", shown(&sizes));
+        Ok((sizes, stack)) => {
+            print!("{}{}", shown(&sizes), stack_shown(&stack));
             let what = format!("{} bytes of text, at most {TEXT} on {SIZED}", sizes.text);
             steps.check(&what, sizes.text <= TEXT);
+            let frame = stack.frames.first().map_or(0, |frame| frame.bytes);
+            let what = format!("a largest stack frame of {frame} bytes, at most {FRAME}");
+            steps.check(&what, frame <= FRAME);
         }
         Err(error) => {
             println!("{error}");
@@ -57,7 +72,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     }
 }
 
-fn measure(image: &Path) -> Result<Sizes, String> {
+fn measure(image: &Path) -> Result<(Sizes, Stack), String> {
     let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
     let file = object::File::parse(&*bytes);
     let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
@@ -99,7 +114,7 @@ fn measure(image: &Path) -> Result<Sizes, String> {
     if sizes.text == 0 {
         return Err(format!("{}: no code in it", image.display()));
     }
-    Ok(sizes)
+    Ok((sizes, stack::of(&file, CORE)?))
 }
 
 /// The crate and module that a symbol belongs to: `<a::b::C as d::E>::f` is `a::b`'s.
@@ -135,6 +150,28 @@ fn shown(sizes: &Sizes) -> String {
         "\ntext {} of {TEXT} bytes (the goal is {GOAL}), data {}, bss {}\n",
         sizes.text, sizes.data, sizes.bss
     ));
+    out
+}
+
+fn stack_shown(stack: &Stack) -> String {
+    let mut out = String::from("\n   bytes  stack frames of the core\n");
+    let line = |frame: &Frame| format!("{:>8}  {}\n", frame.bytes, frame.name);
+    for frame in stack.frames.iter().filter(|frame| frame.bytes >= FRAME_SHOWN) {
+        out.push_str(&line(frame));
+    }
+    let deepest: u64 = stack.deepest.iter().map(|frame| frame.bytes).sum();
+    out.push_str(&format!(
+        "\n{deepest:>8}  the deepest chain of direct calls ({} functions also call through \
+         pointers, {} come back to themselves)\n",
+        stack.indirect,
+        stack.recursive.len()
+    ));
+    for frame in &stack.deepest {
+        out.push_str(&line(frame));
+    }
+    for name in &stack.recursive {
+        out.push_str(&format!("          comes back to itself: {name}\n"));
+    }
     out
 }
 

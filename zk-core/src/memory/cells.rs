@@ -158,7 +158,7 @@ impl<'m> Cells<'m> {
                 }
                 let n = rest.len().min(CELL_BYTES - offset);
                 let (now, later) = rest.split_at(n);
-                self.cells[cell as usize].bytes[offset..offset + n].copy_from_slice(now);
+                copy_piece(&mut self.cells[cell as usize].bytes[offset..offset + n], now);
                 rest = later;
                 offset += n;
             }
@@ -220,7 +220,7 @@ impl<'m> Cells<'m> {
         let mut at = 0;
         for chunk in self.chunks(head, from, out.len()) {
             if let Some(place) = out.get_mut(at..at + chunk.len()) {
-                place.copy_from_slice(chunk);
+                copy_piece(place, chunk);
                 at += chunk.len();
             }
         }
@@ -239,6 +239,21 @@ impl<'m> Cells<'m> {
         sink: &mut S,
     ) -> Result<(), Full> {
         sink.put_pieces(len, self.chunks(head, from, len))
+    }
+}
+
+/// Copies a piece of a byte string. Most are whole cells, and a copy of a length that the compiler
+/// knows is a few instructions.
+///
+/// # Panics
+/// If `place` is not as long as `piece`.
+pub(crate) fn copy_piece(place: &mut [u8], piece: &[u8]) {
+    if let (Ok(place), Ok(piece)) =
+        (<&mut [u8; CELL_BYTES]>::try_from(&mut *place), <&[u8; CELL_BYTES]>::try_from(piece))
+    {
+        *place = *piece;
+    } else {
+        place.copy_from_slice(piece);
     }
 }
 

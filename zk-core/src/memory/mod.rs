@@ -17,6 +17,7 @@ mod slab;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
+pub(crate) use cells::copy_piece;
 pub use cells::{CELL_BYTES, Cell, Cells, Chunks};
 pub use index::{Index, Slot};
 pub use pipe::Pipe;

@@ -1,6 +1,6 @@
 //! Bytes that wait: put at the end, taken from the front, always contiguous.
 
-use super::{Full, Sink, Table};
+use super::{Full, Sink, Table, copy_piece};
 
 /// A bounded queue of bytes.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Sink for Pipe<'_> {
         let mut room = self.room(len)?;
         for piece in pieces {
             let (place, rest) = room.split_at_mut_checked(piece.len()).ok_or(Full)?;
-            place.copy_from_slice(piece);
+            copy_piece(place, piece);
             room = rest;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Changes: creations, deletions, data, access control lists.
 
+use super::digest;
 use super::{DataTree, Failure, Node, Owner, path, quota};
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Handle, NIL};
@@ -120,7 +121,7 @@ impl DataTree<'_> {
             }
         }
         self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as u64;
-        self.digest = self.digest.wrapping_add(self.digest_of(at, path));
+        self.digest = self.digest.wrapping_add(self.digest_with(at, path, data));
         if quota::is_limit(path) {
             self.limits += 1;
         }
@@ -189,7 +190,6 @@ impl DataTree<'_> {
         }
         let acl = self.acls.acquire(&mut self.cells, new.acl)?;
         self.preserve(parent);
-        let before = self.digest_of(parent, parent_path);
         let stat = StatPersisted {
             czxid: new.zxid,
             mzxid: new.zxid,
@@ -205,9 +205,7 @@ impl DataTree<'_> {
         let cversion =
             new.parent_cversion.unwrap_or_else(|| self.nodes[parent].cversion().wrapping_add(1));
         if cversion > self.nodes[parent].cversion() {
-            self.nodes[parent].set_children_changed(cversion, new.zxid);
-            let after = self.digest_of(parent, parent_path);
-            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+            self.set_children_changed(parent, parent_path, cversion, new.zxid);
         }
         self.quota_created(new.path, at);
         Ok(at)
@@ -221,10 +219,7 @@ impl DataTree<'_> {
         let cversion = cversion.unwrap_or_else(|| current.wrapping_add(1));
         if cversion > current {
             self.preserve(at);
-            let before = self.digest_of(at, path);
-            self.nodes[at].set_children_changed(cversion, zxid);
-            let after = self.digest_of(at, path);
-            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+            self.set_children_changed(at, path, cversion, zxid);
         }
     }
 
@@ -243,11 +238,8 @@ impl DataTree<'_> {
         }
         self.preserve(parent);
         if zxid > self.nodes[parent].pzxid() {
-            let before = self.digest_of(parent, parent_path);
             let cversion = self.nodes[parent].cversion();
-            self.nodes[parent].set_children_changed(cversion, zxid);
-            let after = self.digest_of(parent, parent_path);
-            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+            self.set_children_changed(parent, parent_path, cversion, zxid);
         }
         let at = self.find(path).ok_or(Code::NoNode)?;
         if self.child_count(at) > 0 {
@@ -282,7 +274,7 @@ impl DataTree<'_> {
         stat.mzxid = zxid;
         stat.mtime = time;
         self.nodes[at].set_stat(&stat);
-        let after = self.digest_of(at, path);
+        let after = self.digest_with(at, path, data);
         self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
         self.quota_changed(path, data.map_or(0, <[u8]>::len) as i64 - old as i64, 0);
         Ok(at)
@@ -319,16 +311,39 @@ impl DataTree<'_> {
     ) -> Result<Handle, Failure> {
         let at = self.find(path).ok_or(Code::NoNode)?;
         self.preserve(at);
-        let before = self.digest_of(at, path);
         let new = self.acls.acquire(&mut self.cells, acl)?;
         let old = self.nodes[at].acl();
         self.nodes[at].set_acl(new);
         self.acls.release(&mut self.cells, old);
         let mut stat = self.nodes[at].stat();
         stat.aversion = aversion;
-        self.nodes[at].set_stat(&stat);
-        let after = self.digest_of(at, path);
-        self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        self.set_stat(at, path, &stat);
         Ok(at)
+    }
+
+    fn set_children_changed(&mut self, at: Handle, path: &[u8], cversion: i32, pzxid: Zxid) {
+        let stat = StatPersisted { cversion, pzxid, ..self.nodes[at].stat() };
+        self.set_stat(at, path, &stat);
+    }
+
+    /// Changes a node's metadata, and nothing of its data.
+    fn set_stat(&mut self, at: Handle, path: &[u8], stat: &StatPersisted) {
+        if path::is_digested(path) {
+            let content = self.content(at, path);
+            let before = digest::of_node(content, &self.nodes[at].stat());
+            let after = digest::of_node(content, stat);
+            self.digest = self.digest.wrapping_sub(before).wrapping_add(after);
+        }
+        self.nodes[at].set_stat(stat);
+    }
+
+    /// The digest of a node that was just given `data`, from where it still lies in one piece.
+    fn digest_with(&self, at: Handle, path: &[u8], data: Option<&[u8]>) -> u64 {
+        if path::is_digested(path) {
+            let content = self.path_crc(at, path).update(data.unwrap_or_default());
+            digest::of_node(content, &self.nodes[at].stat())
+        } else {
+            0
+        }
     }
 }

@@ -3,7 +3,13 @@
 //! A node's digest is the CRC-32 of its path (empty for the root), its data, and 60 bytes of stat;
 //! the tree's is the wrapping sum. Answers to `DigestCalculator` (version 2) and `AdHash`.
 
+#[cfg(feature = "std")]
+use crate::memory::{CELL_BYTES, copy_piece};
 use crate::wire::file::StatPersisted;
+
+/// Bytes that are collected for the processor's instructions: whole cells.
+#[cfg(feature = "std")]
+const COLLECTED: usize = 32 * CELL_BYTES;
 
 /// A CRC-32 (polynomial of zlib) under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,37 @@ impl Crc {
         let mut digest = TABLE.digest_with_initial(self.0.reverse_bits() ^ u32::MAX.reverse_bits());
         digest.update(bytes);
         Self(digest.finalize())
+    }
+
+    /// After the bytes of `pieces` more.
+    ///
+    /// The processor's instructions for this take many bytes at once, or are slow: pieces are
+    /// collected before it sees them.
+    #[must_use]
+    #[cfg(feature = "std")]
+    pub fn update_pieces<'p>(self, pieces: impl Iterator<Item = &'p [u8]>) -> Self {
+        let (mut crc, mut room, mut len) = (self, [0; COLLECTED], 0);
+        for piece in pieces {
+            if room.len() - len < piece.len() {
+                crc = crc.update(&room[..len]);
+                len = 0;
+            }
+            match room.get_mut(len..len + piece.len()) {
+                Some(place) => {
+                    copy_piece(place, piece);
+                    len += piece.len();
+                }
+                None => crc = crc.update(piece),
+            }
+        }
+        crc.update(&room[..len])
+    }
+
+    /// After the bytes of `pieces` more.
+    #[must_use]
+    #[cfg(not(feature = "std"))]
+    pub fn update_pieces<'p>(self, pieces: impl Iterator<Item = &'p [u8]>) -> Self {
+        pieces.fold(self, Self::update)
     }
 
     /// The value so far.
@@ -75,5 +112,17 @@ mod tests {
         // In pieces.
         assert_eq!(Crc::START.update(b"123456789").value(), 0xcbf4_3926);
         assert_eq!(Crc::START.update(b"1234").update(b"").update(b"56789").value(), 0xcbf4_3926);
+        for len in [0, 1, 27, 28, 29, 895, 896, 897, 5000] {
+            let bytes: std::vec::Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
+            for size in [1, 28, 100, 895, 896, 897, 3000] {
+                let pieces = bytes.chunks(size);
+                let whole = Crc::START.update(b"/path").update(&bytes);
+                assert_eq!(
+                    Crc::START.update(b"/path").update_pieces(pieces),
+                    whole,
+                    "{len} {size}"
+                );
+            }
+        }
     }
 }

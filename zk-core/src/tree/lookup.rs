@@ -260,14 +260,17 @@ impl DataTree<'_> {
 
     /// The CRC of the node's path and data, to which its stat is added for its digest.
     pub fn content(&self, at: Handle, path: &[u8]) -> Crc {
-        // The root counts under its empty name, however it was addressed.
-        let mut crc = Crc::START.update(if at == self.root { b"" } else { path });
-        if let Some((_, chunks)) = self.data(at) {
-            for chunk in chunks {
-                crc = crc.update(chunk);
-            }
+        let crc = self.path_crc(at, path);
+        match self.data(at) {
+            Some((_, chunks)) => crc.update_pieces(chunks),
+            None => crc,
         }
-        crc
+    }
+
+    /// Its beginning.
+    pub(super) fn path_crc(&self, at: Handle, path: &[u8]) -> Crc {
+        // The root counts under its empty name, however it was addressed.
+        Crc::START.update(if at == self.root { b"" } else { path })
     }
 
     pub(super) fn digest_of(&self, at: Handle, path: &[u8]) -> u64 {

@@ -116,11 +116,6 @@ impl Node {
         self.pzxid
     }
 
-    pub(super) fn set_children_changed(&mut self, cversion: i32, pzxid: Zxid) {
-        self.cversion = cversion;
-        self.pzxid = pzxid;
-    }
-
     pub(super) fn name_len(&self) -> usize {
         self.name_len as usize
     }

@@ -6,9 +6,15 @@
 //! missed is shown as missed and ends nothing.
 
 #[cfg(target_os = "linux")]
+mod alone;
+#[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
+mod instructions;
+#[cfg(target_os = "linux")]
 mod load;
+#[cfg(target_os = "linux")]
+mod long;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
@@ -17,6 +23,8 @@ mod rows;
 mod server;
 #[cfg(target_os = "linux")]
 mod session;
+#[cfg(target_os = "linux")]
+mod stalls;
 #[cfg(target_os = "linux")]
 mod table;
 #[cfg(target_os = "linux")]
@@ -30,12 +38,14 @@ use std::process::ExitCode;
 type Result<T> = core::result::Result<T, Box<dyn core::error::Error>>;
 
 const USAGE: &str = "\
-usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--disk DIR]
-                         [--output json]
-  --long         a tree of 1,000,000 nodes instead of 200,000, 10,000 idle sessions instead of 2,000
+usage: cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--rows TEXT]
+                         [--disk DIR] [--output json]
+  --short        a tree of 200,000 nodes instead of 1,000,000, 2,000 idle sessions instead of 10,000
   --rounds N     turns of each server (3)
   --seconds S    length of a turn under load (0.8)
-  --only TEXT    only the groups whose names have one of these texts, with commas between, in them: tmpfs, disk, single, start, idle, tree
+  --only TEXT    only the groups that have one of these texts, with commas between, in their names:
+                 tmpfs, disk, single, start, idle, tree, stalls, calls, instructions
+  --rows TEXT    of the loaded rows only those with TEXT in their names: 10 KiB
   --disk DIR     a directory on the disk to measure (the build's own)
   --output json  JSON on standard output instead of a table";
 
@@ -44,10 +54,13 @@ usage: cargo xtask bench [--long] [--rounds N] [--seconds S] [--only TEXT] [--di
 struct Options {
     zk: PathBuf,
     disk: PathBuf,
-    long: bool,
+    short: bool,
     rounds: usize,
     seconds: f64,
     only: Option<String>,
+    rows: Option<String>,
+    /// Nothing is measured: this program counts instructions of itself.
+    operation: Option<String>,
     json: bool,
 }
 
@@ -56,10 +69,12 @@ fn options() -> core::result::Result<Option<Options>, String> {
     let mut options = Options {
         zk: PathBuf::new(),
         disk: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
-        long: false,
+        short: false,
         rounds: 3,
         seconds: 0.8,
         only: None,
+        rows: None,
+        operation: None,
         json: false,
     };
     let mut args = std::env::args().skip(1);
@@ -69,8 +84,10 @@ fn options() -> core::result::Result<Option<Options>, String> {
             "--bench" => {}
             "--zk" => options.zk = value()?.into(),
             "--disk" => options.disk = value()?.into(),
-            "--long" => options.long = true,
+            "--short" => options.short = true,
             "--only" => options.only = Some(value()?),
+            "--operation" => options.operation = Some(value()?),
+            "--rows" => options.rows = Some(value()?),
             "--rounds" => match value()?.parse() {
                 Ok(rounds @ 1..=1000) => options.rounds = rounds,
                 _ => return Err(format!("--rounds wants a number from 1 to 1000\n{USAGE}")),
@@ -87,7 +104,7 @@ fn options() -> core::result::Result<Option<Options>, String> {
             _ => return Err(format!("`{arg}` is not known\n{USAGE}")),
         }
     }
-    Ok((!options.zk.as_os_str().is_empty()).then_some(options))
+    Ok((!options.zk.as_os_str().is_empty() || options.operation.is_some()).then_some(options))
 }
 
 fn main() -> ExitCode {
@@ -102,6 +119,16 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(target_os = "linux")]
+    if let Some(operation) = &options.operation {
+        return match instructions::run(operation) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     #[cfg(target_os = "linux")]
     match rows::measure(&options) {
         Ok(table) => {

@@ -4,15 +4,19 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::wire::OpCode;
 use zk_core::wire::jute::{self, Buffer};
 use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
+use crate::alone::Alone;
+use crate::instructions::{self, OPERATIONS};
 use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
+use crate::long::{self, Encoded};
 use crate::process::{Memory, notice_signals};
-use crate::server::{BOTH, Kind, Programs, Server};
+use crate::server::{BOTH, HEAP, Kind, Programs, Server};
+use crate::stalls::Watched;
 use crate::table::{Against, Row, Table, Target, median};
 use crate::{Options, Result, bare, session, tree};
 
@@ -24,8 +28,19 @@ const FAST_DISK: f64 = 2000.0;
 const WARM_UP: Duration = Duration::from_secs(4);
 /// Bytes of the checksum, the length and the marker around a log's entry.
 const RECORD_OVERHEAD: usize = 13;
+/// Idle sessions that are opened at once.
+const AT_ONCE: usize = 500;
+/// Files that a server opens besides its sessions.
+const FILES: u64 = 200;
 /// How long an idle server settles before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// The longest that a server may answer nobody, ms.
+const STALL_MS: f64 = 20.0;
+/// So many times the instructions that were written down are allowed.
+const RATCHET: f64 = 1.02;
+/// What Apache gets where its memory is not measured.
+const LARGE_HEAP: &str = "-Xmx3000m";
 
 /// A row of load: what, bytes of a value, targets for throughput and CPU.
 type Loaded = (Work, usize, Option<f64>, Option<f64>);
@@ -45,7 +60,7 @@ const LOADED: [Loaded; 8] = [
 pub(crate) fn measure(options: &Options) -> Result<Table> {
     let mut run = Run {
         options,
-        programs: Programs::find(options.zk.clone())?,
+        programs: Programs { zk: options.zk.clone(), config: String::new(), heap: HEAP },
         turn: Duration::from_secs_f64(options.seconds),
         table: Table::default(),
         names: 0,
@@ -102,6 +117,15 @@ impl Run<'_> {
         if self.wants("tree") {
             self.large_tree(tmpfs)?;
         }
+        if self.wants("stalls") {
+            self.stalls(tmpfs)?;
+        }
+        if self.wants("calls") {
+            self.calls()?;
+        }
+        if self.wants("instructions") {
+            self.instructions()?;
+        }
         Ok(())
     }
 
@@ -154,6 +178,10 @@ impl Run<'_> {
 
     fn loaded_row(&mut self, place: &str, servers: &[Server; 2], row: Loaded) -> Result<()> {
         let (work, value, rate_target, cpu_target) = row;
+        let title = format!("{} {}", work.name(), bytes(value));
+        if self.options.rows.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
+            return Ok(());
+        }
         let name = self.name();
         let mut loads = Vec::new();
         for server in servers {
@@ -170,10 +198,9 @@ impl Run<'_> {
             }
         }
         loads.into_iter().try_for_each(Load::close)?;
-        let name = format!("{} {}", work.name(), bytes(value));
         let target = |ratio: Option<f64>| ratio.map(Target::AtLeast);
-        self.row(place, &name, "op/s", Against::ApacheMore, &rates, target(rate_target));
-        self.row(place, &name, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
+        self.row(place, &title, "op/s", Against::ApacheMore, &rates, target(rate_target));
+        self.row(place, &title, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
         Ok(())
     }
 
@@ -294,8 +321,8 @@ impl Run<'_> {
 
     /// Memory without sessions, and with many that do nothing.
     fn idle(&mut self, dir: &Path) -> Result<()> {
-        let sessions = if self.options.long { 10_000 } else { 2_000 };
-        allow_files()?;
+        let sessions = if self.options.short { 2_000 } else { 10_000 };
+        allow_files(sessions)?;
         let (mut empty, mut each) = (Rounds::default(), Rounds::default());
         for (which, kind) in BOTH.into_iter().enumerate() {
             let home = tempfile::tempdir_in(dir)?;
@@ -303,19 +330,22 @@ impl Run<'_> {
             std::thread::sleep(SETTLE);
             let before = Memory::of(server.pid())?.now;
             let mut streams = Vec::new();
-            for _ in 0..sessions {
-                let address = (core::net::Ipv4Addr::LOCALHOST, server.port);
-                let mut stream = std::net::TcpStream::connect(address)?;
-                session::ask(&mut stream)?;
-                streams.push(stream);
-            }
-            for stream in &mut streams {
-                session::granted(stream)?;
+            while streams.len() < sessions {
+                let first = streams.len();
+                for _ in 0..AT_ONCE.min(sessions - first) {
+                    let address = (core::net::Ipv4Addr::LOCALHOST, server.port);
+                    let mut stream = std::net::TcpStream::connect(address)?;
+                    session::ask(&mut stream)?;
+                    streams.push(stream);
+                }
+                for stream in &mut streams[first..] {
+                    session::granted(stream)?;
+                }
             }
             std::thread::sleep(SETTLE);
             let after = Memory::of(server.pid())?.now;
             empty[which].push(before as f64 / 1e6);
-            each[which].push(after.saturating_sub(before) as f64 / f64::from(sessions));
+            each[which].push(after.saturating_sub(before) as f64 / sessions as f64);
             server.stop()?;
         }
         let less = Against::ApacheLess;
@@ -327,7 +357,7 @@ impl Run<'_> {
 
     /// Creates a large tree on both, then starts both on copies of one directory.
     fn large_tree(&mut self, dir: &Path) -> Result<()> {
-        let nodes = if self.options.long { 1_000_000 } else { 200_000 };
+        let nodes = self.nodes();
         let heading = format!("tree of {nodes} nodes, {}", bytes(100));
         let mut built = Rounds::default();
         let mut origin = PathBuf::new();
@@ -336,7 +366,12 @@ impl Run<'_> {
             let home = homes.path().join(kind.name());
             let (server, _) = self.programs.start(kind, &home)?;
             let begin = Instant::now();
-            tree::build(server.port, nodes)?;
+            let (mut stream, mut xid) = (session::open(server.port)?, 0);
+            let all = tree::directories(nodes).chain(tree::nodes(nodes));
+            tree::create(0, all, |op, body| {
+                xid += 1;
+                session::call(&mut stream, xid, op, &Encoded(body))
+            })?;
             built[which].push(nodes as f64 / begin.elapsed().as_secs_f64());
             tree::check(server.port, nodes)?;
             server.stop()?;
@@ -368,13 +403,73 @@ impl Run<'_> {
         self.row(&heading, "most memory on the way", "MB", less, &peak, None);
         Ok(())
     }
+
+    /// How many nodes a large tree has.
+    fn nodes(&self) -> usize {
+        if self.options.short { 200_000 } else { 1_000_000 }
+    }
+
+    /// The longest wait of another client while a server does what takes long.
+    fn stalls(&mut self, dir: &Path) -> Result<()> {
+        let nodes = self.nodes();
+        let mut programs = self.programs.clone();
+        programs.config = format!("snapCount={}\n", long::SNAP_COUNT);
+        programs.heap = LARGE_HEAP;
+        allow_files(long::WATCHERS)?;
+        let mut both = Vec::new();
+        for kind in BOTH {
+            let home = tempfile::tempdir_in(dir)?;
+            let (server, _) = programs.start(kind, home.path())?;
+            let mut watched = Watched::new(server, home.path().join("data"))?;
+            both.push(long::all(&mut watched, nodes, self.options.rounds)?);
+            watched.stop()?;
+        }
+        let heading = format!("longest wait of another client, {nodes} nodes");
+        for (zk, apache) in both[0].iter().zip(&both[1]) {
+            let rounds = [zk, apache].map(|measured| vec![measured.stall.time.as_secs_f64() * 1e3]);
+            let target = Some(Target::Value(STALL_MS));
+            self.row(&heading, &zk.name, "ms", Against::ApacheLess, &rounds, target);
+        }
+        Ok(())
+    }
+
+    /// The longest call of a peer in this process that does what takes long.
+    fn calls(&mut self) -> Result<()> {
+        let nodes = self.nodes();
+        let heading = format!("longest call of the core, {nodes} nodes");
+        for measured in long::all(&mut Alone::new()?, nodes, self.options.rounds)? {
+            let rounds = [vec![measured.stall.time.as_secs_f64() * 1e3], vec![STALL_MS]];
+            let name = format!("{}: {}", measured.name, measured.stall.call);
+            let target = Some(Target::AtMost(1.0));
+            self.row(&heading, &name, "ms CPU", Against::Limit, &rounds, target);
+        }
+        Ok(())
+    }
+
+    /// Instructions of single operations, held against what was written down.
+    fn instructions(&mut self) -> Result<()> {
+        for operation in OPERATIONS {
+            let rounds = [vec![instructions::count(operation)?], vec![operation.recorded]];
+            let target = Some(Target::AtMost(RATCHET));
+            let against = Against::Recorded;
+            self.row("instructions", operation.name, "each", against, &rounds, target);
+        }
+        Ok(())
+    }
 }
 
-/// As many open files as the system lets this process and its children have.
-fn allow_files() -> Result<()> {
+/// Lets this process, and the servers that it starts, open a file for each of `sessions`.
+fn allow_files(sessions: usize) -> Result<()> {
+    let wanted = sessions as u64 + FILES;
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
+    if limit.maximum.is_some_and(|most| most < wanted) {
+        // Root may have more than it has.
+        limit = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+    }
+    setrlimit(Resource::Nofile, limit).map_err(|error| {
+        format!("{sessions} sessions need {wanted} open files (ulimit -n): {error}").into()
+    })
 }
 
 /// The median, microseconds.

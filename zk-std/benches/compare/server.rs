@@ -22,7 +22,7 @@ use crate::session;
 const ENVIRONMENT: &str = "/etc/zookeeper/conf/environment";
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 /// The heap that Apache's own start script gives its server.
-const HEAP: &str = "-Xmx1000m";
+pub(crate) const HEAP: &str = "-Xmx1000m";
 /// The longest start.
 const START: Duration = Duration::from_secs(120);
 /// Between two attempts to reach a server that starts.
@@ -61,26 +61,30 @@ impl Kind {
 /// How the servers are started.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    zk: PathBuf,
-    class_path: String,
+    /// The `zk` binary.
+    pub(crate) zk: PathBuf,
+    /// More lines of `zoo.cfg`.
+    pub(crate) config: String,
+    /// Java's option for Apache's heap.
+    pub(crate) heap: &'static str,
+}
+
+/// Finds Debian's jars.
+fn class_path() -> Result<String> {
+    let install =
+        "comparing needs Apache ZooKeeper: apt-get install zookeeper default-jre-headless";
+    let text = fs::read_to_string(ENVIRONMENT)
+        .map_err(|error| format!("{ENVIRONMENT}: {error}; {install}"))?;
+    let class_path = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("CLASSPATH="))
+        .ok_or_else(|| format!("{ENVIRONMENT}: no CLASSPATH; {install}"))?;
+    Ok(class_path.trim_matches('"').to_owned())
 }
 
 impl Programs {
-    /// Finds Debian's jars.
-    pub(crate) fn find(zk: PathBuf) -> Result<Self> {
-        let install =
-            "comparing needs Apache ZooKeeper: apt-get install zookeeper default-jre-headless";
-        let text = fs::read_to_string(ENVIRONMENT)
-            .map_err(|error| format!("{ENVIRONMENT}: {error}; {install}"))?;
-        let class_path = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("CLASSPATH="))
-            .ok_or_else(|| format!("{ENVIRONMENT}: no CLASSPATH; {install}"))?;
-        Ok(Self { zk, class_path: class_path.trim_matches('"').to_owned() })
-    }
-
-    fn command(&self, kind: Kind, cfg: &Path) -> Command {
-        match kind {
+    fn command(&self, kind: Kind, cfg: &Path) -> Result<Command> {
+        Ok(match kind {
             Kind::Zk => {
                 let mut command = Command::new(&self.zk);
                 command.arg("server").arg("-q").arg(cfg);
@@ -88,10 +92,10 @@ impl Programs {
             }
             Kind::Apache => {
                 let mut command = Command::new("java");
-                command.args([HEAP, "-cp", &self.class_path, MAIN]).arg(cfg);
+                command.args([self.heap, "-cp", &class_path()?, MAIN]).arg(cfg);
                 command
             }
-        }
+        })
     }
 
     /// Starts a server on `home/data` and returns it with the time from there to its first
@@ -104,14 +108,15 @@ impl Programs {
         let cfg = home.join("zoo.cfg");
         let data = home.join("data");
         let text = format!(
-            "{CONFIG}dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
+            "{CONFIG}{}dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
+            self.config,
             data.display()
         );
         fs::create_dir_all(&data)?;
         fs::write(&cfg, text)?;
         let log = home.join("server.log");
         let out = File::create(&log)?;
-        let mut command = self.command(kind, &cfg);
+        let mut command = self.command(kind, &cfg)?;
         command.current_dir(home).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let begin = Instant::now();
         let child = command.spawn().map_err(|error| {

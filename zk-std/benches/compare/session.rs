@@ -21,7 +21,7 @@ use crate::Result;
 /// The session timeout that is asked for, ms: what servers grant by default (20 ticks).
 const TIMEOUT_MS: i32 = 40_000;
 /// The largest reply that is accepted.
-const FRAME_MAX: usize = 4 << 20;
+const FRAME_MAX: usize = 8 << 20;
 /// Bytes that are asked of the kernel at once.
 const READ: usize = 256 << 10;
 /// Bytes of a value that name its node and version.
@@ -134,7 +134,8 @@ pub(crate) fn read_frame(stream: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(payload)
 }
 
-/// Sends one request on a blocking stream and returns the body of its successful reply.
+/// Sends one request on a blocking stream and returns the body of its successful reply; events that
+/// come before it are dropped.
 pub(crate) fn call<B: Serialize>(
     stream: &mut TcpStream,
     xid: i32,
@@ -147,13 +148,18 @@ pub(crate) fn call<B: Serialize>(
         jute::write(body, out)
     })?;
     stream.write_all(&request)?;
-    let reply = read_frame(stream)?;
-    let mut reader = Reader::new(&reply);
-    let header: ReplyHeader = reader.read()?;
-    if header.xid != Xid(xid) || header.err != Code::Ok {
-        return Err(format!("wrong answer to {op:?}: {header:?}").into());
+    loop {
+        let reply = read_frame(stream)?;
+        let mut reader = Reader::new(&reply);
+        let header: ReplyHeader = reader.read()?;
+        if header.xid == Xid::EVENT {
+            continue;
+        }
+        if header.xid != Xid(xid) || header.err != Code::Ok {
+            return Err(format!("wrong answer to {op:?}: {header:?}").into());
+        }
+        return Ok(reader.rest().to_vec());
     }
-    Ok(reader.rest().to_vec())
 }
 
 /// Appends a frame whose payload `fill` writes.

@@ -24,6 +24,21 @@ pub(crate) enum Against {
     ApacheLess,
     /// The bare machine's; the ratio is zk to it.
     Bare,
+    /// The most that it may be; the ratio is zk to it.
+    Limit,
+    /// What was written down earlier; the ratio is zk to it.
+    Recorded,
+}
+
+impl Against {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::ApacheMore | Self::ApacheLess => "Apache",
+            Self::Bare => "bare",
+            Self::Limit => "limit",
+            Self::Recorded => "recorded",
+        }
+    }
 }
 
 /// One row: medians over the rounds.
@@ -69,8 +84,8 @@ impl Row {
         target: Option<Target>,
     ) -> Self {
         let ratio = |zk: f64, other: f64| match against {
-            Against::ApacheMore | Against::Bare => zk / other,
             Against::ApacheLess => other / zk,
+            _ => zk / other,
         };
         let rounds = zk.iter().zip(other).map(|(&zk, &other)| ratio(zk, other));
         let spread = rounds
@@ -124,7 +139,7 @@ impl Table {
         }
         let mut heading = "";
         for row in &self.rows {
-            let other = if row.against == Against::Bare { "bare" } else { "Apache" };
+            let other = row.against.name();
             let top = format!("{} [{other}]", row.heading);
             if heading != row.heading {
                 heading = &row.heading;

@@ -1,17 +1,13 @@
 //! A large tree: created through multi, and checked after a start.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::TcpStream;
 use std::path::Path;
 
-use zk_core::id::Xid;
+use zk_core::wire::OpCode;
 use zk_core::wire::client::{
-    CreateRequest, GetDataReply, MultiHeader, PathRecord, PathReply, PathWatch, ReplyHeader,
-    RequestHeader,
+    CreateRequest, GetDataReply, MultiHeader, PathRecord, PathReply, PathWatch,
 };
 use zk_core::wire::jute::{self, Buffer, Reader};
-use zk_core::wire::{Code, OpCode};
 
 use crate::Result;
 use crate::process::go_on;
@@ -20,13 +16,14 @@ use crate::session;
 /// Creates in one multi.
 const BATCH: usize = 500;
 /// Children of each directory.
-const FANOUT: usize = 1000;
+pub(crate) const FANOUT: usize = 1000;
 /// Bytes of each value.
 const VALUE: usize = 100;
 /// Nodes that are read back after a start.
 const SAMPLES: usize = 2000;
 
-fn path(number: usize) -> String {
+/// The path of a node of the tree.
+pub(crate) fn path(number: usize) -> String {
     format!("/tree/d{:04}/node-{number:08}", number / FANOUT)
 }
 
@@ -35,50 +32,62 @@ fn value(number: usize) -> [u8; VALUE] {
     core::array::from_fn(|_| session::random(&mut seed) as u8)
 }
 
-/// Creates `nodes` nodes below `/tree`.
-pub(crate) fn build(port: u16, nodes: usize) -> Result<()> {
-    let mut stream = session::open(port)?;
-    let mut xid = 0;
-    let directories = (0..nodes.div_ceil(FANOUT)).map(|number| format!("/tree/d{number:04}"));
-    let directories: Vec<_> = core::iter::once("/tree".to_owned()).chain(directories).collect();
-    for paths in directories.chunks(BATCH) {
-        xid += 1;
-        multi(&mut stream, xid, paths.iter().map(|path| (path.clone(), Vec::new())))?;
-    }
-    for first in (0..nodes).step_by(BATCH) {
-        xid += 1;
-        let numbers = first..nodes.min(first + BATCH);
-        multi(&mut stream, xid, numbers.map(|number| (path(number), value(number).to_vec())))?;
-    }
-    Ok(())
+/// The numbers below `count` in an order in which neighbours are far apart: siblings that were
+/// created one after the other would lie side by side in memory, as they seldom do.
+pub(crate) fn scattered(count: usize) -> impl Iterator<Item = usize> {
+    const STEP: usize = 7919;
+    debug_assert!(!count.is_multiple_of(STEP), "a prime that does not divide the count");
+    (0..count).map(move |number| number * STEP % count)
 }
 
-fn multi(
-    stream: &mut TcpStream,
-    xid: i32,
-    creates: impl Iterator<Item = (String, Vec<u8>)> + Clone,
+/// A node to be created: its path and its data.
+pub(crate) type New = (String, Vec<u8>);
+
+/// The directories that the nodes of a tree of `nodes` nodes lie in.
+pub(crate) fn directories(nodes: usize) -> impl Iterator<Item = New> {
+    let names = (0..nodes.div_ceil(FANOUT)).map(|number| format!("/tree/d{number:04}"));
+    core::iter::once("/tree".to_owned()).chain(names).map(|path| (path, Vec::new()))
+}
+
+/// The nodes of such a tree, scattered over its directories.
+pub(crate) fn nodes(nodes: usize) -> impl Iterator<Item = New> {
+    scattered(nodes).map(|number| (path(number), value(number).to_vec()))
+}
+
+/// Creates nodes with these flags, many in a multi; `ask` sends a request and returns the body of
+/// the reply.
+pub(crate) fn create(
+    flags: i32,
+    mut nodes: impl Iterator<Item = New>,
+    mut ask: impl FnMut(OpCode, &[u8]) -> Result<Vec<u8>>,
 ) -> Result<()> {
-    go_on()?;
     let acl = session::open_acl()?;
-    let mut request = Vec::new();
-    session::framed(&mut request, |out| {
-        jute::write(&RequestHeader { xid: Xid(xid), op: OpCode::Multi }, out)?;
-        for (path, data) in creates.clone() {
-            let acl = session::one_acl(&acl);
-            let path = path.as_str().into();
-            jute::write(&MultiHeader { op: OpCode::Create, done: false, err: -1 }, out)?;
-            jute::write(&CreateRequest { path, data: Buffer::new(&data), acl, flags: 0 }, out)?;
+    loop {
+        go_on()?;
+        let (mut request, mut paths) = (Vec::new(), Vec::new());
+        for (path, data) in nodes.by_ref().take(BATCH) {
+            let create = CreateRequest {
+                path: path.as_str().into(),
+                data: Buffer::new(&data),
+                acl: session::one_acl(&acl),
+                flags,
+            };
+            let header = MultiHeader { op: OpCode::Create, done: false, err: -1 };
+            jute::write(&header, &mut request)?;
+            jute::write(&create, &mut request)?;
+            paths.push(path);
         }
-        jute::write(&MultiHeader::END, out)
-    })?;
-    stream.write_all(&request)?;
-    let reply = session::read_frame(stream)?;
-    let mut reader = Reader::new(&reply);
-    let header: ReplyHeader = reader.read()?;
-    if header.xid != Xid(xid) || header.err != Code::Ok {
-        return Err(format!("wrong answer to a multi: {header:?}").into());
+        if paths.is_empty() {
+            return Ok(());
+        }
+        jute::write(&MultiHeader::END, &mut request)?;
+        verify(&paths, &ask(OpCode::Multi, &request)?)?;
     }
-    for (path, _) in creates {
+}
+
+fn verify(paths: &[String], reply: &[u8]) -> Result<()> {
+    let mut reader = Reader::new(reply);
+    for path in paths {
         let result: MultiHeader = reader.read()?;
         let created: PathReply<'_> = reader.read()?;
         if result != (MultiHeader { op: OpCode::Create, done: false, err: 0 })
@@ -93,15 +102,21 @@ fn multi(
     Ok(())
 }
 
+/// Whether a reply to getAllChildrenNumber tells of a tree of `nodes` nodes.
+pub(crate) fn check_count(reply: &[u8], nodes: usize) -> Result<()> {
+    let count: i32 = jute::decode(reply)?;
+    if usize::try_from(count) != Ok(nodes + nodes.div_ceil(FANOUT)) {
+        return Err(format!("wrong answer: {count} nodes below /tree").into());
+    }
+    Ok(())
+}
+
 /// Counts the nodes and reads some of them back.
 pub(crate) fn check(port: u16, nodes: usize) -> Result<()> {
     let mut stream = session::open(port)?;
     let all = PathRecord { path: "/tree".into() };
     let body = session::call(&mut stream, 1, OpCode::GetAllChildrenNumber, &all)?;
-    let count: i32 = jute::decode(&body)?;
-    if usize::try_from(count) != Ok(nodes + nodes.div_ceil(FANOUT)) {
-        return Err(format!("wrong answer: {count} nodes below /tree").into());
-    }
+    check_count(&body, nodes)?;
     let mut seed = 1;
     for xid in (2..).take(SAMPLES) {
         let number = session::random(&mut seed) as usize % nodes;
