@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import random
 
 import differences
 import tree
@@ -130,7 +131,15 @@ def transcript(seed, subject, root, steps):
 def scripts(options):
     """differential: random scripts, replies and trees alike"""
     subject = options.subject
-    seeds = [options.seed] if options.seed is not None else range(1, (LONG if options.long else SHORT) + 1)
+    if options.seed is not None:
+        seeds = [options.seed]
+    elif options.long:
+        # Other scripts each time; the seeds are told before anything can go wrong.
+        first = random.randrange(1, 2 ** 31)
+        seeds = range(first, first + LONG)
+        print("differential: seeds %d to %d" % (seeds[0], seeds[-1]), flush=True)
+    else:
+        seeds = range(1, SHORT + 1)
     explained, failed, steps = collections.Counter(), [], 0
     pending = list(seeds)
     while pending and len(failed) < REPORTED:

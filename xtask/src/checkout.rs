@@ -41,6 +41,11 @@ impl Checkout {
         self.root.join("zk-embedded").join("boards")
     }
 
+    /// The workspace of the fuzz targets.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("fuzz")
+    }
+
     /// The cargo that started xtask, in the root of the workspace.
     pub(crate) fn cargo<const N: usize>(&self, args: [&str; N]) -> Command {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -12,7 +12,7 @@ use crate::install::Installing;
 use crate::needs::Need;
 use crate::report::{self, Row, Verdict};
 use crate::targets::TARGETS;
-use crate::{interop, qemu, rules, size};
+use crate::{fuzz, interop, qemu, rules, size};
 
 /// A group that takes this many times its budget hangs, and is killed.
 const PATIENCE: u32 = 3;
@@ -76,6 +76,15 @@ const GROUPS: &[Group] = &[
         run: std,
     },
     Group {
+        name: "seeds",
+        what: "the fuzz targets on their seeds",
+        budget: 40,
+        long: false,
+        needs: &[],
+        here: everywhere,
+        run: seeds,
+    },
+    Group {
         name: "lint",
         what: "clippy, warnings are errors",
         budget: 120,
@@ -137,6 +146,15 @@ const GROUPS: &[Group] = &[
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,
         run: interop::run_long,
+    },
+    Group {
+        name: "fuzz",
+        what: "coverage-guided fuzzing of every decoder",
+        budget: fuzz::BUDGET,
+        long: true,
+        needs: &[Need::Cpp],
+        here: everywhere,
+        run: fuzz::run,
     },
     Group {
         name: "search",
@@ -285,8 +303,10 @@ pub(crate) fn run(checkout: &Checkout, chosen: &[&Group], installing: &mut Insta
 fn fmt(steps: &mut Steps<'_>) {
     let checkout = steps.checkout;
     steps.run(&mut checkout.cargo(["fmt", "--all", "--check"]));
-    let mut boards = checkout.cargo(["fmt", "--all", "--check"]);
-    steps.run(boards.arg("--manifest-path").arg(checkout.boards().join("Cargo.toml")));
+    for workspace in [checkout.boards(), checkout.fuzz()] {
+        let mut own = checkout.cargo(["fmt", "--all", "--check"]);
+        steps.run(own.arg("--manifest-path").arg(workspace.join("Cargo.toml")));
+    }
 }
 
 fn lint(steps: &mut Steps<'_>) {
@@ -297,6 +317,19 @@ fn lint(steps: &mut Steps<'_>) {
         let mut core = checkout.cargo(["clippy", "-p", "zk-core", "--no-default-features"]);
         steps.run(core.args(["--features", features]).args(deny));
     }
+    let mut fuzz = in_fuzz(checkout, checkout.cargo(["clippy", "--lib", "--tests"]));
+    steps.run(fuzz.args(deny));
+}
+
+/// A command of cargo's in the workspace of the fuzz targets.
+fn in_fuzz(checkout: &Checkout, mut command: Command) -> Command {
+    command.current_dir(checkout.fuzz()).env("CARGO_TARGET_DIR", &checkout.target);
+    command
+}
+
+fn seeds(steps: &mut Steps<'_>) {
+    let checkout = steps.checkout;
+    steps.run(&mut in_fuzz(checkout, checkout.cargo(["test", "--no-fail-fast", "--lib"])));
 }
 
 fn doc(steps: &mut Steps<'_>) {
@@ -363,7 +396,7 @@ mod tests {
     fn groups_are_chosen_by_name() {
         assert_eq!(names(Some(&["std", "core"]), false), Ok(vec!["core", "std"]));
         let with_long = names(Some(&["core"]), true).unwrap_or_default();
-        assert!(with_long.starts_with(&["core"]) && with_long.ends_with(&["search"]));
+        assert!(with_long.starts_with(&["core"]) && with_long.ends_with(&["fuzz", "search"]));
         assert_eq!(names(Some(&["search"]), false), Ok(vec!["search"]));
         assert!(names(Some(&["cor"]), false).is_err());
         assert!(names(Some(&[]), false).is_err());

@@ -105,7 +105,9 @@ impl Installing {
             }
             // Parts of a toolchain that is not ours to change.
             Need::Rustfmt | Need::Clippy => {}
-            Need::QemuArm | Need::Java | Need::ZooKeeper | Need::Valgrind => self.packages(need),
+            Need::QemuArm | Need::Java | Need::ZooKeeper | Need::Valgrind | Need::Cpp => {
+                self.packages(need)
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod bare;
 mod bench;
 mod checkout;
 mod command;
+mod fuzz;
 mod groups;
 mod install;
 mod interop;
@@ -35,6 +36,9 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
     wrong answer does. --only: groups with TEXT in their name: tmpfs, single, disk, start, idle,
     tree, stalls (what another client waits), calls (the same of the core alone), instructions.
     docs/benchmarks.md says what the rows mean.
+cargo xtask fuzz TARGET [FILE | -OPTION ..]
+    Search with one fuzz target until something is found or you stop it, or run one FILE. Options
+    are libFuzzer's (-max_total_time=SECONDS, -help=1).
 
 `cargo xtask test --only core,std` needs Rust alone.
 ";
@@ -53,6 +57,8 @@ enum Verb {
     },
     /// Measure; the arguments go to the program that does.
     Bench(Vec<String>),
+    /// Search with a fuzz target; the arguments go to libFuzzer.
+    Fuzz(String, Vec<String>),
     Help,
 }
 
@@ -66,7 +72,7 @@ fn parse(args: &[String]) -> Result<Verb, String> {
     while let Some(arg) = rest.next() {
         match (verb, arg.as_str()) {
             (_, "--help" | "-h") => return Ok(Verb::Help),
-            ("bench", arg) => passed.push(arg.to_owned()),
+            ("bench" | "fuzz", arg) => passed.push(arg.to_owned()),
             ("test", "--only") => {
                 let names =
                     rest.next().ok_or("--only wants the names of groups: --only core,std")?;
@@ -85,6 +91,10 @@ fn parse(args: &[String]) -> Result<Verb, String> {
         "doctor" => Ok(Verb::Doctor),
         "size" => Ok(Verb::Size { install }),
         "bench" => Ok(Verb::Bench(passed)),
+        "fuzz" => match passed.split_first() {
+            Some((target, args)) => Ok(Verb::Fuzz(target.clone(), args.to_vec())),
+            None => Err(format!("fuzz wants a target: {}", fuzz::TARGETS.join(", "))),
+        },
         "help" | "--help" | "-h" => Ok(Verb::Help),
         _ => Err(format!("no such command: `{verb}`")),
     }
@@ -122,6 +132,13 @@ fn main() -> ExitCode {
             groups::run(&checkout, &chosen, &mut Installing::new(install))
         }
         Verb::Bench(args) => bench::run(&checkout, &args),
+        Verb::Fuzz(target, args) => match fuzz::wished(&checkout, &target, &args) {
+            Ok(found_nothing) => found_nothing,
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::from(2);
+            }
+        },
         Verb::Size { install } => {
             groups::run(&checkout, &[groups::named("size")], &mut Installing::new(install))
         }
@@ -148,6 +165,8 @@ mod tests {
         assert_eq!(parsed("size --install"), Ok(Verb::Size { install: true }));
         let bench = Verb::Bench(vec!["--output".to_owned(), "json".to_owned()]);
         assert_eq!(parsed("bench --output json"), Ok(bench));
+        let fuzz = Verb::Fuzz("peer".to_owned(), vec!["-runs=9".to_owned()]);
+        assert_eq!(parsed("fuzz peer -runs=9"), Ok(fuzz));
         assert_eq!(parsed("bench --help"), Ok(Verb::Help));
         assert_eq!(parsed(""), Ok(Verb::Help));
         assert_eq!(parsed("test --help"), Ok(Verb::Help));
@@ -155,7 +174,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["tset", "test --olny core", "test --only", "doctor --install", "size --long"] {
+        for line in
+            ["tset", "test --olny core", "test --only", "doctor --install", "size --long", "fuzz"]
+        {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

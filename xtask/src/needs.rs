@@ -27,10 +27,12 @@ pub(crate) enum Need {
     Kazoo,
     /// What counts instructions.
     Valgrind,
+    /// A compiler of C++, for libFuzzer.
+    Cpp,
 }
 
 /// Every need, in the order of the doctor's list.
-const ALL: [Need; 8] = [
+const ALL: [Need; 9] = [
     Need::Rustfmt,
     Need::Clippy,
     Need::BareMetal,
@@ -39,6 +41,7 @@ const ALL: [Need; 8] = [
     Need::ZooKeeper,
     Need::Kazoo,
     Need::Valgrind,
+    Need::Cpp,
 ];
 
 /// Where packages put Apache ZooKeeper's jar: Debian, Homebrew on both of its prefixes.
@@ -60,6 +63,7 @@ impl Need {
             Self::ZooKeeper => "Apache ZooKeeper",
             Self::Kazoo => "Python with kazoo",
             Self::Valgrind => "valgrind",
+            Self::Cpp => "a C++ compiler",
         }
     }
 
@@ -84,6 +88,11 @@ impl Need {
             }
             Self::Kazoo => interop::kazoo(checkout),
             Self::Valgrind => first_line("valgrind", &["--version"]),
+            // As the build script of libFuzzer chooses it.
+            Self::Cpp => {
+                let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+                first_line(&compiler, &["--version"])
+            }
         }
     }
 
@@ -97,6 +106,7 @@ impl Need {
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3", "python3-venv"],
             Self::Valgrind => &["valgrind"],
+            Self::Cpp => &["g++"],
         }
     }
 
@@ -110,6 +120,7 @@ impl Need {
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3"],
             Self::Valgrind => &["valgrind"],
+            Self::Cpp => &["gcc"],
         }
     }
 
@@ -143,7 +154,9 @@ impl Need {
                 lines.extend(interop::kazoo_lines(checkout));
                 lines
             }
-            Self::QemuArm | Self::Java | Self::ZooKeeper | Self::Valgrind => packages(system),
+            Self::QemuArm | Self::Java | Self::ZooKeeper | Self::Valgrind | Self::Cpp => {
+                packages(system)
+            }
         }
     }
 }
