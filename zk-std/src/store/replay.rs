@@ -171,7 +171,7 @@ impl<D: Directory> Replay<D> {
     pub fn advance(&mut self, findings: &mut Findings) -> Result<bool, Error> {
         loop {
             let Some(reader) = &mut self.reader else {
-                match self.open()? {
+                match self.open(findings)? {
                     true => continue,
                     false => return Ok(false),
                 }
@@ -193,8 +193,12 @@ impl<D: Directory> Replay<D> {
         }
     }
 
-    fn open(&mut self) -> Result<bool, Error> {
-        let Some((_, name)) = self.files.pop_front() else { return Ok(false) };
+    fn open(&mut self, findings: &mut Findings) -> Result<bool, Error> {
+        let Some((first, name)) = self.files.pop_front() else { return Ok(false) };
+        // As between logs, the name counts, whether there is a whole record behind it or not.
+        if self.name.is_empty() && follows(self.last, first) == Follows::Gap {
+            self.gap(self.logs.path(&name), 0, first, findings)?;
+        }
         let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
         let reader = LogReader::new(file, self.logs.path(&name), self.record);
         let reader = match &self.visible {

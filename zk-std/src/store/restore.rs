@@ -226,8 +226,13 @@ impl<D: Directory> Store<D> {
         // Logs without a snapshot are refused before anything of them is used or repaired.
         if found.is_none() && !self.options.trust_empty {
             let mut probe = Replay::look(self, base)?;
-            if probe.advance(&mut Findings::default())? || probe.torn_record() {
-                return Err(Error::LogsAlone { path: probe.path() });
+            let alone = match probe.advance(&mut Findings::default()) {
+                // What is missing before a log is the snapshot.
+                Err(Error::Gap { path, .. }) => Some(path),
+                found => (found? || probe.torn_record()).then(|| probe.path()),
+            };
+            if let Some(path) = alone {
+                return Err(Error::LogsAlone { path });
             }
         }
         let mut replay = Replay::restore(self, base)?;

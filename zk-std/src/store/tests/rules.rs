@@ -182,6 +182,31 @@ fn an_empty_newest_log_is_removed_and_an_empty_older_one_refused() {
     }
 }
 
+/// A log is named by its first transaction, so even one that holds none shows what came before it.
+/// Accepted today, it would be refused tomorrow, behind transactions that were acknowledged meanwhile.
+#[test]
+fn the_name_of_a_log_shows_what_is_missing_before_it() {
+    let header = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
+    for content in [&header[..], &[&header[..], &[0; 100]].concat()] {
+        let (disk, _) = disk_with(&[]);
+        disk.write(&log_path(7), content);
+        match refused(&disk) {
+            Error::Gap { path, last, found, .. } => {
+                assert_eq!((last, found), (Zxid::ZERO, z(7)));
+                assert!(path.ends_with(super::super::name::log(z(7))));
+            }
+            other => panic!("{other}"),
+        }
+        // It may be the snapshot that is missing.
+        remove(&disk, "data/version-2/snapshot.0");
+        assert!(matches!(refused(&disk), Error::LogsAlone { .. }));
+        // Directly behind the snapshot it is merely empty.
+        let (disk, expected) = disk_with(&[1..=3]);
+        disk.write(&log_path(4), content);
+        assert_eq!(restore(&disk).unwrap().1.entries, expected.entries);
+    }
+}
+
 /// Reading only changes nothing, and tells the same.
 #[test]
 fn reading_only_leaves_all_as_it_is() {
