@@ -171,11 +171,11 @@ impl DataTree<'_> {
     /// Creates a node.
     ///
     /// # Errors
-    /// `NoNode` without a parent, `NodeExists` (then the node has the new list, as in Apache,
-    /// where a replay depends on it), `NoChildrenForEphemerals` (which a leader refuses before),
-    /// or [`Failure::Full`].
+    /// `BadArguments` for a path that no node can have and `NoChildrenForEphemerals` (both of which
+    /// a leader refuses before), `NoNode` without a parent, `NodeExists` (then the node has the new
+    /// list, as in Apache, where a replay depends on it), or [`Failure::Full`].
     pub fn create(&mut self, new: &NewNode<'_>) -> Result<Handle, Failure> {
-        let (parent_path, _) = path::split(new.path).ok_or(Code::BadArguments)?;
+        let (parent_path, _) = path::place(new.path).ok_or(Code::BadArguments)?;
         let parent = self.find(parent_path).ok_or(Code::NoNode)?;
         if let Some(at) = self.find(new.path) {
             let acl = self.acls.acquire(&mut self.cells, new.acl)?;
@@ -226,16 +226,13 @@ impl DataTree<'_> {
     /// Deletes a node.
     ///
     /// # Errors
-    /// `NoNode` without a parent; `NoNode` without the node itself and `NotEmpty` with children
+    /// `BadArguments` for the root and for a path that no node can have; `NoNode` without a parent;
+    /// `NoNode` without the node itself and `NotEmpty` with children
     /// (then the parent's `pzxid` has moved, as in Apache). Both happen only in the replay of a
     /// fuzzy snapshot that is ahead of the log.
     pub fn delete(&mut self, path: &[u8], zxid: Zxid) -> Result<(), Code> {
-        let (parent_path, name) = path::split(path).ok_or(Code::BadArguments)?;
+        let (parent_path, _) = path::place(path).ok_or(Code::BadArguments)?;
         let parent = self.find(parent_path).ok_or(Code::NoNode)?;
-        if name.is_empty() {
-            // The root is nobody's child.
-            return Err(Code::BadArguments);
-        }
         self.preserve(parent);
         if zxid > self.nodes[parent].pzxid() {
             let cversion = self.nodes[parent].cversion();

@@ -37,6 +37,12 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&path[..slash], &path[slash + 1..]))
 }
 
+/// Parent and name, as [`split`], of a path that leads to one node below the root. `None` as well for
+/// an empty name and for a parent that is written `/`: the tree would know such a node by two paths.
+pub fn place(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    split(path).filter(|(parent, name)| !name.is_empty() && *parent != b"/")
+}
+
 /// Nodes that cannot be deleted. Answers to `DataTree.isSpecialPath`.
 pub fn is_special(path: &[u8]) -> bool {
     [b"/", ZOOKEEPER, QUOTA, CONFIG].contains(&path)
@@ -101,5 +107,9 @@ mod tests {
         assert_eq!(split(b"/a"), Some((&b""[..], &b"a"[..])));
         assert_eq!(split(b"/a/b"), Some((&b"/a"[..], &b"b"[..])));
         assert_eq!(split(b"a"), None);
+        assert_eq!(place(b"/a/b"), Some((&b"/a"[..], &b"b"[..])));
+        for none in [&b""[..], b"a", b"/", b"//", b"//a", b"/a/"] {
+            assert_eq!(place(none), None);
+        }
     }
 }

@@ -424,7 +424,7 @@ fn load_node(
         }
         NIL
     } else {
-        let (parent, _) = path::split(path).ok_or(LoadError::BadPath)?;
+        let (parent, _) = path::place(path).ok_or(LoadError::BadPath)?;
         if tree.root == NIL {
             return Err(LoadError::NoParent);
         }

@@ -12,6 +12,7 @@ tests![
     a_snapshot_shows_the_moment_it_began,
     no_prefix_of_a_snapshot_is_whole,
     damage_is_refused_or_contained,
+    a_node_whose_path_is_none_is_refused,
 ];
 
 const SESSION: SnapshotSession = SnapshotSession { id: SessionId(0x77), timeout: 4000 };
@@ -177,4 +178,20 @@ fn damage_is_refused_or_contained() {
     // What was refused leaves nothing behind that a good snapshot would stumble over.
     assert_eq!(load(&mut loaded, &out[..len], 64), Ok(true));
     assert_eq!(loaded.digest(), tree.digest());
+}
+
+fn a_node_whose_path_is_none_is_refused() {
+    let mut profile = Profile::new();
+    let mut tree = profile.tree();
+    fill(&mut tree);
+    let mut out = [0; 2048];
+    let len = written(&mut tree, &mut out, |_| {});
+    for (from, to) in [(b"/a/b", b"//ab"), (b"/a/b", b"/a//")] {
+        let at = out[..len].windows(4).position(|bytes| bytes == from).expect("a node");
+        out[at..at + 4].copy_from_slice(to);
+        let mut loader = Loader::new(&mut tree, LARGEST);
+        let refused = loader.feed(&mut tree, &out[..len], |_| Ok(()));
+        assert_eq!(refused, Err(LoadError::BadPath));
+        out[at..at + 4].copy_from_slice(from);
+    }
 }
