@@ -156,7 +156,7 @@ fn look(disk: &Disk, way: u8) {
     let before: Vec<(String, Option<Vec<u8>>)> =
         disk.paths().into_iter().map(|path| (path.clone(), disk.read(&path))).collect();
     let mut findings = Findings::default();
-    if let Ok(mut replay) = store.read_log(Zxid(1)) {
+    if let Ok(mut replay) = store.read_log(Zxid(1), &store.extent()) {
         while let Ok(true) = replay.advance(&mut findings) {
             assert!(!replay.entry().is_empty());
         }
@@ -262,6 +262,7 @@ fn write(store: &mut Store<Simulated>, peer: &mut Peer<'_>, now: Now) {
                 peer.snapshot_done();
             }
             Want::SnapshotDrop => snapshot = None,
+            Want::Ensemble(order) => unreachable!("a peer alone orders {order:?}"),
         }
     }
 }

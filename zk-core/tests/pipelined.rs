@@ -354,7 +354,7 @@ fn node(path: usize, flags: i32, acl: u8) -> Write {
 /// A small peer: these steps, and what their writes were answered in the end.
 fn run_small(ceilings: Ceilings, steps: &[Step]) -> Vec<Code> {
     let (options, _) = small();
-    let mut run = Run::new(World::within(options, ceilings), false);
+    let mut run = Run::new(World::bounded(options, ceilings), false);
     for step in steps {
         run.step(step);
     }
@@ -437,7 +437,7 @@ fn what_never_fits_is_answered_and_sessions_always_end() {
     ceilings.changes = 3;
     ceilings.tree.nodes = 20;
     ceilings.tree.cells = 60;
-    let mut run = Run::new(World::within(options, ceilings), true);
+    let mut run = Run::new(World::bounded(options, ceilings), true);
     // Four paths change: /, /a, /b, /a/x.
     let steps = [
         Step::Multi(0, vec![node(1, 0, 0), node(2, 0, 0), node(3, 0, 0)]),
@@ -612,7 +612,7 @@ proptest! {
     #[test]
     fn a_peer_without_room_refuses_and_goes_on(steps in proptest::collection::vec(step(), 1..120)) {
         let (options, ceilings) = small();
-        let mut run = Run::new(World::within(options, ceilings), false);
+        let mut run = Run::new(World::bounded(options, ceilings), false);
         for step in &steps {
             run.step(step);
         }

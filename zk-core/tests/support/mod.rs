@@ -30,10 +30,15 @@ pub struct World {
     writing: Option<(Zxid, Vec<u8>)>,
     /// How many bytes a client shows at once.
     pub fragment: usize,
+    ceilings: Ceilings,
 }
 
 pub fn options() -> Options {
     Options { extended_types: true, tick_time: 1000, ..Options::default() }
+}
+
+pub fn new_peer(options: Options, ceilings: Ceilings, seeds: Seeds, now: Now) -> Peer<'static> {
+    Peer::owned(options, ceilings, seeds, SessionId(0x0100_0000_0000_0000), now).unwrap()
 }
 
 impl World {
@@ -42,15 +47,18 @@ impl World {
     }
 
     pub fn with(options: Options) -> Self {
-        Self::within(options, Ceilings::default())
+        Self::bounded(options, Ceilings::default())
     }
 
-    pub fn within(options: Options, ceilings: Ceilings) -> Self {
+    pub fn bounded(options: Options, ceilings: Ceilings) -> Self {
         let now = Now::new(1000, 1_700_000_000_000);
-        let mut peer =
-            Peer::owned(options, ceilings, Seeds(1, 2), SessionId(0x0100_0000_0000_0000), now)
-                .unwrap();
+        let mut peer = new_peer(options, ceilings, Seeds(1, 2), now);
         peer.serve(now);
+        Self::around(peer, ceilings, now)
+    }
+
+    /// A peer that serves already, and a disk that knows nothing of it yet.
+    pub fn around(peer: Peer<'static>, ceilings: Ceilings, now: Now) -> Self {
         let mut world = Self {
             peer,
             now,
@@ -59,6 +67,7 @@ impl World {
             snapshot: None,
             writing: None,
             fragment: usize::MAX,
+            ceilings,
         };
         world.settle();
         world
@@ -66,28 +75,33 @@ impl World {
 
     /// Hands what the peer wants of its disk to the disk. Nothing is synced yet.
     pub fn write(&mut self) {
-        while let Some(disk) = self.peer.poll_disk() {
-            match disk {
-                Disk::Append(batch) => {
-                    self.unsynced.extend(batch.iter().map(|(zxid, b)| (zxid, b.to_vec())));
-                }
-                Disk::Roll => {}
-                Disk::SnapshotBegin(zxid) => self.writing = Some((zxid, vec![])),
-                Disk::SnapshotBytes(bytes) => {
-                    let n = bytes.len();
-                    self.writing.as_mut().unwrap().1.extend_from_slice(bytes);
-                    self.peer.snapshot_written(n);
-                }
-                Disk::SnapshotEnd(digest) => {
-                    let (zxid, body) = self.writing.take().unwrap();
-                    assert_eq!(digest.zxid, zxid);
-                    self.snapshot = Some((zxid, body));
-                    self.peer.snapshot_done();
-                }
-                Disk::SnapshotDrop => self.writing = None,
-                Disk::Ensemble(order) => panic!("{order:?}"),
+        while self.write_once() {}
+    }
+
+    /// Hands the next thing that the peer wants of its disk to the disk; whether there was one.
+    pub fn write_once(&mut self) -> bool {
+        match self.peer.poll_disk() {
+            None => return false,
+            Some(Disk::Append(batch)) => {
+                self.unsynced.extend(batch.iter().map(|(zxid, b)| (zxid, b.to_vec())));
             }
+            Some(Disk::Roll) => {}
+            Some(Disk::SnapshotBegin(zxid)) => self.writing = Some((zxid, vec![])),
+            Some(Disk::SnapshotBytes(bytes)) => {
+                let n = bytes.len();
+                self.writing.as_mut().unwrap().1.extend_from_slice(bytes);
+                self.peer.snapshot_written(n);
+            }
+            Some(Disk::SnapshotEnd(digest)) => {
+                let (zxid, body) = self.writing.take().unwrap();
+                assert_eq!(digest.zxid, zxid);
+                self.snapshot = Some((zxid, body));
+                self.peer.snapshot_done();
+            }
+            Some(Disk::SnapshotDrop) => self.writing = None,
+            Some(Disk::Ensemble(order)) => panic!("{order:?}"),
         }
+        true
     }
 
     /// Syncs what is written, and says so.
@@ -120,18 +134,20 @@ impl World {
     /// The process ends; another one starts from what is synced.
     pub fn restart(&mut self) {
         let now = Now::new(5, self.now.wall);
+        self.peer = self.loaded(self.snapshot.as_ref(), now);
+        self.now = now;
+        self.unsynced.clear();
+        self.writing = None;
+        self.settle();
+    }
+
+    /// Another peer that has loaded a snapshot, and what is synced behind it.
+    pub fn loaded(&self, snapshot: Option<&(Zxid, Vec<u8>)>, now: Now) -> Peer<'static> {
         let options = self.peer.options().clone();
-        let mut peer = Peer::owned(
-            options,
-            Ceilings::default(),
-            Seeds(7, 8),
-            SessionId(0x0100_0000_0000_0000),
-            now,
-        )
-        .unwrap();
+        let mut peer = new_peer(options, self.ceilings, Seeds(7, 8), now);
         peer.load_reset();
         let mut from = Zxid::ZERO;
-        if let Some((zxid, body)) = &self.snapshot {
+        if let Some((zxid, body)) = snapshot {
             let taken = peer.load_snapshot(body).unwrap();
             assert!(taken.done && taken.consumed == body.len());
             peer.load_snapshot_end(*zxid, None);
@@ -143,11 +159,7 @@ impl World {
             }
         }
         peer.serve(now);
-        self.peer = peer;
-        self.now = now;
-        self.unsynced.clear();
-        self.writing = None;
-        self.settle();
+        peer
     }
 
     pub fn connect(&mut self) -> Client {
