@@ -8,8 +8,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::Verb;
 use crate::command::log::Log;
+use crate::command::quorum::Quorum;
 use crate::command::server::Server;
 use crate::command::snapshot::Snapshot;
+use crate::command::status::Status;
 use crate::command::watch::Watch;
 use crate::connection::Options;
 use crate::output::Format;
@@ -133,6 +135,8 @@ pub(crate) enum Command {
     Verb(Verb),
     Watch(Watch),
     Server(Server),
+    Quorum(Quorum),
+    Status(Status),
     Snapshot(Snapshot),
     Log(Log),
     /// Type verbs one after the other, in one session

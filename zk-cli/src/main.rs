@@ -9,6 +9,7 @@ mod operations;
 mod output;
 mod servers;
 mod shell;
+mod words;
 
 use std::io::Write;
 use std::path::Path;
@@ -50,6 +51,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Verb(verb) => once(&cli.global, &output, |cx| verb.run(cx)),
         Command::Watch(watch) => once(&cli.global, &output, |cx| watch.run(cx)),
         Command::Server(_) => Ok(()),
+        Command::Quorum(quorum) => quorum.run(&output),
+        Command::Status(status) => status.run(&output, &cli.global.server),
         Command::Snapshot(snapshot) => snapshot.run(&output),
         Command::Log(log) => log.run(&output),
         Command::Shell => shell::run(cli.global.options(), output),

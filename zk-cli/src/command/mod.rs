@@ -8,12 +8,14 @@ mod get;
 pub(crate) mod log;
 mod ls;
 mod offline;
+pub(crate) mod quorum;
 mod quota;
 pub(crate) mod server;
 mod session;
 mod set;
 pub(crate) mod snapshot;
 mod stat;
+pub(crate) mod status;
 mod version;
 pub(crate) mod watch;
 

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use serde_json::json;
 use zk_std::config::{self, Config};
-use zk_std::server::{self, Handle};
+use zk_std::server::{self, Handle, Standing};
 
 /// Where data goes when there is no zoo.cfg.
 const QUICK_START_DIR: &str = "zk-data";
@@ -22,7 +23,8 @@ Exit codes, as of Apache's server:
   0  stopped
   1  something unexpected, such as a port that is taken or a disk that fails
   2  the configuration
-  3  the data directory";
+  3  the data directory
+  14 a port for the other members of the ensemble";
 
 /// Serve ZooKeeper clients
 #[derive(Args, Debug)]
@@ -37,6 +39,9 @@ pub(crate) struct Server {
     /// Log less (-q: warnings, -qq: errors)
     #[arg(short, long, action = clap::ArgAction::Count)]
     quiet: u8,
+    /// Say on standard output where the server stands, and end when standard input does
+    #[arg(long, hide = true)]
+    child: bool,
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -78,12 +83,18 @@ impl Server {
                 bar.set_position(done);
             });
         }
+        if self.child {
+            builder = builder.on_change(tell_standing);
+        }
         let opened = builder.open();
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
         let server = opened?;
         on_signals(server.handle())?;
+        if self.child {
+            on_end_of_input(server.handle())?;
+        }
         if quick {
             log::info!(
                 "standalone on {}, data in {}. Try: zk create /hello world, zk get /hello, zk \
@@ -110,6 +121,33 @@ impl Server {
             }
         }
     }
+}
+
+/// A line of JSON on standard output.
+fn tell_standing(standing: &Standing) {
+    let line = json!({
+        "role": standing.role.to_string(),
+        "serving": standing.serving,
+        "leader": standing.leader.map(|leader| leader.0),
+        "epoch": standing.epoch.0,
+        "zxid": standing.zxid.to_string(),
+    });
+    // Whoever has started it may be gone; then it ends by itself.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// Stops the server when nobody holds the other end of its standard input any more.
+fn on_end_of_input(handle: Handle) -> Result<(), server::Error> {
+    std::thread::Builder::new()
+        .name("zk-input".to_owned())
+        .spawn(move || {
+            // An error is an end as well.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            log::info!("the end of standard input: stopping");
+            handle.shutdown();
+        })
+        .map_err(|source| server::Error::Io { doing: "start a thread", source })?;
+    Ok(())
 }
 
 fn progress_bar() -> ProgressBar {

@@ -1,21 +1,12 @@
 //! `version`
 
-use core::time::Duration;
-use std::io::{Read, Write};
-
 use clap::Args;
 use serde_json::json;
 
-use crate::connection::dial;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::servers::Servers;
-
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The most bytes of an answer.
-const MAX_ANSWER: u64 = 64 << 10;
+use crate::words::{ask, field};
 
 /// Print the version of zk, and that of the server by its four-letter word srvr
 #[derive(Args, Debug)]
@@ -29,7 +20,7 @@ impl Version {
         }
         let mut failure = String::new();
         for host in &servers.hosts {
-            match ask(host) {
+            match ask(host, "srvr") {
                 Ok(text) => {
                     let server = parse(&text);
                     return if output.is_json() {
@@ -52,19 +43,9 @@ impl Version {
     }
 }
 
-fn ask(host: &str) -> std::io::Result<String> {
-    let mut stream = dial(host, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"srvr")?;
-    let mut text = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 /// Version and mode in the answer to srvr.
 fn parse(text: &str) -> (Option<&str>, Option<&str>) {
-    let field = |name| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    (field("Zookeeper version:"), field("Mode:"))
+    (field(text, "Zookeeper version:"), field(text, "Mode:"))
 }
 
 #[cfg(test)]

@@ -156,6 +156,9 @@ impl Alone {
                 }
                 Some(Disk::SnapshotDrop) => return Err("the peer gave up a snapshot".into()),
                 Some(Disk::Roll | Disk::SnapshotBegin(_)) => {}
+                Some(Disk::Ensemble(order)) => {
+                    return Err(format!("a peer that is alone asks for {order:?}").into());
+                }
             }
             busy = true;
         }
