@@ -155,6 +155,7 @@ impl Alone {
                     self.peer.snapshot_done();
                 }
                 Some(Disk::SnapshotDrop) => return Err("the peer gave up a snapshot".into()),
+                Some(Disk::Ensemble(_)) => return Err("the peer takes itself for a member".into()),
                 Some(Disk::Roll | Disk::SnapshotBegin(_)) => {}
                 Some(Disk::Ensemble(order)) => {
                     return Err(format!("a peer that is alone asks for {order:?}").into());
