@@ -71,19 +71,31 @@ impl Slots<'_> {
     }
 
     fn find(&self, hash: Handle, mut is: impl FnMut(Handle) -> bool) -> Option<usize> {
+        let mut step = 0;
+        loop {
+            let at = self.candidate(hash, &mut step)?;
+            if is(handle_of(self.slots()[at])) {
+                return Some(at);
+            }
+        }
+    }
+
+    // One copy of the probing serves every kind of entry.
+    /// The next slot with that hash, `step` slots behind its home or later.
+    fn candidate(&self, hash: Handle, step: &mut usize) -> Option<usize> {
         let slots = self.slots();
         let mask = slots.len().checked_sub(1)?;
-        let mut at = hash as usize & mask;
         // Never all slots are taken, but no loop without a bound.
-        for _ in 0..slots.len() {
+        while *step <= mask {
+            let at = (hash as usize).wrapping_add(*step) & mask;
+            *step += 1;
             let found = slots[at];
             if found == EMPTY {
                 return None;
             }
-            if hash_of(found) == hash && is(handle_of(found)) {
+            if hash_of(found) == hash {
                 return Some(at);
             }
-            at = (at + 1) & mask;
         }
         None
     }

@@ -5,8 +5,8 @@
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Handle};
 use crate::tree::{DataTree, Failure, NewNode, Owner, path};
-use crate::wire::client::{Acl, EventType};
-use crate::wire::jute::{self, List, Reader};
+use crate::wire::client::EventType;
+use crate::wire::jute::{self, Buffer, Reader};
 use crate::wire::txn::{CloseSessionTxn, MultiTxn, Record, SubTxn, TxnHeader};
 use crate::wire::{Code, OpCode};
 
@@ -122,113 +122,78 @@ fn apply_one<'a>(
     record: &Record<'a>,
     observer: &mut dyn Observer,
 ) -> Result<Done<'a>, ApplyError> {
-    let done = |path: &'a [u8], node| Done { op, err: Code::Ok, path, node };
-    Ok(match record {
+    let path = record.path();
+    let new = |data: Buffer<'a>, acl, owner, cversion: Option<i32>| {
+        // -1 stands for a log before 3.4 as well.
+        let parent_cversion = cversion.filter(|&cversion| cversion != -1);
+        let (zxid, time) = (header.zxid, header.time);
+        NewNode { path, data: data.0, acl, owner, parent_cversion, zxid, time }
+    };
+    let changed = match record {
         Record::Create(txn) => {
             let owner =
                 if txn.ephemeral { Owner::Session(header.client_id) } else { Owner::Nobody };
-            let cversion = txn.parent_cversion.0.filter(|&cversion| cversion != -1);
-            let path = txn.path.bytes();
-            let new = new_node(header, path, txn.data.0, txn.acl, owner, cversion);
-            match create(tree, &new, observer)? {
-                Ok(at) => done(path, Some(at)),
-                Err(err) => {
-                    // A replay over a fuzzy snapshot may meet the node, made by a later session;
-                    // its parent moves on all the same.
-                    if err == Code::NodeExists
-                        && op == OpCode::Create
-                        && let Some((parent, _)) = path::split(path)
-                    {
-                        tree.advance_children(parent, cversion, header.zxid);
-                    }
-                    Done::failed(op, path, err)
-                }
-            }
+            let new = new(txn.data, txn.acl, owner, txn.parent_cversion.0);
+            create(tree, op, &new, observer)
         }
         Record::CreateContainer(txn) => {
-            let path = txn.path.bytes();
-            let cversion = Some(txn.parent_cversion).filter(|&cversion| cversion != -1);
-            let new = new_node(header, path, txn.data.0, txn.acl, Owner::Container, cversion);
-            match create(tree, &new, observer)? {
-                Ok(at) => done(path, Some(at)),
-                Err(err) => Done::failed(op, path, err),
-            }
+            let new = new(txn.data, txn.acl, Owner::Container, Some(txn.parent_cversion));
+            create(tree, op, &new, observer)
         }
         Record::CreateTtl(txn) => {
-            let path = txn.path.bytes();
-            let cversion = Some(txn.parent_cversion).filter(|&cversion| cversion != -1);
             // A server without extended types would take the node for an ephemeral one.
-            let owner = Owner::Ttl(txn.ttl);
-            let new = new_node(header, path, txn.data.0, txn.acl, owner, cversion);
-            match create(tree, &new, observer)? {
-                Ok(at) => done(path, Some(at)),
-                Err(err) => Done::failed(op, path, err),
-            }
+            let new = new(txn.data, txn.acl, Owner::Ttl(txn.ttl), Some(txn.parent_cversion));
+            create(tree, op, &new, observer)
         }
-        Record::Delete(txn) => {
-            let path = txn.path.bytes();
-            match delete(tree, path, header.zxid, observer) {
-                Ok(()) => done(path, None),
-                Err(err) => Done::failed(op, path, err),
-            }
+        Record::Delete(_) => {
+            delete(tree, path, header.zxid, observer).map(|()| None).map_err(Failure::Code)
         }
         Record::SetData(txn) => {
-            let path = txn.path.bytes();
-            match tree.set_data(path, txn.data.0, txn.version, header.zxid, header.time) {
-                Ok(at) => {
-                    let kind = EventType::NodeDataChanged;
-                    let acl = tree.acl_of(at);
-                    observer.event(tree, Event { path, kind, zxid: header.zxid, acl });
-                    done(path, Some(at))
-                }
-                Err(Failure::Code(err)) => Done::failed(op, path, err),
-                Err(Failure::Full) => return Err(ApplyError::Full),
+            let set = tree.set_data(path, txn.data.0, txn.version, header.zxid, header.time);
+            if let Ok(at) = set {
+                let (kind, zxid, acl) = (EventType::NodeDataChanged, header.zxid, tree.acl_of(at));
+                observer.event(tree, Event { path, kind, zxid, acl });
             }
+            set.map(Some)
         }
-        Record::SetAcl(txn) => {
-            let path = txn.path.bytes();
-            match tree.set_acl(path, txn.acl, txn.version) {
-                Ok(at) => done(path, Some(at)),
-                Err(Failure::Code(err)) => Done::failed(op, path, err),
-                Err(Failure::Full) => return Err(ApplyError::Full),
-            }
-        }
-        Record::Check(txn) => done(txn.path.bytes(), None),
-        Record::Error(txn) => Done::failed(op, b"", txn.err),
-        Record::CreateSession(_) => done(b"", None),
+        Record::SetAcl(txn) => tree.set_acl(path, txn.acl, txn.version).map(Some),
+        Record::Error(txn) => Err(Failure::Code(txn.err)),
+        Record::Check(_) | Record::CreateSession(_) => Ok(None),
         // Neither nests.
         Record::Multi(_) | Record::CloseSession(_) => {
             return Err(ApplyError::Malformed(jute::Error::Unsupported));
         }
-    })
-}
-
-fn new_node<'a>(
-    header: &TxnHeader,
-    path: &'a [u8],
-    data: Option<&'a [u8]>,
-    acl: List<'a, Acl<'a>>,
-    owner: Owner,
-    parent_cversion: Option<i32>,
-) -> NewNode<'a> {
-    NewNode { path, data, acl, owner, parent_cversion, zxid: header.zxid, time: header.time }
+    };
+    match changed {
+        Ok(node) => Ok(Done { op, err: Code::Ok, path, node }),
+        Err(Failure::Code(err)) => Ok(Done::failed(op, path, err)),
+        Err(Failure::Full) => Err(ApplyError::Full),
+    }
 }
 
 fn create(
     tree: &mut DataTree<'_>,
+    op: OpCode,
     new: &NewNode<'_>,
     observer: &mut dyn Observer,
-) -> Result<Result<Handle, Code>, ApplyError> {
-    let at = match tree.create(new) {
-        Ok(at) => at,
-        Err(Failure::Code(code)) => return Ok(Err(code)),
-        Err(Failure::Full) => return Err(ApplyError::Full),
-    };
-    let zxid = new.zxid;
-    let acl = tree.acl_of(at);
-    observer.event(tree, Event { path: new.path, kind: EventType::NodeCreated, zxid, acl });
-    children_changed(tree, new.path, zxid, observer);
-    Ok(Ok(at))
+) -> Result<Option<Handle>, Failure> {
+    let created = tree.create(new);
+    match created {
+        Ok(at) => {
+            let (path, zxid, acl) = (new.path, new.zxid, tree.acl_of(at));
+            observer.event(tree, Event { path, kind: EventType::NodeCreated, zxid, acl });
+            children_changed(tree, path, zxid, observer);
+        }
+        // A replay over a fuzzy snapshot may meet the node, made by a later session; its parent
+        // moves on all the same.
+        Err(Failure::Code(Code::NodeExists)) if op == OpCode::Create => {
+            if let Some((parent, _)) = path::split(new.path) {
+                tree.advance_children(parent, new.parent_cversion, new.zxid);
+            }
+        }
+        Err(_) => {}
+    }
+    created.map(Some)
 }
 
 fn children_changed(tree: &DataTree<'_>, path: &[u8], zxid: Zxid, observer: &mut dyn Observer) {

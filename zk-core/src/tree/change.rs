@@ -70,34 +70,23 @@ impl DataTree<'_> {
         if !node.set_lens(name.len(), data.map(<[u8]>::len)) {
             return Err(Full);
         }
+        // Everything that can be full is asked before anything is taken.
+        if self.nodes.len() >= self.nodes.ceiling() || self.index.len() >= self.index.ceiling() {
+            return Err(Full);
+        }
         if let Owner::Session(session) = owner {
             self.owners.admit(session)?;
         }
-        let undo_owner = |tree: &mut Self| {
+        node.blob = self.cells.insert(&[name, data.unwrap_or_default()]).inspect_err(|_| {
             if let Owner::Session(session) = owner {
-                tree.owners.dismiss(session);
+                self.owners.dismiss(session);
             }
-        };
-        let blob = self.cells.insert(&[name, data.unwrap_or_default()]).inspect_err(|_| {
-            undo_owner(self);
         })?;
-        node.blob = blob;
-        let at = match self.nodes.insert(node) {
-            Ok(at) => at,
-            Err(Full) => {
-                self.cells.remove(blob);
-                undo_owner(self);
-                return Err(Full);
-            }
-        };
+        let at = self.nodes.insert(node)?;
         if parent == NIL {
             self.root = at;
-        } else if let Err(Full) = self.index.insert(self.seeds.hash(path), at) {
-            self.nodes.remove(at);
-            self.cells.remove(blob);
-            undo_owner(self);
-            return Err(Full);
         } else {
+            self.index.insert(self.seeds.hash(path), at)?;
             let first = self.nodes[parent].first;
             self.nodes[at].next = first;
             if first != NIL {

@@ -30,15 +30,19 @@ pub fn ip_is_valid(id: &[u8]) -> bool {
 pub fn ip_matches(wanted: &[u8], have: &[u8]) -> Option<bool> {
     let (network, bits) = network(wanted)?;
     Some(match (network, address(have)?) {
-        (IpAddr::V4(network), IpAddr::V4(have)) => {
-            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-            u32::from(network) & mask == u32::from(have) & mask
-        }
-        (IpAddr::V6(network), IpAddr::V6(have)) => {
-            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
-            u128::from(network) & mask == u128::from(have) & mask
-        }
+        (IpAddr::V4(network), IpAddr::V4(have)) => agree(&network.octets(), &have.octets(), bits),
+        (IpAddr::V6(network), IpAddr::V6(have)) => agree(&network.octets(), &have.octets(), bits),
         _ => false,
+    })
+}
+
+/// Whether the first `bits` bits are the same.
+fn agree(a: &[u8], b: &[u8], bits: u32) -> bool {
+    let mut left = bits;
+    a.iter().zip(b).all(|(a, b)| {
+        let counted = left.min(8);
+        left -= counted;
+        u32::from(a ^ b) >> (8 - counted) == 0
     })
 }
 
@@ -58,7 +62,12 @@ mod tests {
         assert_eq!(ip_matches(b"127.0.0.0/8", b"127.9.9.9"), Some(true));
         assert_eq!(ip_matches(b"127.0.0.1", b"127.0.0.2"), Some(false));
         assert_eq!(ip_matches(b"0.0.0.0/0", b"1.2.3.4"), Some(true));
+        assert_eq!(ip_matches(b"10.16.0.0/12", b"10.31.255.255"), Some(true));
+        assert_eq!(ip_matches(b"10.16.0.0/12", b"10.32.0.0"), Some(false));
         assert_eq!(ip_matches(b"::/0", b"::1"), Some(true));
+        assert_eq!(ip_matches(b"fe80::/10", b"0:0:0:0:0:0:0:1"), Some(false));
+        assert_eq!(ip_matches(b"fe80::/10", b"febf:0:0:0:0:0:0:1"), Some(true));
+        assert_eq!(ip_matches(b"::1", b"0:0:0:0:0:0:0:1"), Some(true));
         assert_eq!(ip_matches(b"::1", b"127.0.0.1"), Some(false));
         for bad in [&b"1.2.3"[..], b"1.2.3.4/33", b"1.2.3.4/", b"1.2.3.4/-1", b"x", b"", b"::/129"]
         {
