@@ -25,6 +25,8 @@ pub enum Damage {
     Residue,
     /// Records end before an offset up to which they were once synced.
     BelowHint,
+    /// The first record is of this transaction, which is before the one that names the log.
+    Name(Zxid),
 }
 
 impl fmt::Display for Damage {
@@ -38,6 +40,7 @@ impl fmt::Display for Damage {
             Self::Short => f.write_str("the file ends inside a record"),
             Self::Residue => f.write_str("bytes other than zeros follow the last record"),
             Self::BelowHint => f.write_str("records that were synced are gone"),
+            Self::Name(zxid) => write!(f, "it begins with {zxid}, before the one that names it"),
         }
     }
 }

@@ -92,6 +92,8 @@ pub struct Replay<D: Directory> {
     visible: Option<(String, u64)>,
     reader: Option<LogReader<D::File>>,
     name: String,
+    /// The transaction that it is named by.
+    named: Zxid,
     start: Zxid,
     /// Whether a transaction at or above `start` was met.
     started: bool,
@@ -143,6 +145,7 @@ impl<D: Directory> Replay<D> {
             visible: None,
             reader: None,
             name: String::new(),
+            named: last,
             start,
             started: false,
             back: false,
@@ -205,7 +208,7 @@ impl<D: Directory> Replay<D> {
             Some((visible, end)) if *visible == name => reader.with_end(*end),
             _ => reader,
         };
-        self.name = name;
+        (self.name, self.named) = (name, first);
         self.reader = Some(reader);
         Ok(true)
     }
@@ -213,6 +216,10 @@ impl<D: Directory> Replay<D> {
     /// Judges the zxid of a record; false for one before the start.
     fn meet(&mut self, findings: &mut Findings) -> Result<bool, Error> {
         let (zxid, last) = (self.zxid, self.last);
+        if self.offset == FileHeader::LEN as u64 && zxid < self.named {
+            let (path, offset, damage) = (self.path(), self.offset, Damage::Name(zxid));
+            return Err(Error::Rot { path, offset, last, damage });
+        }
         if !self.started && zxid < self.start {
             return Ok(false);
         }

@@ -207,6 +207,28 @@ fn the_name_of_a_log_shows_what_is_missing_before_it() {
     }
 }
 
+/// What a log holds below its own name was never looked at, and the first transaction that follows
+/// would have to be written over it.
+#[test]
+fn a_log_does_not_begin_before_its_name() {
+    for (base, name) in [(0, 1), (2, 3)] {
+        let (disk, _) = disk_with(&[1..=base]);
+        let mut store = open(&disk, options()).unwrap();
+        store.append(z(name), &txn(z(name), b"right")).unwrap();
+        store.sync().unwrap();
+        let mut log = disk.read(&log_path(name)).unwrap();
+        // The same record, of the transaction before, with its own checksum.
+        let entry = txn(z(name - 1), b"right");
+        log[16..24].copy_from_slice(&i64::from(adler2::adler32_slice(&entry)).to_be_bytes());
+        log[28..28 + entry.len()].copy_from_slice(&entry);
+        disk.write(&log_path(name), &log);
+        match refused(&disk) {
+            Error::Rot { damage, .. } => assert_eq!(damage, Damage::Name(z(name - 1))),
+            other => panic!("{other}"),
+        }
+    }
+}
+
 /// Reading only changes nothing, and tells the same.
 #[test]
 fn reading_only_leaves_all_as_it_is() {
