@@ -106,7 +106,7 @@ impl Installing {
             // Parts of a toolchain that is not ours to change.
             Need::Rustfmt | Need::Clippy => {}
             Need::QemuArm | Need::Java | Need::ZooKeeper | Need::Valgrind | Need::Cpp => {
-                self.packages(need)
+                self.packages(need);
             }
         }
     }
