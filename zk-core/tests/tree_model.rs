@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use zk_core::id::{SessionId, Zxid};
-use zk_core::memory::{Cell, Index, Slot, Table};
+use zk_core::memory::{Cell, Index, Pipe, Slot, Table};
+use zk_core::tree::count::Counted;
+use zk_core::tree::listing::Told;
 use zk_core::tree::snapshot::{Loader, Step};
 use zk_core::tree::{
     AclEntry, Ceilings, DataTree, Failure, NewNode, Node, Owner, OwnerEntry, Seeds, Storage,
-    digest, path,
+    digest, listing, path,
 };
 use zk_core::wire::Code;
 use zk_core::wire::client::{Acl, Id, Stat};
@@ -34,6 +36,17 @@ fn children<'a>(model: &'a Model, of: &'a str) -> impl Iterator<Item = &'a Strin
     model.keys().filter(move |key| !key.is_empty() && parent_of(key) == of)
 }
 
+fn name_of(path: &str) -> &str {
+    &path[path.rfind('/').unwrap() + 1..]
+}
+
+fn below(model: &Model, of: &str) -> usize {
+    model
+        .keys()
+        .filter(|key| key.strip_prefix(of).is_some_and(|rest| rest.starts_with('/')))
+        .count()
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Create { path: String, data: Option<Vec<u8>>, owner: u8, perms: i32 },
@@ -42,11 +55,19 @@ enum Op {
     SetAcl { path: String, perms: i32 },
     BeginSnapshot,
     Drain(usize),
+    BeginList { path: String },
+    List(usize),
+    BeginCount { path: String },
+    Count(usize),
 }
 
 fn path_strategy() -> impl Strategy<Value = String> {
     proptest::collection::vec("[a-c]|long-name-of-a-node", 1..4)
         .prop_map(|names| names.iter().map(|name| format!("/{name}")).collect())
+}
+
+fn parent_strategy() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), path_strategy()]
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -60,6 +81,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (path_strategy(), 0..32).prop_map(|(path, perms)| Op::SetAcl { path, perms }),
         1 => Just(Op::BeginSnapshot),
         2 => (1..200usize).prop_map(Op::Drain),
+        1 => parent_strategy().prop_map(|path| Op::BeginList { path }),
+        2 => (0..4usize).prop_map(Op::List),
+        1 => parent_strategy().prop_map(|path| Op::BeginCount { path }),
+        2 => (0..8usize).prop_map(Op::Count),
     ]
 }
 
@@ -84,6 +109,10 @@ struct Run<'m> {
     /// The model when the snapshot began, and what was written of it.
     snapshot: Option<(Model, i64, Vec<u8>)>,
     snapshots: usize,
+    /// The children that are being told: all of them, and what was told.
+    list: Option<(Vec<String>, Pipe<'static>)>,
+    /// Whose descendants are being counted, and whether it is gone.
+    count: Option<(String, bool)>,
 }
 
 impl<'m> Run<'m> {
@@ -99,7 +128,7 @@ impl<'m> Run<'m> {
             ..model[""].clone()
         };
         model.insert("/zookeeper/config".into(), config);
-        Self { tree, model, zxid: 0, snapshot: None, snapshots: 0 }
+        Self { tree, model, zxid: 0, snapshot: None, snapshots: 0, list: None, count: None }
     }
 
     fn apply(&mut self, op: &Op) {
@@ -178,6 +207,9 @@ impl<'m> Run<'m> {
                         Err(Code::NotEmpty)
                     } else {
                         self.model.remove(path);
+                        if let Some((top, gone)) = &mut self.count {
+                            *gone |= top == path;
+                        }
                         Ok(())
                     }
                 };
@@ -220,8 +252,58 @@ impl<'m> Run<'m> {
                 }
             }
             Op::Drain(n) => self.drain(*n),
+            Op::BeginList { path } => {
+                self.list = None;
+                if let Some(at) = self.tree.find(path.as_bytes())
+                    && self.tree.listing_begin(at)
+                {
+                    let all = children(&self.model, path).map(|key| name_of(key).to_owned());
+                    self.list = Some((all.collect(), Pipe::new(Table::owned(1 << 20))));
+                }
+            }
+            Op::List(n) => self.list(*n),
+            Op::BeginCount { path } => {
+                self.count = self.tree.find(path.as_bytes()).map(|at| {
+                    self.tree.count_begin(at);
+                    (path.clone(), false)
+                });
+            }
+            Op::Count(n) => self.count(*n),
         }
         self.tree.applied(zxid);
+    }
+
+    fn list(&mut self, n: usize) {
+        let Some((all, out)) = &mut self.list else { return };
+        match self.tree.listing_step(n, out).unwrap() {
+            Told::More => return,
+            // Only a tiny profile has no room for what was missed.
+            Told::Lost => assert!(self.tree.room().nodes < 1000),
+            Told::All => {
+                let mut told = vec![];
+                let mut rest = out.bytes();
+                while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                    let (name, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+                    told.push(core::str::from_utf8(name).unwrap());
+                    rest = tail;
+                }
+                told.sort_unstable();
+                all.sort_unstable();
+                assert_eq!(told, *all);
+            }
+        }
+        self.tree.listing_end();
+        self.list = None;
+    }
+
+    fn count(&mut self, n: usize) {
+        let Some((path, gone)) = &self.count else { return };
+        match self.tree.count_step(n) {
+            Counted::More => return,
+            Counted::Below(count) => assert_eq!((count, *gone), (below(&self.model, path), false)),
+            Counted::Gone => assert!(gone),
+        }
+        self.count = None;
     }
 
     fn drain(&mut self, n: usize) {
@@ -307,8 +389,8 @@ fn compare(tree: &DataTree<'_>, model: &Model) {
             digest_sum = digest_sum
                 .wrapping_add(digest::of_node(tree.content(at, path.as_bytes()), &node.stat));
         }
-        let below = model.keys().filter(|key| key.starts_with(&format!("{path}/"))).count();
-        assert_eq!(tree.descendant_count(at), below);
+        let below = below(model, path);
+        assert_eq!(tree.sum_within(at, below).map(|sum| sum.count as usize - 1), Some(below));
         size += path.len() + data.map_or(0, |data| data.len());
         ephemerals += usize::from(matches!(kind, Owner::Session(_)));
     }
@@ -334,6 +416,8 @@ fn check(mut run: Run<'_>, ops: &[Op]) {
     while run.snapshot.is_some() {
         run.drain(usize::MAX);
     }
+    run.list(usize::MAX);
+    run.count(usize::MAX);
     // Empty it: nothing may be left behind.
     loop {
         let leaf = run
@@ -368,6 +452,7 @@ proptest! {
             [Slot; 8],
         ) = Default::default();
         let mut snapshot = [0; 700];
+        let (mut marks, mut missed) = ([0; 2], [0; 30]);
         let storage = Storage {
             nodes: Table::lent(&mut nodes),
             paths: Index::lent(&mut paths),
@@ -378,6 +463,10 @@ proptest! {
             owners: Table::lent(&mut owners),
             owner_sessions: Index::lent(&mut sessions),
             snapshot: Table::lent(&mut snapshot),
+            listing: listing::Storage {
+                marks: Table::lent(&mut marks),
+                missed: Table::lent(&mut missed),
+            },
         };
         check(Run::new(storage), &ops);
     }

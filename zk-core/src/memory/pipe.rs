@@ -92,6 +92,15 @@ impl<'m> Pipe<'m> {
         }
     }
 
+    /// Drops the bytes from number `from` up to `to`.
+    pub fn remove(&mut self, from: usize, to: usize) {
+        let len = self.len();
+        if from < to && to <= len {
+            self.bytes_mut().copy_within(to.., from);
+            self.truncate(len - (to - from));
+        }
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
         self.from = 0;

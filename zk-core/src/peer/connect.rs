@@ -9,7 +9,6 @@ use crate::memory::{Full, Handle, NIL};
 use crate::session::auth::Identities;
 use crate::session::{PASSWORD_LEN, password, password_is};
 use crate::time::Now;
-use crate::tree::watch::Own;
 use crate::wire::OpCode;
 use crate::wire::client::{ConnectRequest, ConnectResponse};
 use crate::wire::jute::{self, Buffer, List, Trailing};
@@ -47,10 +46,9 @@ impl Peer<'_> {
             return;
         }
         self.detach_session(link.0);
-        let Self { watches, connections, .. } = self;
-        let own: &mut Own = &mut connections[link.0].own;
-        watches.remove_all(own);
+        self.end_long_of(link.0);
         self.connections.close(link.0);
+        self.leave(link.0);
     }
 
     /// The first frame of a connection.

@@ -32,7 +32,25 @@ pub(super) enum State {
     Open,
     /// What waits is still sent, then the socket is to be closed.
     Closing,
+    /// The socket is closed; watches are still there.
+    Leaving,
 }
+
+/// Lists of connections, first in, first out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Queue {
+    /// The shell should look at them.
+    Ready,
+    /// They wait for transactions to be applied.
+    Stalled,
+    /// The request at their head takes long. The first of them is being served.
+    Long,
+    /// They are closed, and have watches.
+    Leaving,
+}
+
+/// How many there are of these.
+const QUEUES: usize = 4;
 
 /// What is known of a frame that waits.
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +89,11 @@ pub struct Connection<'m> {
     pub(super) event: u64,
     /// The proposal that the sync at the head waits for.
     pub(super) sync: Option<u64>,
-    /// In the list of links that the shell should look at.
-    pub(super) ready: bool,
-    /// In the list of links that wait for transactions to be applied.
-    pub(super) stalled: bool,
-    pub(super) next_ready: Handle,
-    pub(super) next_stalled: Handle,
+    /// The queues that it stands in, and who stands behind it.
+    pub(super) queued: [bool; QUEUES],
+    behind: [Handle; QUEUES],
+    /// A reply did not fit: reads wait until the output is empty.
+    pub(super) crowded: bool,
     /// The shell was told to wait.
     pub(super) blocked: bool,
     /// Something happened since the last trim.
@@ -130,10 +147,9 @@ impl<'m> Connection<'m> {
             own: Own::NONE,
             event: 0,
             sync: None,
-            ready: false,
-            stalled: false,
-            next_ready: NIL,
-            next_stalled: NIL,
+            queued: [false; QUEUES],
+            behind: [NIL; QUEUES],
+            crowded: false,
             blocked: false,
             active: false,
             counters: Counters::default(),
@@ -244,7 +260,7 @@ pub(super) enum Class {
     /// Answered from the tree, behind the session's own writes, with no more than a node's data: a
     /// later write need not wait for it.
     Read,
-    /// Answered from the tree, at any length: a later write waits.
+    /// Answered from the tree, at any length and however long it takes: a later write waits.
     List,
     /// Answered when nothing is before it, and nothing behind it is looked at before.
     Barrier,
@@ -264,15 +280,12 @@ pub(super) fn class(op: OpCode) -> Class {
         | OpCode::Multi
         | OpCode::Reconfig
         | OpCode::CloseSession => Class::Write,
-        OpCode::Exists
-        | OpCode::GetData
-        | OpCode::GetAllChildrenNumber
-        | OpCode::WhoAmI
-        | OpCode::Ping => Class::Read,
+        OpCode::Exists | OpCode::GetData | OpCode::WhoAmI | OpCode::Ping => Class::Read,
         OpCode::GetAcl
         | OpCode::GetChildren
         | OpCode::GetChildren2
         | OpCode::GetEphemerals
+        | OpCode::GetAllChildrenNumber
         | OpCode::MultiRead => Class::List,
         OpCode::Auth
         | OpCode::Sasl
@@ -296,9 +309,7 @@ pub(super) struct Connections<'m> {
     used: usize,
     len: usize,
     serial: u64,
-    /// Lists of links, first in, first out.
-    ready: List,
-    stalled: List,
+    queues: [List; QUEUES],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -313,15 +324,7 @@ impl List {
 
 impl<'m> Connections<'m> {
     pub(super) fn new(table: Table<'m, Connection<'m>>) -> Self {
-        Self {
-            table,
-            vacant: NIL,
-            used: 0,
-            len: 0,
-            serial: 0,
-            ready: List::EMPTY,
-            stalled: List::EMPTY,
-        }
+        Self { table, vacant: NIL, used: 0, len: 0, serial: 0, queues: [List::EMPTY; QUEUES] }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -351,102 +354,92 @@ impl<'m> Connections<'m> {
         self.serial += 1;
         let serial = self.serial;
         let connection = &mut self.table[at as usize];
-        // It may still stand in a list; it stays there, as a new link.
-        let (ready, stalled) = (connection.ready, connection.stalled);
-        let (next_ready, next_stalled) = (connection.next_ready, connection.next_stalled);
+        // It may still stand in a queue; it stays there, as a new link.
+        let (queued, behind) = (connection.queued, connection.behind);
         connection.reset();
         connection.state = State::Fresh;
         connection.serial = serial;
-        connection.ready = ready;
-        connection.stalled = stalled;
-        connection.next_ready = next_ready;
-        connection.next_stalled = next_stalled;
+        connection.queued = queued;
+        connection.behind = behind;
         Ok(at)
     }
 
+    /// Its socket is closed. Its number is used again after [`vacate`](Self::vacate).
     pub(super) fn close(&mut self, at: Handle) {
-        let next = self.vacant;
         let connection = &mut self[at];
-        connection.state = State::Vacant(next);
+        connection.state = State::Leaving;
         connection.input.clear();
         connection.input.shrink();
         connection.output.clear();
         connection.output.shrink();
-        self.vacant = at;
         self.len -= 1;
+    }
+
+    /// Nothing is left of a closed connection.
+    pub(super) fn vacate(&mut self, at: Handle) {
+        let next = self.vacant;
+        self[at].state = State::Vacant(next);
+        self.vacant = at;
     }
 
     /// A connection in use.
     pub(super) fn get(&self, at: Handle) -> Option<&Connection<'m>> {
         let connection = self.table.get(at as usize)?;
-        (!matches!(connection.state, State::Vacant(_))).then_some(connection)
+        (!matches!(connection.state, State::Vacant(_) | State::Leaving)).then_some(connection)
     }
 
     pub(super) fn get_mut(&mut self, at: Handle) -> Option<&mut Connection<'m>> {
         let connection = self.table.get_mut(at as usize)?;
-        (!matches!(connection.state, State::Vacant(_))).then_some(connection)
+        (!matches!(connection.state, State::Vacant(_) | State::Leaving)).then_some(connection)
     }
 
-    /// Puts a link into the list of those that the shell should look at.
+    /// The shell should look at it.
     pub(super) fn make_ready(&mut self, at: Handle) {
-        let connection = &mut self.table[at as usize];
-        if core::mem::replace(&mut connection.ready, true) {
-            return;
-        }
-        connection.next_ready = NIL;
-        match self.ready.last {
-            NIL => self.ready.first = at,
-            last => self.table[last as usize].next_ready = at,
-        }
-        self.ready.last = at;
+        self.push(Queue::Ready, at);
     }
 
-    pub(super) fn next_ready(&mut self) -> Option<Handle> {
-        let at = self.ready.first;
-        if at == NIL {
-            return None;
-        }
-        let connection = &mut self.table[at as usize];
-        connection.ready = false;
-        self.ready.first = connection.next_ready;
-        if self.ready.first == NIL {
-            self.ready.last = NIL;
-        }
-        Some(at)
-    }
-
-    /// Puts a link into the list of those that wait for transactions to be applied.
+    /// It waits for transactions to be applied.
     pub(super) fn stall(&mut self, at: Handle) {
+        self.push(Queue::Stalled, at);
+    }
+
+    /// Puts a link at the end of a queue, unless it stands there.
+    pub(super) fn push(&mut self, queue: Queue, at: Handle) {
+        let queue = queue as usize;
         let connection = &mut self.table[at as usize];
-        if core::mem::replace(&mut connection.stalled, true) {
+        if core::mem::replace(&mut connection.queued[queue], true) {
             return;
         }
-        connection.next_stalled = NIL;
-        match self.stalled.last {
-            NIL => self.stalled.first = at,
-            last => self.table[last as usize].next_stalled = at,
+        connection.behind[queue] = NIL;
+        match self.queues[queue].last {
+            NIL => self.queues[queue].first = at,
+            last => self.table[last as usize].behind[queue] = at,
         }
-        self.stalled.last = at;
+        self.queues[queue].last = at;
     }
 
-    /// Takes all links out of that list; the first of them, chained by
-    /// [`next_unstalled`](Self::next_unstalled).
-    pub(super) fn last_stalled(&self) -> Handle {
-        self.stalled.last
-    }
-
-    pub(super) fn next_unstalled(&mut self) -> Option<Handle> {
-        let at = self.stalled.first;
-        if at == NIL {
-            return None;
-        }
+    /// Takes the first link out of a queue.
+    pub(super) fn pop(&mut self, queue: Queue) -> Option<Handle> {
+        let at = self.first(queue)?;
+        let queue = queue as usize;
         let connection = &mut self.table[at as usize];
-        connection.stalled = false;
-        self.stalled.first = connection.next_stalled;
-        if self.stalled.first == NIL {
-            self.stalled.last = NIL;
+        connection.queued[queue] = false;
+        self.queues[queue].first = connection.behind[queue];
+        if self.queues[queue].first == NIL {
+            self.queues[queue].last = NIL;
         }
         Some(at)
+    }
+
+    /// Who stands first in a queue.
+    pub(super) fn first(&self, queue: Queue) -> Option<Handle> {
+        let at = self.queues[queue as usize].first;
+        (at != NIL).then_some(at)
+    }
+
+    /// Who stands last in a queue; NIL: nobody.
+    pub(super) fn last(&self, queue: Queue) -> Handle {
+        self.queues[queue as usize].last
     }
 }
 

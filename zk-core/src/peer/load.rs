@@ -137,6 +137,10 @@ impl Peer<'_> {
                 return;
             }
         }
+        // Quotas that the log has set.
+        while self.tree.counts_quotas() {
+            self.tree.count_quotas(usize::MAX);
+        }
         self.history.clear(zxid);
         self.loaded_cursors();
         self.sessions.raise_floor(self.options.server, zxid);

@@ -12,7 +12,8 @@
 //!
 //! A shell's loop: give the inlets what came; ask `poll_disk` until it has nothing; ask `poll_link`
 //! until it has nothing, and write each link's output; sleep until something comes or
-//! `poll_timeout` is reached. Outlets may be asked in any order and at any time.
+//! `poll_timeout` is reached, and then `tick`: at once while something that takes long is under way,
+//! of which each tick does a slice. Outlets may be asked in any order and at any time.
 //!
 //! Durability is a gate inside: no reply to a write leaves before [`durable`](Peer::durable) has said
 //! that its transaction is synced, and nobody can read what is not.
@@ -39,6 +40,7 @@ mod load;
 mod member;
 mod pipeline;
 mod serve;
+mod slices;
 mod timers;
 
 pub use crate::zab::leader::{Count, READ_OVERHEAD, Read, Reading};
@@ -244,6 +246,8 @@ pub struct Peer<'m> {
     log_from: Zxid,
     /// The last transaction of the batch that the disk has.
     syncing: Option<Zxid>,
+    /// The read that is being served in slices.
+    long: Option<slices::Long>,
     disk_full: bool,
     snapshot: disk::Snapshot,
     loader: Option<snapshot::Loader>,
@@ -279,9 +283,11 @@ impl<'m> Peer<'m> {
             return Err(Full);
         }
         let interval = options.tick_time;
+        let mut tree = DataTree::new(storage.tree, seeds, options.extended_types)?;
+        tree.set_slice(options.slice);
         let mut peer = Self {
             state: State::Recovering,
-            tree: DataTree::new(storage.tree, seeds, options.extended_types)?,
+            tree,
             watches: Watches::new(storage.watches, seeds),
             sessions: Sessions::new(
                 storage.sessions,
@@ -305,6 +311,7 @@ impl<'m> Peer<'m> {
             committed: 0,
             log_from: Zxid::ZERO,
             syncing: None,
+            long: None,
             disk_full: false,
             snapshot: disk::Snapshot::new(seeds),
             loader: None,
@@ -437,8 +444,14 @@ impl<'m> Peer<'m> {
             .map(|(path, connections)| (path, connections.filter_map(|at| self.session(Link(at)))))
     }
 
-    /// When [`tick`](Self::tick) has something to do.
+    /// When [`tick`](Self::tick) has something to do: at once (a moment that has passed) while
+    /// something that takes long is under way, of which each tick does a slice.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_slices() { Some(Instant(0)) } else { self.next_timer() }
+    }
+
+    /// When time brings something.
+    fn next_timer(&self) -> Option<Instant> {
         // Sessions expire where they are decided on.
         let decides = matches!(self.state, State::Standalone | State::Leading) && self.is_serving();
         let sessions = self.sessions.next_turn().filter(|_| decides);

@@ -1,6 +1,6 @@
 //! From proposal to reply: transactions are numbered, synced, applied in order, and answered.
 
-use super::link::State as LinkState;
+use super::link::{Queue, State as LinkState};
 use super::{Peer, State};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
@@ -219,8 +219,8 @@ impl Peer<'_> {
 
     /// Requests that found no room may find some now.
     pub(super) fn retry_stalled(&mut self, now: Now) {
-        let last = self.connections.last_stalled();
-        while let Some(at) = self.connections.next_unstalled() {
+        let last = self.connections.last(Queue::Stalled);
+        while let Some(at) = self.connections.pop(Queue::Stalled) {
             if self.connections.get(at).is_some() {
                 self.pump(at, now);
                 self.unblock(at);
@@ -430,13 +430,13 @@ impl Peer<'_> {
     /// Sends what waits, then closes.
     pub(super) fn finish_link(&mut self, link: Handle) {
         self.detach_session(link);
-        let Self { watches, connections, .. } = self;
-        let connection = &mut connections[link];
-        watches.remove_all(&mut connection.own);
+        self.end_long_of(link);
+        let connection = &mut self.connections[link];
+        // Its watches go when the shell has closed it; until then they are told nothing.
         connection.state = LinkState::Closing;
         connection.input.clear();
         connection.looked = 0;
-        connections.make_ready(link);
+        self.connections.make_ready(link);
     }
 
     /// Closes without sending what waits.
@@ -478,12 +478,19 @@ pub(super) fn put_frame(
     body: impl FnOnce(&mut Pipe<'_>) -> Result<(), jute::Error>,
 ) -> Result<(), jute::Error> {
     let before = out.len();
-    let written = out.put(&[0; frame::LEN]).map_err(jute::Error::from).and_then(|()| {
-        body(out)?;
-        i32::try_from(out.len() - before - frame::LEN).map_err(|_| jute::Error::Length)
-    });
-    let len = written.inspect_err(|_| out.truncate(before))?;
-    if let Some(place) = out.bytes_mut().get_mut(before..before + frame::LEN) {
+    out.put(&[0; frame::LEN])
+        .map_err(jute::Error::from)
+        .and_then(|()| {
+            body(out)?;
+            set_len(out, before, out.len())
+        })
+        .inspect_err(|_| out.truncate(before))
+}
+
+/// Writes the length of the frame that lies at those bytes.
+pub(super) fn set_len(out: &mut Pipe<'_>, from: usize, to: usize) -> Result<(), jute::Error> {
+    let len = i32::try_from(to - from - frame::LEN).map_err(|_| jute::Error::Length)?;
+    if let Some(place) = out.bytes_mut().get_mut(from..from + frame::LEN) {
         place.copy_from_slice(&len.to_be_bytes());
     }
     Ok(())

@@ -1,17 +1,18 @@
 //! Frames of clients: taken in, proposed or answered, in the order that each session asked.
 
 use super::connect::Handshake;
-use super::link::{Class, Connection, State as LinkState, class};
-use super::pipeline::{put_event, put_frame};
+use super::link::{Class, Connection, Queue, State as LinkState, class};
+use super::pipeline::{put_event, put_frame, set_len};
+use super::slices::Long;
 use super::{Link, Peer};
 use crate::id::{Xid, Zxid};
 use crate::memory::Handle;
-use crate::request::read::{NoReply, Read};
+use crate::request::read::{NoReply, Pace, Read};
 use crate::session::auth::{Outcome, authenticate};
 use crate::time::Now;
 use crate::wire::client::{AuthPacket, PathRecord, ReplyHeader, RequestHeader};
 use crate::wire::frame::{self, Frame};
-use crate::wire::jute::{self, Buffer, Reader, Ustring};
+use crate::wire::jute::{self, Buffer, Reader, Sink};
 use crate::wire::{Code, OpCode};
 
 /// What [`Peer::receive`] made of its input.
@@ -41,6 +42,8 @@ enum Served {
     Wait,
     /// It waits for transactions to be applied.
     Stall,
+    /// It takes long, and waits for its turn, or for its next.
+    Long,
 }
 
 impl Peer<'_> {
@@ -86,7 +89,7 @@ impl Peer<'_> {
             }
             LinkState::Opening | LinkState::Returning => false,
             LinkState::Open => self.take_request(at, payload, now),
-            LinkState::Closing | LinkState::Vacant(_) => true,
+            LinkState::Closing | LinkState::Leaving | LinkState::Vacant(_) => true,
         }
     }
 
@@ -103,7 +106,7 @@ impl Peer<'_> {
             let served = match session {
                 Some(session) => {
                     self.sessions.touch(session, now.monotonic);
-                    self.serve_one(at, payload, now, now.monotonic, false)
+                    self.serve_one(at, payload, now, now.monotonic, Pace::Quick)
                 }
                 // Apache drops what an expired session still sends.
                 None => Served::Done,
@@ -114,6 +117,7 @@ impl Peer<'_> {
                     return true;
                 }
                 Served::Stall => self.connections.stall(at),
+                Served::Long => self.connections.push(Queue::Long, at),
                 Served::Wait => {}
             }
         } else if let Some(session) = session {
@@ -148,7 +152,7 @@ impl Peer<'_> {
 
     /// Answers and proposes what can be.
     pub(super) fn pump(&mut self, at: Handle, now: Now) {
-        while self.serve_head(at, now, false) {}
+        while self.serve_head(at, now, Pace::Quick) {}
         self.submit_ahead(at, now);
     }
 
@@ -159,7 +163,7 @@ impl Peer<'_> {
             match self.connections[at].waiting(0) {
                 Some(waiting) if waiting.submitted => return true,
                 Some(_) => {
-                    if !self.serve_head(at, now, true) {
+                    if !self.serve_head(at, now, Pace::Whole) {
                         return false;
                     }
                 }
@@ -169,9 +173,13 @@ impl Peer<'_> {
     }
 
     /// Answers the request at the head, if it is none that waits for its transaction.
-    fn serve_head(&mut self, at: Handle, now: Now, must: bool) -> bool {
+    pub(super) fn serve_head(&mut self, at: Handle, now: Now, pace: Pace) -> bool {
         let Some(connection) = self.connections.get_mut(at) else { return false };
         if connection.state != LinkState::Open {
+            return false;
+        }
+        if pace == Pace::Quick && connection.queued[Queue::Long as usize] {
+            // It has its turn.
             return false;
         }
         let Some(waiting) = connection.waiting(0) else { return false };
@@ -192,7 +200,7 @@ impl Peer<'_> {
         );
         let start = Connection::behind(0, waiting) - waiting.len;
         let payload = input.bytes().get(start..start + waiting.len).unwrap_or_default();
-        let served = self.serve_one(at, payload, now, waiting.since, must);
+        let served = self.serve_one(at, payload, now, waiting.since, pace);
         let Some(connection) = self.connections.get_mut(at) else { return false };
         if connection.state != LinkState::Open {
             // It was closed over this; nothing waits any more.
@@ -213,6 +221,11 @@ impl Peer<'_> {
             Served::Stall => {
                 connection.reserved += room;
                 self.connections.stall(at);
+                false
+            }
+            Served::Long => {
+                connection.reserved += room;
+                self.connections.push(Queue::Long, at);
                 false
             }
         }
@@ -266,14 +279,15 @@ impl Peer<'_> {
         }
     }
 
-    /// Answers one request that changes nothing. With `must`, the client's slowness does not count.
+    /// Answers one request that changes nothing. With [`Pace::Whole`], the client's slowness does not
+    /// count.
     fn serve_one(
         &mut self,
         at: Handle,
         payload: &[u8],
         now: Now,
         since: crate::time::Instant,
-        must: bool,
+        pace: Pace,
     ) -> Served {
         let mut reader = Reader::new(payload);
         let Ok(RequestHeader { xid, op }) = reader.read() else {
@@ -282,7 +296,9 @@ impl Peer<'_> {
         };
         let body = reader.rest();
         let connection = &mut self.connections[at];
-        if !must && connection.output.len() >= self.options.reply_high_mark {
+        let begun = pace == Pace::Slice && self.long.is_some();
+        let waits = connection.crowded || connection.output.len() >= self.options.reply_high_mark;
+        if waits && pace != Pace::Whole && !begun {
             return Served::Wait;
         }
         let result = match op {
@@ -312,12 +328,14 @@ impl Peer<'_> {
             _ => Ok(()),
         };
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };
-        let result = result.and_then(|()| self.put_reply(at, xid, op, body));
+        let result = result.and_then(|()| self.put_reply(at, xid, op, body, pace));
         match result {
             Ok(()) => {}
+            Err(NoReply::More | NoReply::Lost) => return Served::Long,
             Err(NoReply::Full) => {
                 let connection = &mut self.connections[at];
                 if !connection.output.is_empty() || connection.reserved > 0 {
+                    connection.crowded = !connection.output.is_empty();
                     return Served::Wait;
                 }
                 // It will never fit.
@@ -330,8 +348,16 @@ impl Peer<'_> {
         Served::Done
     }
 
-    /// Writes the reply to a read; nothing, if it cannot.
-    fn put_reply(&mut self, at: Handle, xid: Xid, op: OpCode, body: &[u8]) -> Result<(), NoReply> {
+    /// Writes the reply to a read; nothing, if it cannot. Of one that takes long, with
+    /// [`Pace::Slice`], it writes a part, which is not shown before it is whole.
+    fn put_reply(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        op: OpCode,
+        body: &[u8],
+        pace: Pace,
+    ) -> Result<(), NoReply> {
         match op {
             OpCode::GetAcl => self.need_scratch(self.tree.acls().longest()),
             OpCode::GetEphemerals => {
@@ -340,14 +366,60 @@ impl Peer<'_> {
             }
             _ => {}
         }
-        let Self { tree, watches, connections, options, scratch, .. } = self;
-        let zxid = tree.last_zxid();
-        let connection = &mut connections[at];
-        let before = connection.output.len();
+        let begun = if pace == Pace::Slice { self.long.take() } else { None };
+        let connection = &mut self.connections[at];
+        let mut long = match begun {
+            Some(mut long) => {
+                long.resume(op, connection.output.len(), self.tree.last_zxid());
+                long
+            }
+            None => Long::new(at, connection, self.tree.last_zxid()),
+        };
         let limit = connection.output.ceiling();
         // Proposed writes keep their room.
         connection.output.set_limit(limit.saturating_sub(connection.reserved));
-        let Connection { output, own, ids, session, .. } = connection;
+        let before = connection.output.len();
+        let mut result = self.write_reply(at, xid, op, body, pace, &mut long);
+        let output = &mut self.connections[at].output;
+        output.set_limit(limit);
+        // Events that came since the last slice stay behind the reply.
+        let added = output.len() - before;
+        if long.to < before {
+            output.bytes_mut()[long.to..].rotate_right(added);
+        }
+        long.to += added;
+        if result == Err(NoReply::More) && pace == Pace::Slice {
+            long.pause(op, output);
+            self.long = Some(long);
+            return result;
+        }
+        if result.is_ok() && !matches!(op, OpCode::SetWatches | OpCode::SetWatches2) {
+            result = set_len(output, long.from, long.to).map_err(NoReply::from);
+        }
+        if result.is_err() {
+            output.remove(long.from, long.to);
+        }
+        if pace == Pace::Slice {
+            self.tree.listing_end();
+            self.tree.count_end();
+        }
+        result
+    }
+
+    /// Writes (more of) a reply to the end of the output.
+    fn write_reply(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        op: OpCode,
+        body: &[u8],
+        pace: Pace,
+        long: &mut Long,
+    ) -> Result<(), NoReply> {
+        let Self { tree, watches, connections, options, scratch, .. } = self;
+        let header = ReplyHeader { xid, zxid: long.zxid, err: Code::Ok };
+        let Connection { output, own, ids, session, .. } = &mut connections[at];
+        let fresh = long.from == long.to;
         let mut read = Read {
             tree,
             watches,
@@ -358,36 +430,25 @@ impl Peer<'_> {
             ids,
             skip_acl: options.skip_acl,
             scratch,
+            pace,
+            slice: options.slice,
+            cursor: &mut long.cursor,
         };
-        let header = ReplyHeader { xid, zxid, err: Code::Ok };
-        let mut refused = None;
-        let result = match op {
-            OpCode::SetWatches | OpCode::SetWatches2 => read
-                .set_watches(op, body, |kind, path| {
-                    Ok(put_event(output, Zxid::NONE, kind as i32, path)?)
-                })
-                .and_then(|()| Ok(put_frame(output, |out| jute::write(&header, out))?)),
-            OpCode::Sync => jute::decode::<PathRecord<'_>>(body).map_err(NoReply::from).and_then(
-                |PathRecord { path }| {
-                    let path: Ustring<'_> = path;
-                    Ok(put_frame(output, |out| jute::write(&(header, path), out))?)
-                },
-            ),
-            OpCode::Ping => put_frame(output, |out| jute::write(&header, out)).map_err(Into::into),
-            _ => put_frame(output, |out| {
-                jute::write(&header, out)?;
-                read.serve(op, body, out).map_err(|why| {
-                    refused = Some(why);
-                    jute::Error::Full
-                })
-            })
-            .map_err(|error| refused.unwrap_or_else(|| error.into())),
-        };
-        connection.output.set_limit(limit);
-        if result.is_err() {
-            connection.output.truncate(before);
+        if matches!(op, OpCode::SetWatches | OpCode::SetWatches2) {
+            read.set_watches(op, body, |kind, path| {
+                Ok(put_event(output, Zxid::NONE, kind as i32, path)?)
+            })?;
+            return Ok(put_frame(output, |out| jute::write(&header, out))?);
         }
-        result
+        if fresh {
+            output.put(&[0; frame::LEN])?;
+            jute::write(&header, output)?;
+        }
+        match op {
+            OpCode::Ping => Ok(()),
+            OpCode::Sync => Ok(jute::write(&jute::decode::<PathRecord<'_>>(body)?, output)?),
+            _ => read.serve(op, body, output),
+        }
     }
 
     fn reply_code(
@@ -495,7 +556,7 @@ impl Peer<'_> {
 
     /// A link that has output, or is to be closed, or can take input again.
     pub fn poll_link(&mut self) -> Option<Link> {
-        while let Some(at) = self.connections.next_ready() {
+        while let Some(at) = self.connections.pop(Queue::Ready) {
             if self.connections.get(at).is_some() {
                 return Some(Link(at));
             }
@@ -505,7 +566,14 @@ impl Peer<'_> {
 
     /// What to write to the link's socket.
     pub fn output(&self, link: Link) -> &[u8] {
-        self.connections.get(link.0).map_or(&[], |connection| connection.output.bytes())
+        let Some(connection) = self.connections.get(link.0) else { return &[] };
+        let bytes = connection.output.bytes();
+        match &self.long {
+            Some(long) if long.is_of(link.0, connection) => {
+                bytes.get(..long.from).unwrap_or_default()
+            }
+            _ => bytes,
+        }
     }
 
     /// So many bytes of the output were written.
@@ -513,6 +581,12 @@ impl Peer<'_> {
         let Some(connection) = self.connections.get_mut(link.0) else { return };
         connection.output.take(len);
         connection.active = true;
+        connection.crowded &= !connection.output.is_empty();
+        if let Some(long) = &mut self.long
+            && long.is_of(link.0, connection)
+        {
+            long.moved(len);
+        }
         // Requests may have waited for this room.
         if !connection.input.is_empty() && connection.state == LinkState::Open {
             self.pump(link.0, now);

@@ -41,8 +41,14 @@ impl Timers {
 }
 
 impl Peer<'_> {
-    /// Time has passed.
+    /// Time has passed, or something that takes long goes on.
     pub fn tick(&mut self, now: Now) {
+        if self.has_slices() {
+            self.slice(now);
+            if self.next_timer().is_none_or(|at| at > now.monotonic) {
+                return;
+            }
+        }
         self.tick_ensemble(now);
         if !matches!(self.state, State::Standalone | State::Leading) || !self.is_serving() {
             self.trim();
@@ -52,27 +58,7 @@ impl Peer<'_> {
             self.roll_over(now);
             return;
         }
-        let me = self.options.server;
-        while let Some(id) = self.sessions.expire(now.monotonic) {
-            // If there is no room for the transaction now, the session comes again a tick later.
-            if self
-                .propose(
-                    SessionId(id.0),
-                    Xid(0),
-                    OpCode::CloseSession,
-                    b"",
-                    List::EMPTY,
-                    me,
-                    None,
-                    now,
-                )
-                .is_ok()
-            {
-                self.stats.expired += 1;
-            } else {
-                break;
-            }
-        }
+        self.expire(now);
         self.reap(now);
         self.trim();
     }

@@ -43,6 +43,8 @@ pub struct Options {
     pub snap_size: u64,
     /// Bytes of transactions that are synced at once.
     pub max_batch: usize,
+    /// Nodes, watches or paths that one call works through; what is longer is done in slices.
+    pub slice: usize,
     /// Ephemeral nodes that one session may have.
     pub max_ephemerals: usize,
     /// Watches that one connection may have.
@@ -78,6 +80,7 @@ impl Default for Options {
             snap_count: 100_000,
             snap_size: 4 << 30,
             max_batch: 1 << 20,
+            slice: crate::tree::SLICE,
             max_ephemerals: 100_000,
             max_watches: 1_000_000,
             container_check_interval: 60_000,

@@ -5,13 +5,15 @@
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Handle, Pipe};
 use crate::session::auth::Identities;
+use crate::tree::count::Counted;
+use crate::tree::listing::Told;
 use crate::tree::watch::{Modes, Own, Watches};
 use crate::tree::{DataTree, NO_ACL};
 use crate::wire::client::{
     Acl, EventType, Id, MultiHeader, PathMode, PathRecord, PathWatch, SetWatches, SetWatches2,
-    perms,
+    Stat, perms,
 };
-use crate::wire::jute::{self, List, Reader, Sink, Ustring};
+use crate::wire::jute::{self, Reader, Sink, Ustring};
 use crate::wire::{Code, OpCode};
 
 /// Why a request is not answered with its reply.
@@ -21,6 +23,10 @@ pub enum NoReply {
     Code(Code),
     /// The reply does not fit into what is free.
     Full,
+    /// There is more to look at than one slice may.
+    More,
+    /// So much has changed since it was begun that it must be begun again.
+    Lost,
 }
 
 impl From<Code> for NoReply {
@@ -44,11 +50,36 @@ impl From<jute::Error> for NoReply {
     }
 }
 
+/// Where a read that takes long goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    begun: bool,
+    /// Bytes of the request that are done.
+    read: usize,
+    /// Paths of its list that are left.
+    count: i32,
+    /// The list of the request that is being read.
+    list: u8,
+    /// The node as it was.
+    stat: Stat,
+}
+
+/// How much a read may do in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// All of it, if it is no more than a slice.
+    Quick,
+    /// A slice; then it goes on from its [`Cursor`].
+    Slice,
+    /// All of it.
+    Whole,
+}
+
 /// What a read looks at.
 #[derive(Debug)]
 pub struct Read<'r, 'm> {
     /// The tree.
-    pub tree: &'r DataTree<'m>,
+    pub tree: &'r mut DataTree<'m>,
     /// Everyone's watches.
     pub watches: &'r mut Watches<'m>,
     /// The connection's number.
@@ -63,15 +94,22 @@ pub struct Read<'r, 'm> {
     pub ids: &'r Identities,
     /// Whether access control lists refuse nothing.
     pub skip_acl: bool,
-    /// As long as the longest access control list, and the longest path of the session's nodes.
+    /// As long as the longest access control list.
     pub scratch: &'r mut [u8],
+    /// How much it may do.
+    pub pace: Pace,
+    /// Nodes, watches or pieces of data that are a slice.
+    pub slice: usize,
+    /// Where it goes on.
+    pub cursor: &'r mut Cursor,
 }
 
 impl Read<'_, '_> {
-    /// Writes the body of the reply, or events that come before it, through `out`.
+    /// Writes the body of the reply through `out`.
     ///
     /// # Errors
-    /// [`NoReply`]; what was written must then be dropped.
+    /// [`NoReply::More`]: with [`Pace::Slice`] what was written stays, and the rest follows when it is
+    /// called again. Otherwise what was written must be dropped.
     pub fn serve(&mut self, op: OpCode, body: &[u8], out: &mut Pipe<'_>) -> Result<(), NoReply> {
         let mut reader = Reader::new(body);
         match op {
@@ -93,16 +131,16 @@ impl Read<'_, '_> {
             }
             OpCode::GetData => {
                 let PathWatch { path, watch } = reader.read()?;
-                self.get_data(path, watch, out)?;
+                self.get_data(path, out)?;
+                if watch {
+                    self.watch(path.bytes(), Modes::DATA)?;
+                }
             }
-            OpCode::GetChildren => {
-                let PathWatch { path, watch } = reader.read()?;
-                self.get_children(path, watch, out)?;
-            }
-            OpCode::GetChildren2 => {
-                let PathWatch { path, watch } = reader.read()?;
-                let at = self.get_children(path, watch, out)?;
-                jute::write(&self.tree.stat(at), out)?;
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                self.get_children(reader.read()?, out)?;
+                if op == OpCode::GetChildren2 {
+                    jute::write(&self.cursor.stat, out)?;
+                }
             }
             OpCode::GetAcl => {
                 let PathRecord { path } = reader.read()?;
@@ -112,11 +150,10 @@ impl Read<'_, '_> {
             }
             OpCode::GetAllChildrenNumber => {
                 let PathRecord { path } = reader.read()?;
-                let at = self.readable(path, perms::READ)?;
+                let count = self.count_below(path)?;
                 // Apache counts the keys that start with the path; its map has the root twice.
                 let also = i32::from(path.bytes().is_empty());
-                let count = self.tree.descendant_count(at) as i32 + also;
-                jute::write(&count, out)?;
+                jute::write(&(count as i32 + also), out)?;
             }
             OpCode::GetEphemerals => {
                 let PathRecord { path } = reader.read()?;
@@ -172,36 +209,82 @@ impl Read<'_, '_> {
         self.watches.add(self.own, self.connection, path, modes).map_err(|_| Code::SystemError)
     }
 
-    fn get_data(
-        &mut self,
-        path: Ustring<'_>,
-        watch: bool,
-        out: &mut Pipe<'_>,
-    ) -> Result<(), NoReply> {
+    fn get_data(&mut self, path: Ustring<'_>, out: &mut Pipe<'_>) -> Result<(), NoReply> {
         let at = self.readable(path, perms::READ)?;
         self.tree.put_data(at, out)?;
-        jute::write(&self.tree.stat(at), out)?;
-        if watch {
-            self.watch(path.bytes(), Modes::DATA)?;
-        }
-        Ok(())
+        Ok(jute::write(&self.tree.stat(at), out)?)
     }
 
-    fn get_children(
-        &mut self,
-        path: Ustring<'_>,
-        watch: bool,
-        out: &mut Pipe<'_>,
-    ) -> Result<Handle, NoReply> {
+    /// In one go.
+    fn list_children(&mut self, path: Ustring<'_>, out: &mut Pipe<'_>) -> Result<(), NoReply> {
         let at = self.readable(path, perms::READ)?;
+        self.put_children(at, out)
+    }
+
+    fn put_children(&self, at: Handle, out: &mut Pipe<'_>) -> Result<(), NoReply> {
         jute::write(&(self.tree.child_count(at) as i32), out)?;
         for child in self.tree.children(at) {
             self.tree.put_name(child, out)?;
         }
-        if watch {
-            self.watch(path.bytes(), Modes::CHILD)?;
+        Ok(())
+    }
+
+    /// The list is that of the moment when it begins; the watch is set then, and the stat kept.
+    fn get_children(
+        &mut self,
+        PathWatch { path, watch }: PathWatch<'_>,
+        out: &mut Pipe<'_>,
+    ) -> Result<(), NoReply> {
+        if !self.cursor.begun {
+            let at = self.readable(path, perms::READ)?;
+            let count = self.tree.child_count(at);
+            let long = count > self.slice;
+            if long && self.pace == Pace::Quick {
+                return Err(NoReply::More);
+            }
+            self.cursor.stat = self.tree.stat(at);
+            let sliced = long && self.pace == Pace::Slice;
+            if !sliced || !self.tree.listing_begin(at) {
+                self.put_children(at, out)?;
+                if watch {
+                    self.watch(path.bytes(), Modes::CHILD)?;
+                }
+                return Ok(());
+            }
+            jute::write(&(count as i32), out)?;
+            if watch {
+                self.watch(path.bytes(), Modes::CHILD)?;
+            }
+            self.cursor.begun = true;
         }
-        Ok(at)
+        match self.tree.listing_step(self.slice, out)? {
+            Told::All => Ok(()),
+            Told::More => Err(NoReply::More),
+            Told::Lost => Err(NoReply::Lost),
+        }
+    }
+
+    fn count_below(&mut self, path: Ustring<'_>) -> Result<usize, NoReply> {
+        loop {
+            if !self.cursor.begun {
+                let at = self.readable(path, perms::READ)?;
+                let most = if self.pace == Pace::Whole { usize::MAX } else { self.slice };
+                if let Some(sum) = self.tree.sum_within(at, most) {
+                    return Ok(usize::try_from(sum.count - 1).unwrap_or(0));
+                }
+                if self.pace == Pace::Quick {
+                    return Err(NoReply::More);
+                }
+                self.tree.count_begin(at);
+                self.cursor.begun = true;
+            }
+            match self.tree.count_step(self.slice) {
+                Counted::Below(count) => return Ok(count),
+                Counted::More => return Err(NoReply::More),
+                // Perhaps there is another one.
+                Counted::Gone => self.cursor.begun = false,
+            }
+        }
     }
 
     /// Without ADMIN, the secret part of digests is hidden.
@@ -293,13 +376,13 @@ impl Read<'_, '_> {
             let before = out.len();
             jute::write(&MultiHeader { op, done: false, err: 0 }, out)?;
             let result = if op == OpCode::GetData {
-                self.get_data(path, false, out)
+                self.get_data(path, out)
             } else {
-                self.get_children(path, false, out).map(|_| ())
+                self.list_children(path, out)
             };
             match result {
                 Ok(()) => {}
-                Err(NoReply::Full) => return Err(NoReply::Full),
+                Err(NoReply::Full | NoReply::More | NoReply::Lost) => return Err(NoReply::Full),
                 Err(NoReply::Code(code)) => {
                     out.truncate(before);
                     let failed = MultiHeader { op: OpCode::Error, done: false, err: code.0 };
@@ -313,56 +396,69 @@ impl Read<'_, '_> {
     /// at once, through `tell`, instead.
     ///
     /// # Errors
-    /// [`NoReply::Full`] when an event does not fit; asked again, everything is done again, which
-    /// changes nothing.
+    /// As [`serve`](Self::serve). [`NoReply::Full`] when an event does not fit; asked again, everything
+    /// is done again, which changes nothing.
     pub fn set_watches(
         &mut self,
         op: OpCode,
         body: &[u8],
         mut tell: impl FnMut(EventType, &[u8]) -> Result<(), NoReply>,
     ) -> Result<(), NoReply> {
-        let mut reader = Reader::new(body);
-        let all = if op == OpCode::SetWatches2 {
-            reader.read::<SetWatches2<'_>>()?
-        } else {
-            let standard: SetWatches<'_> = reader.read()?;
-            SetWatches2 { standard, persistent: List::EMPTY, persistent_recursive: List::EMPTY }
-        };
-        let SetWatches { relative_zxid, data, exist, child } = all.standard;
+        if !self.cursor.begun {
+            let count = if op == OpCode::SetWatches2 {
+                let all: SetWatches2<'_> = jute::decode(body)?;
+                all.standard.count() + all.persistent.len() + all.persistent_recursive.len()
+            } else {
+                jute::decode::<SetWatches<'_>>(body)?.count()
+            };
+            if count > self.slice && self.pace == Pace::Quick {
+                return Err(NoReply::More);
+            }
+            self.cursor.begun = true;
+            self.cursor.read = RELATIVE_ZXID;
+        }
+        let relative_zxid: Zxid = jute::decode(body)?;
         let newer = |zxid: Zxid| zxid > relative_zxid;
-        for path in data {
-            let path = path.bytes();
-            match self.tree.find(path) {
-                None => tell(EventType::NodeDeleted, path)?,
-                Some(at) if newer(self.tree.node(at).stat().mzxid) => {
-                    tell(EventType::NodeDataChanged, path)?;
+        let mut reader = Reader::new(body.get(self.cursor.read..).unwrap_or_default());
+        let mut left = self.slice;
+        loop {
+            while self.cursor.count <= 0 {
+                let lists = if op == OpCode::SetWatches2 { 5 } else { 3 };
+                if self.cursor.list == lists {
+                    return Ok(());
                 }
-                Some(_) => self.watch(path, Modes::DATA)?,
+                self.cursor.count = reader.i32()?;
+                self.cursor.list += 1;
             }
-        }
-        for path in exist {
-            let path = path.bytes();
-            match self.tree.find(path) {
-                Some(_) => tell(EventType::NodeCreated, path)?,
-                None => self.watch(path, Modes::DATA)?,
+            if left == 0 && self.pace != Pace::Whole {
+                self.cursor.read = body.len() - reader.rest().len();
+                return Err(NoReply::More);
             }
-        }
-        for path in child {
+            left = left.saturating_sub(1);
+            self.cursor.count -= 1;
+            let path: Ustring<'_> = reader.read()?;
             let path = path.bytes();
-            match self.tree.find(path) {
-                None => tell(EventType::NodeDeleted, path)?,
-                Some(at) if newer(self.tree.node(at).stat().pzxid) => {
-                    tell(EventType::NodeChildrenChanged, path)?;
+            let found = self.tree.find(path);
+            let stat = found.map(|at| self.tree.node(at).stat());
+            let (modes, event) = match (self.cursor.list, stat) {
+                (1 | 3, None) => (Modes::DATA, Some(EventType::NodeDeleted)),
+                (1, Some(stat)) => {
+                    (Modes::DATA, newer(stat.mzxid).then_some(EventType::NodeDataChanged))
                 }
-                Some(_) => self.watch(path, Modes::CHILD)?,
+                (2, stat) => (Modes::DATA, stat.map(|_| EventType::NodeCreated)),
+                (3, Some(stat)) => {
+                    (Modes::CHILD, newer(stat.pzxid).then_some(EventType::NodeChildrenChanged))
+                }
+                (4, _) => (Modes::PERSISTENT, None),
+                _ => (Modes::RECURSIVE, None),
+            };
+            match event {
+                Some(event) => tell(event, path)?,
+                None => self.watch(path, modes)?,
             }
         }
-        for path in all.persistent {
-            self.watch(path.bytes(), Modes::PERSISTENT)?;
-        }
-        for path in all.persistent_recursive {
-            self.watch(path.bytes(), Modes::RECURSIVE)?;
-        }
-        Ok(())
     }
 }
+
+/// Bytes before the first list of a setWatches.
+const RELATIVE_ZXID: usize = 8;

@@ -1,5 +1,6 @@
 //! Changes: creations, deletions, data, access control lists.
 
+use super::count::Sum;
 use super::digest;
 use super::{DataTree, Failure, Node, Owner, path, quota};
 use crate::id::{SessionId, Zxid};
@@ -94,7 +95,9 @@ impl DataTree<'_> {
             }
             self.nodes[parent].first = at;
             self.nodes[parent].count += 1;
+            self.listing.born(at, parent);
         }
+        self.count_born(at);
         match owner {
             Owner::Nobody => {}
             Owner::Container => self.containers += 1,
@@ -119,6 +122,8 @@ impl DataTree<'_> {
 
     /// Takes a node without children out of the tree.
     fn detach(&mut self, path: &[u8], at: Handle) {
+        self.tell_before(at);
+        self.count_gone(at);
         self.digest = self.digest.wrapping_sub(self.digest_of(at, path));
         self.index.remove(self.seeds.hash(path), at);
         let node = self.nodes[at];
@@ -251,6 +256,7 @@ impl DataTree<'_> {
         time: i64,
     ) -> Result<Handle, Failure> {
         let at = self.find(path).ok_or(Code::NoNode)?;
+        self.count_quit(at);
         self.preserve(at);
         let before = self.digest_of(at, path);
         let old = self.nodes[at].data_len().unwrap_or(0);
@@ -279,6 +285,8 @@ impl DataTree<'_> {
             node.name_len(),
             data.unwrap_or_default(),
         )?;
+        let bytes = changed.blob_len() as i64 - node.blob_len() as i64;
+        self.count_change(at, Sum { count: 0, bytes });
         self.nodes[at] = changed;
         self.data_size = (self.data_size + data.map_or(0, <[u8]>::len) as u64)
             .saturating_sub(node.data_len().unwrap_or(0) as u64);

@@ -126,18 +126,15 @@ impl DataTree<'_> {
         self.cells.put(node.blob, 0, node.name_len(), sink)
     }
 
-    /// The number of nodes below `at`.
-    pub fn descendant_count(&self, at: Handle) -> usize {
-        let mut count = 0;
-        self.walk(at, |_| count += 1);
-        count
-    }
-
-    /// Visits every node below `top`, parents first.
-    pub(super) fn walk(&self, top: Handle, mut visit: impl FnMut(Handle)) {
-        let Some(mut at) = self.children(top).next() else { return };
+    /// Visits every node below `top`, parents first, until `visit` answers `None`.
+    pub(super) fn walk(
+        &self,
+        top: Handle,
+        mut visit: impl FnMut(Handle) -> Option<()>,
+    ) -> Option<()> {
+        let Some(mut at) = self.children(top).next() else { return Some(()) };
         loop {
-            visit(at);
+            visit(at)?;
             if let Some(first) = self.children(at).next() {
                 at = first;
                 continue;
@@ -145,7 +142,7 @@ impl DataTree<'_> {
             while self.nodes[at].next == NIL {
                 at = self.nodes[at].parent;
                 if at == top {
-                    return;
+                    return Some(());
                 }
             }
             at = self.nodes[at].next;

@@ -10,8 +10,10 @@
 pub mod acl;
 mod change;
 mod cost;
+pub mod count;
 pub mod digest;
 pub mod identity;
+pub mod listing;
 mod lookup;
 mod node;
 mod owner;
@@ -62,6 +64,9 @@ impl From<Code> for Failure {
     }
 }
 
+/// Nodes that an operation may look at in one go, by default.
+pub const SLICE: usize = 4096;
+
 /// The tree and all that hangs on its nodes.
 #[derive(Debug)]
 pub struct DataTree<'m> {
@@ -81,6 +86,9 @@ pub struct DataTree<'m> {
     ttls: usize,
     limits: usize,
     snapshot: snapshot::Writer<'m>,
+    listing: listing::Listing<'m>,
+    counts: heapless::Vec<count::Count, { count::COUNTS }>,
+    slice: usize,
 }
 
 impl<'m> DataTree<'m> {
@@ -112,6 +120,9 @@ impl<'m> DataTree<'m> {
             ttls: 0,
             limits: 0,
             snapshot: snapshot::Writer::new(storage.snapshot),
+            listing: listing::Listing::new(storage.listing),
+            counts: heapless::Vec::new(),
+            slice: SLICE,
         };
         tree.reset()?;
         Ok(tree)
@@ -153,6 +164,8 @@ impl<'m> DataTree<'m> {
         self.ttls = 0;
         self.limits = 0;
         self.snapshot.reset();
+        self.listing.end();
+        self.counts.clear();
     }
 
     // Getters.
@@ -201,6 +214,11 @@ impl<'m> DataTree<'m> {
     /// Whether TTL nodes are recognised.
     pub fn extended_types(&self) -> bool {
         self.extended_types
+    }
+
+    /// How many nodes an operation may look at in one go; more are looked at in slices.
+    pub fn set_slice(&mut self, slice: usize) {
+        self.slice = slice;
     }
 
     /// The hash keys.

@@ -5,6 +5,7 @@
 //! extra `=`. Counters change in place, without a transaction, on the deepest limited path only.
 //! Answers to `StatsTrack`, `Quotas` and the quota parts of `DataTree`.
 
+use super::count::Sum;
 use super::{DataTree, path};
 use crate::memory::{Chunks, Handle};
 use crate::wire::jute::{Sink, Slice};
@@ -156,10 +157,7 @@ impl DataTree<'_> {
     pub(super) fn quota_changed(&mut self, path: &[u8], bytes: i64, count: i64) {
         let Some(prefix) = self.limited_prefix(path) else { return };
         let Some(at) = self.quota_node(prefix, STATS) else { return };
-        let mut track = self.track(at);
-        track.count = track.count.wrapping_add(count);
-        track.bytes = track.bytes.wrapping_add(bytes);
-        self.set_counters(at, &track);
+        self.add_counters(at, Sum { count, bytes });
     }
 
     /// Counts a new node; a new node with counters is filled with what is there.
@@ -168,7 +166,7 @@ impl DataTree<'_> {
             && name == STATS
             && let Some(limited) = parent.strip_prefix(path::QUOTA)
         {
-            self.recount(limited);
+            self.recount(limited, self.slice);
         }
         if self.limits > 0 {
             let len = self.nodes[at].data_len().unwrap_or(0);
@@ -183,18 +181,27 @@ impl DataTree<'_> {
         }
     }
 
-    /// Counts the subtree of a limited path anew.
-    fn recount(&mut self, limited: &[u8]) {
+    /// Counts the subtree of a limited path anew, in slices if it is larger than `most`: the counters
+    /// then start at zero, and get the sum that there is now when it is known.
+    fn recount(&mut self, limited: &[u8], most: usize) {
         let Some(stats) = self.quota_node(limited, STATS) else { return };
-        let mut track = Track { count: 0, bytes: 0, ..Track::NONE };
+        self.count_quit(stats);
+        let mut sum = Some(Sum::default());
         if let Some(top) = self.find(limited) {
-            let mut add = |at: Handle| {
-                track.count += 1;
-                track.bytes += self.nodes[at].data_len().unwrap_or(0) as i64;
-            };
-            add(top);
-            self.walk(top, add);
+            sum = self.sum_within(top, most);
+            if sum.is_none() && !self.count_quota(top, stats) {
+                sum = self.sum_within(top, usize::MAX);
+            }
         }
+        let Sum { count, bytes } = sum.unwrap_or_default();
+        self.set_counters(stats, &Track { count, bytes, ..Track::NONE });
+    }
+
+    /// Adds what was counted to a quota's counters.
+    pub(super) fn add_counters(&mut self, stats: Handle, sum: Sum) {
+        let mut track = self.track(stats);
+        track.count = track.count.wrapping_add(sum.count);
+        track.bytes = track.bytes.wrapping_add(sum.bytes);
         self.set_counters(stats, &track);
     }
 
@@ -211,7 +218,7 @@ impl DataTree<'_> {
             }
             let Some(path) = self.path_of(at, scratch) else { continue };
             if let Some(limited) = limited(path) {
-                self.recount(limited);
+                self.recount(limited, usize::MAX);
             }
         }
     }

@@ -1,7 +1,12 @@
 //! Where a tree's nodes, names, data and lists lie.
 
-use super::{AclEntry, Node, OwnerEntry};
+use super::{AclEntry, Node, OwnerEntry, listing};
 use crate::memory::{Cell, Index, Slot, Table};
+
+/// Bytes of names that a list of children may have missed between two slices; past it, it is begun
+/// again.
+#[cfg(feature = "alloc")]
+const MISSED: usize = 16 << 20;
 
 /// Storage of a tree. How many there are of each is the tree's capacity.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Storage<'m> {
     pub owner_sessions: Index<'m>,
     /// What a snapshot has said and the disk has not taken yet.
     pub snapshot: Table<'m, u8>,
+    /// Of the list of children that is being told.
+    pub listing: listing::Storage<'m>,
 }
 
 /// How much a growing tree may hold. Memory is only taken as it is used.
@@ -55,6 +62,10 @@ impl<'m> Storage<'m> {
             owners: Table::owned(ceilings.owners),
             owner_sessions: Index::owned(ceilings.owners),
             snapshot: Table::owned(ceilings.snapshot),
+            listing: listing::Storage {
+                marks: Table::owned(ceilings.nodes / 8 + 1),
+                missed: Table::owned(MISSED),
+            },
         }
     }
 
@@ -81,6 +92,7 @@ impl<'m> Storage<'m> {
             owners: Table::lent(owners),
             owner_sessions: Index::lent(owner_slots),
             snapshot: Table::lent(snapshot),
+            listing: listing::Storage::default(),
         }
     }
 }

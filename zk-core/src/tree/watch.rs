@@ -412,11 +412,15 @@ impl<'m> Watches<'m> {
             .filter(|watch| !watch.modes.and(Modes::ANY.without(Modes::CHILD)).is_empty())
     }
 
-    /// Removes all watches of a connection.
-    pub fn remove_all(&mut self, own: &mut Own) {
-        while own.first != NIL {
+    /// Removes up to `most` watches of a connection; `true` if it has none any more.
+    pub fn remove_some(&mut self, own: &mut Own, most: usize) -> bool {
+        for _ in 0..most {
+            if own.first == NIL {
+                break;
+            }
             self.take(own.first, Modes::ANY, own);
         }
+        own.first == NIL
     }
 
     /// Tells everyone who watches for it that `kind` happened to the node at `path`; watches that

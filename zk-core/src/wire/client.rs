@@ -132,6 +132,11 @@ pub struct ReplyHeader {
     pub err: Code,
 }
 
+impl ReplyHeader {
+    /// Its bytes.
+    pub const LEN: usize = 16;
+}
+
 /// Body of create, create2 and createContainer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateRequest<'a> {
@@ -256,6 +261,13 @@ pub struct SetWatches<'a> {
     pub exist: List<'a, Ustring<'a>>,
     /// Paths with child watches.
     pub child: List<'a, Ustring<'a>>,
+}
+
+impl SetWatches<'_> {
+    /// How many paths there are.
+    pub fn count(&self) -> usize {
+        self.data.len() + self.exist.len() + self.child.len()
+    }
 }
 
 /// Body of setWatches2.

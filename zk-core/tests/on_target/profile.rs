@@ -3,7 +3,7 @@
 use core::array::from_fn;
 
 use zk_core::memory::{Cell, Index, Slot, Table};
-use zk_core::tree::{AclEntry, DataTree, Node, OwnerEntry, Seeds, Storage};
+use zk_core::tree::{AclEntry, DataTree, Node, OwnerEntry, Seeds, Storage, listing};
 use zk_core::wire::client::{Acl, OPEN_ACL_UNSAFE};
 use zk_core::wire::jute::List;
 
@@ -50,6 +50,7 @@ impl Profile {
             owners: Table::lent(&mut self.owners),
             owner_sessions: Index::lent(&mut self.owner_sessions),
             snapshot: Table::lent(&mut self.snapshot),
+            listing: listing::Storage::default(),
         };
         DataTree::new(storage, Seeds(1, 2), true).expect("an empty tree fits")
     }

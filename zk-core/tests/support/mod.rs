@@ -116,10 +116,13 @@ impl World {
     pub fn settle(&mut self) {
         loop {
             self.write();
-            if self.unsynced.is_empty() {
+            if self.peer.poll_timeout().is_some_and(|at| at <= self.now.monotonic) {
+                self.peer.tick(self.now);
+            } else if self.unsynced.is_empty() {
                 break;
+            } else {
+                self.sync();
             }
-            self.sync();
         }
     }
 

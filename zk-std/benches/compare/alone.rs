@@ -157,9 +157,6 @@ impl Alone {
                 Some(Disk::SnapshotDrop) => return Err("the peer gave up a snapshot".into()),
                 Some(Disk::Ensemble(_)) => return Err("the peer takes itself for a member".into()),
                 Some(Disk::Roll | Disk::SnapshotBegin(_)) => {}
-                Some(Disk::Ensemble(order)) => {
-                    return Err(format!("a peer that is alone asks for {order:?}").into());
-                }
             }
             busy = true;
         }

@@ -163,7 +163,7 @@ impl State {
                 self.accept(now);
             }
             self.read(now);
-            if self.peer.poll_timeout().is_some_and(|at| at <= now.monotonic) {
+            if self.is_due(now) {
                 self.peer.tick(now);
             }
             self.write(now)?;
@@ -314,6 +314,11 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// Whether time has passed for the core, or something takes long there.
+    fn is_due(&self, now: Now) -> bool {
+        self.peer.poll_timeout().is_some_and(|at| at <= now.monotonic)
     }
 
     /// Hands to the other threads what the core wants of the disk. Answers whether there was
@@ -691,8 +696,15 @@ impl State {
         loop {
             let now = self.clock.now();
             self.hear(now)?;
+            if self.is_due(now) {
+                self.peer.tick(now);
+            }
             self.write(now)?;
+            if let PeerState::Stopped(error) = self.peer.state() {
+                return Err(Error::Apply(error));
+            }
             let waiting = self.syncing
+                || self.is_due(now)
                 || self.more
                 || self.sockets.iter().flatten().any(|socket| {
                     !self.peer.output(socket.link).is_empty() || socket.reply.is_some()

@@ -53,6 +53,8 @@ fn new_peer(now: Now, seed: u64) -> Peer<'static> {
         snap_count: 24,
         max_batch: 600,
         extended_types: true,
+        // A few nodes take long.
+        slice: 2,
         ..Options::default()
     };
     Peer::owned(options, Ceilings::default(), Seeds(seed, !seed), FIRST_SESSION, now).unwrap()
@@ -194,7 +196,16 @@ impl World {
                 }
             }
         }
+        if self.rng.coin() && self.peer.poll_timeout().is_some_and(|at| at <= self.now.monotonic) {
+            self.tick();
+        }
         assert_eq!(self.peer.stats().digest_mismatches, 0);
+    }
+
+    fn tick(&mut self) {
+        let before = self.peer.stats().expired;
+        self.peer.tick(self.now);
+        self.met.expired += self.peer.stats().expired - before;
     }
 
     fn connect(&mut self) {
@@ -269,7 +280,7 @@ impl World {
         let acl = List::from_raw(1, &acl);
         let path = self.path();
         let data = vec![7; self.rng.below(120) as usize];
-        match self.rng.below(10) {
+        match self.rng.below(13) {
             0..=3 => {
                 let flags = [0, 0, 1, 2, 3, 4][self.rng.below(6) as usize];
                 let request =
@@ -303,6 +314,13 @@ impl World {
                 (OpCode::Multi, body)
             }
             8 => (OpCode::Sync, encode(&jute::Ustring::from(path.as_str()))),
+            9 => {
+                let (path, watch) =
+                    (["/", path.as_str()][self.rng.below(2) as usize], self.rng.coin());
+                (OpCode::GetChildren2, encode(&PathWatch { path: path.into(), watch }))
+            }
+            10 => (OpCode::GetAllChildrenNumber, encode(&jute::Ustring::from("/"))),
+            11 => (OpCode::GetEphemerals, encode(&jute::Ustring::from("/"))),
             _ => (
                 OpCode::GetData,
                 encode(&PathWatch { path: path.as_str().into(), watch: self.rng.coin() }),
@@ -355,9 +373,7 @@ impl World {
         let ms = self.rng.below(150);
         self.now.monotonic = self.now.monotonic.plus(ms);
         self.now.wall += ms as i64;
-        let before = self.peer.stats().expired;
-        self.peer.tick(self.now);
-        self.met.expired += self.peer.stats().expired - before;
+        self.tick();
     }
 
     /// One thing that the peer wants of its disk, or the end of a sync. A disk that fails ends the
@@ -455,7 +471,9 @@ impl World {
                 }
                 continue;
             }
-            let header: ReplyHeader = jute::decode(&frame).unwrap();
+            let header: ReplyHeader = jute::decode(&frame).unwrap_or_else(|e| {
+                panic!("{e:?} {frame:?} asked {:?} output {:?}", client.asked, client.output)
+            });
             if header.xid == Xid::EVENT {
                 assert!(header.zxid <= self.acknowledged);
                 continue;

@@ -73,6 +73,7 @@ impl Memory {
                 owners: Table::lent(&mut self.owners),
                 owner_sessions: Index::lent(owners),
                 snapshot: Table::lent(snapshot),
+                listing: tree::listing::Storage::default(),
             },
             watches: watch::Storage {
                 paths: Table::lent(&mut self.watched),
