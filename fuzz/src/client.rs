@@ -126,7 +126,7 @@ impl Run {
             }
             b'x' => self.submit(OpCode::Exists, &PathWatch { path: bytes.into(), watch: true }),
             b'c' => {
-                self.submit(OpCode::GetChildren2, &PathWatch { path: bytes.into(), watch: true })
+                self.submit(OpCode::GetChildren2, &PathWatch { path: bytes.into(), watch: true });
             }
             b's' => {
                 let set =

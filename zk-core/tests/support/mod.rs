@@ -41,6 +41,12 @@ pub fn new_peer(options: Options, ceilings: Ceilings, seeds: Seeds, now: Now) ->
     Peer::owned(options, ceilings, seeds, SessionId(0x0100_0000_0000_0000), now).unwrap()
 }
 
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(options())
