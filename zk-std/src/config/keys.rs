@@ -387,12 +387,15 @@ const LONGEST: usize = 64;
 #[must_use]
 pub fn nearest(unknown: &str) -> Option<&'static str> {
     let unknown = unknown.to_ascii_lowercase();
-    if unknown.chars().count() > LONGEST {
+    let len = unknown.chars().count();
+    if len > LONGEST {
         return None;
     }
-    let limit = (unknown.chars().count() / 3).min(4);
+    let limit = (len / 3).min(4);
     KEYS.iter()
         .filter(|row| !row.name.ends_with('*'))
+        // A difference in length takes as many edits.
+        .filter(|row| row.name.len().abs_diff(len) <= limit)
         .map(|row| (distance(&unknown, &row.name.to_ascii_lowercase()), row.name))
         .min()
         .filter(|&(edits, _)| edits <= limit)
