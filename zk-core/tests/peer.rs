@@ -8,7 +8,8 @@ use zk_core::wire::client::{
     AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
     ReplyHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
 };
-use zk_core::wire::jute::{self, List, Trailing, Ustring};
+use zk_core::wire::file::{END, SnapshotNode, StatPersisted};
+use zk_core::wire::jute::{self, Buffer, List, Trailing, Ustring};
 use zk_core::wire::{Code, OpCode};
 
 fn watch(path: &str) -> PathWatch<'_> {
@@ -310,6 +311,33 @@ fn identities_open_what_lists_close() {
     let bad = AuthPacket { scheme: "nosuch".into(), ..auth };
     assert_eq!(world.call(&mut other, OpCode::Auth, &bad).err(), Code::AuthFailed);
     assert!(world.peer.is_closing(other.link));
+}
+
+/// A file may say that a parent's children changed later than they can have: what goes leaves that as
+/// it is, in the tree and in the digest that is promised.
+#[test]
+fn deletions_below_a_parent_that_is_ahead_keep_the_digest() {
+    let ahead = Zxid(i64::MAX >> 1);
+    let stat = StatPersisted { cversion: i32::MAX, pzxid: ahead, ..StatPersisted::default() };
+    let node = SnapshotNode { data: Buffer::NULL, acl: -1, stat };
+    let mut body = encode(&(0i32, 0i32));
+    for path in [&b""[..], b"/a", b"/a/b"] {
+        body.extend(encode(&(Ustring::new(path), node)));
+    }
+    body.extend(encode(&END));
+    let mut world = World::new();
+    world.snapshot = Some((Zxid(9), body));
+    world.log.clear();
+    world.restart();
+    let mut client = world.connect();
+    world.create(&mut client, "/a/ephemeral", 1).read::<Ustring<'_>>();
+    let delete = PathVersion { path: "/a/b".into(), version: -1 };
+    assert_eq!(world.call(&mut client, OpCode::Delete, &delete).err(), Code::Ok);
+    assert_eq!(world.peer.stats().digest_mismatches, 0, "a node");
+    world.call(&mut client, OpCode::CloseSession, &());
+    assert_eq!(world.peer.stats().digest_mismatches, 0, "a session's nodes");
+    let at = world.peer.tree().find(b"/a").unwrap();
+    assert_eq!(world.peer.tree().stat(at).pzxid, ahead);
 }
 
 #[test]

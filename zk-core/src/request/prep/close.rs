@@ -100,7 +100,7 @@ impl Prep<'_, '_> {
         let parent = self.state(parent_path)?;
         let mut after = parent;
         after.children -= 1;
-        after.stat.pzxid = progress.zxid;
+        after.stat.pzxid = after.stat.pzxid.max(progress.zxid);
         self.change(parent_path, progress.zxid, Some(&parent), after)?;
         if path::is_digested(path) {
             self.changes.sub_digest(digest::of_node(node.content, &node.stat));

@@ -68,7 +68,7 @@ impl Prep<'_, '_> {
         jute::write(&DeleteTxn { path: Ustring(Some(path)) }, out)?;
         let mut after = parent;
         after.children -= 1;
-        after.stat.pzxid = progress.zxid;
+        after.stat.pzxid = after.stat.pzxid.max(progress.zxid);
         self.change(parent_path, progress.zxid, Some(&parent), after)?;
         self.change(path, progress.zxid, Some(node), NodeState::GONE)
     }
