@@ -326,6 +326,29 @@ fn a_silent_leader_is_given_up() {
     assert!(follower.peer.open(now, address()).is_err());
 }
 
+/// Whoever says nothing for `initLimit` goes, all of them, and nobody else.
+#[test]
+fn all_silent_learners_are_given_up_at_once() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    let leader = &mut pair.leader;
+    let silent =
+        [(); 3].map(|()| leader.peer.accept(leader.now, Port::Quorum, address()).unwrap());
+    // The follower answers the pings meanwhile.
+    for _ in 0..12 {
+        for server in [&mut pair.leader, &mut pair.follower] {
+            let at = server.now.monotonic.0 + 100;
+            server.now = Now::new(at, at as i64);
+            let now = server.now;
+            server.peer.tick(now);
+        }
+        pair.talk(usize::MAX);
+    }
+    assert_eq!(pair.leader.peer.state(), State::Leading);
+    assert_eq!(silent.map(|link| pair.leader.peer.member_is_closing(link)), [true; 3]);
+    assert!(!pair.leader.peer.member_is_closing(pair.links[0]), "it has answered");
+}
+
 /// What violates the protocol ends the link, and nothing else.
 #[test]
 fn packets_that_are_not_due_end_the_link() {

@@ -209,27 +209,14 @@ impl Peer<'_> {
     }
 
     pub(super) fn tick_leader(&mut self, now: Now) {
-        loop {
-            let mut lost = None;
-            let Ensemble { leader, quorums, .. } = &mut self.ensemble;
-            let alive = leader.tick(now.monotonic, quorums, |at| {
-                lost.get_or_insert(at);
-            });
-            self.ensemble.dirty = true;
-            if let Some(at) = lost {
-                self.violated(at, Violation("nothing was heard of it for too long"));
-            }
-            if !alive {
-                warning!(
-                    "no quorum is with this leader (epoch {})",
-                    self.ensemble.leader.epoch().0
-                );
-                self.look(now);
-                return;
-            }
-            if lost.is_none() {
-                return;
-            }
+        self.ensemble.dirty = true;
+        while let Some(at) = self.ensemble.leader.take_silent(now.monotonic) {
+            self.violated(at, Violation("nothing was heard of it for too long"));
+        }
+        let Ensemble { leader, quorums, .. } = &mut self.ensemble;
+        if !leader.tick(now.monotonic, quorums) {
+            warning!("no quorum is with this leader (epoch {})", leader.epoch().0);
+            self.look(now);
         }
     }
 

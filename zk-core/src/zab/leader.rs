@@ -716,15 +716,27 @@ impl<'m> Leader<'m> {
         if self.phase == Phase::Broadcast { self.tick_at } else { self.tick_at.min(self.deadline) }
     }
 
-    /// Time has passed: pings are due. `gone` is told the links of learners that were silent for too
-    /// long. `false`: there is no quorum behind this leader any more.
+    /// A learner that was silent, or slow, for too long is forgotten: its link, which must end. To be
+    /// asked until there is none, and then [`tick`](Self::tick).
     #[must_use]
-    pub fn tick(
-        &mut self,
-        now: Instant,
-        quorums: &Quorums<'_>,
-        mut gone: impl FnMut(usize),
-    ) -> bool {
+    pub fn take_silent(&mut self, now: Instant) -> Option<usize> {
+        if now < self.tick_at {
+            return None;
+        }
+        let (sync, init) = (self.timing.sync(), self.timing.init());
+        let at = self.learners.iter().position(|learner| {
+            let most = if learner.is_synced() { sync } else { init };
+            let silent = now.since(learner.heard) > most;
+            let slow = learner.waiting.is_some_and(|(_, since)| now.since(since) > sync);
+            learner.step != Step::Vacant && (silent || slow)
+        })?;
+        self.learners[at] = Learner::default();
+        Some(at)
+    }
+
+    /// Time has passed: pings are due. `false`: there is no quorum behind this leader any more.
+    #[must_use]
+    pub fn tick(&mut self, now: Instant, quorums: &Quorums<'_>) -> bool {
         if self.phase != Phase::Broadcast && now >= self.deadline {
             return false;
         }
@@ -732,19 +744,7 @@ impl<'m> Leader<'m> {
             return true;
         }
         self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
-        for (at, learner) in self.learners.iter_mut().enumerate() {
-            if learner.step == Step::Vacant {
-                continue;
-            }
-            let most = if learner.is_synced() { self.timing.sync() } else { self.timing.init() };
-            let silent = now.since(learner.heard) > most;
-            let slow =
-                learner.waiting.is_some_and(|(_, since)| now.since(since) > self.timing.sync());
-            if silent || slow {
-                gone(at);
-                *learner = Learner::default();
-                continue;
-            }
+        for learner in self.learners.iter_mut() {
             learner.ping = learner.is_synced();
         }
         self.second = !self.second;
