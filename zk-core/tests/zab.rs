@@ -332,8 +332,7 @@ fn all_silent_learners_are_given_up_at_once() {
     let mut pair = Pair::new();
     pair.talk(usize::MAX);
     let leader = &mut pair.leader;
-    let silent =
-        [(); 3].map(|()| leader.peer.accept(leader.now, Port::Quorum, address()).unwrap());
+    let silent = [(); 3].map(|()| leader.peer.accept(leader.now, Port::Quorum, address()).unwrap());
     // The follower answers the pings meanwhile.
     for _ in 0..12 {
         for server in [&mut pair.leader, &mut pair.follower] {

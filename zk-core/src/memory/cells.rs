@@ -1,28 +1,42 @@
 //! Byte strings in chains of small cells.
 //!
-//! A chain of `n` bytes takes exactly `ceil(n / CELL_BYTES)` cells, wherever they lie: what fits by
-//! count always fits, however fragmented the table is, and nothing is ever moved. A chain that was
-//! written into fresh cells lies in consecutive memory.
+//! A cell is content and a link to the next one; the last cell of a chain has no next one, and holds
+//! content there, too. So a chain of `n` bytes takes [`Cells::needed`] cells, wherever they lie: what
+//! fits by count always fits, however fragmented the table is, and nothing is ever moved. A chain that
+//! was written into fresh cells lies in consecutive memory.
 
 use super::{Full, Handle, NIL, Sink, Table};
 
-/// Bytes of content in a cell; with the link to the next cell it is a power of two.
-#[cfg(not(zk_handle16))]
-pub const CELL_BYTES: usize = 28;
-/// Bytes of content in a cell; with the link to the next cell it is a power of two.
-#[cfg(zk_handle16)]
-pub const CELL_BYTES: usize = 14;
+/// Bytes of a cell: a power of two.
+const CELL: usize = 8 * LINK;
 
-/// A piece of a byte string.
+/// Bytes of a link to the next cell.
+const LINK: usize = size_of::<Handle>();
+
+/// Bytes of content in a cell that has a next one; the last one of a chain holds [`CELL`].
+pub const CELL_BYTES: usize = CELL - LINK;
+
+/// A piece of a byte string, and where the next one lies, or more of it.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(zk_handle16), repr(align(4)))]
+#[cfg_attr(zk_handle16, repr(align(2)))]
 pub struct Cell {
-    bytes: [u8; CELL_BYTES],
-    next: Handle,
+    bytes: [u8; CELL],
 }
 
 impl Cell {
     /// Contents do not matter while a cell is free.
-    pub const EMPTY: Self = Self { bytes: [0; CELL_BYTES], next: NIL };
+    pub const EMPTY: Self = Self { bytes: [0; CELL] };
+
+    fn link(&self) -> Handle {
+        self.bytes.last_chunk().map_or(NIL, |link| Handle::from_ne_bytes(*link))
+    }
+
+    fn set_link(&mut self, to: Handle) {
+        if let Some(link) = self.bytes.last_chunk_mut() {
+            *link = to.to_ne_bytes();
+        }
+    }
 }
 
 impl Default for Cell {
@@ -31,7 +45,16 @@ impl Default for Cell {
     }
 }
 
-/// All byte strings of a peer's tables. Whoever holds a chain keeps its first cell and its length.
+/// A byte string in cells: its holder keeps both.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain {
+    /// The first cell; [`NIL`] if there are no bytes.
+    pub head: Handle,
+    /// Bytes.
+    pub len: usize,
+}
+
+/// All byte strings of a peer's tables.
 #[derive(Debug)]
 pub struct Cells<'m> {
     cells: Table<'m, Cell>,
@@ -48,6 +71,15 @@ impl<'m> Cells<'m> {
 
     /// How many cells a string of `bytes` bytes takes.
     pub const fn needed(bytes: usize) -> usize {
+        match bytes {
+            0 => 0,
+            1..=CELL => 1,
+            _ => (bytes - LINK).div_ceil(CELL_BYTES),
+        }
+    }
+
+    /// How many cells more a string may take when it grows by `bytes` bytes, however long it is.
+    pub const fn grown(bytes: usize) -> usize {
         bytes.div_ceil(CELL_BYTES)
     }
 
@@ -76,7 +108,7 @@ impl<'m> Cells<'m> {
     fn take(&mut self) -> Result<Handle, Full> {
         let at = if self.free != NIL {
             let at = self.free;
-            self.free = self.cells[at as usize].next;
+            self.free = self.cells[at as usize].link();
             at
         } else {
             let at = Handle::try_from(self.used).map_err(|_| Full)?;
@@ -87,126 +119,130 @@ impl<'m> Cells<'m> {
             at
         };
         self.len += 1;
-        self.cells[at as usize].next = NIL;
         Ok(at)
     }
 
-    fn give(&mut self, at: Handle) {
-        self.cells[at as usize].next = self.free;
-        self.free = at;
-        self.len -= 1;
+    /// Gives back `count` cells of a chain, from `cell` on.
+    fn give(&mut self, cell: Handle, count: usize) {
+        let mut at = cell;
+        for _ in 0..count {
+            let cell = &mut self.cells[at as usize];
+            let next = cell.link();
+            cell.set_link(self.free);
+            self.free = at;
+            at = next;
+        }
+        self.len -= count;
     }
 
-    /// Stores the concatenation of `parts`.
+    /// Stores the concatenation of `parts`, and returns the chain's head.
     ///
     /// # Errors
     /// [`Full`]; then nothing is stored.
     pub fn insert(&mut self, parts: &[&[u8]]) -> Result<Handle, Full> {
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        if Self::needed(total) > self.available() {
-            return Err(Full);
-        }
-        self.write(NIL, 0, parts)
+        let empty = Chain { head: NIL, len: 0 };
+        self.write(empty, 0, &[], parts)
     }
 
-    /// Replaces everything behind the first `keep` bytes of the chain at `head` (of `len` bytes)
-    /// by `tail`, in place, and returns the new head.
+    /// Replaces everything behind the first `keep` bytes of a chain by `tail`, in place, and returns
+    /// the new head.
     ///
     /// # Errors
     /// [`Full`]; then nothing has changed.
-    pub fn replace(
+    pub fn replace(&mut self, chain: Chain, keep: usize, tail: &[u8]) -> Result<Handle, Full> {
+        // What is kept stays where it is, but for a few bytes: where one of the two chains ends, the
+        // other goes on in the next cell.
+        let (had, need) = (Self::needed(chain.len), Self::needed(keep + tail.len()));
+        let from = keep.min(had.min(need) * CELL_BYTES);
+        let mut moved = [0; LINK];
+        let moved = moved.get_mut(..keep - from).ok_or(Full)?;
+        self.copy(chain, from, moved);
+        self.write(chain, from, moved, &[tail])
+    }
+
+    /// Writes `first` and `parts` from byte `from` of the chain, using its cells as far as they go,
+    /// taking more and giving back the rest. `from` is in a cell of both, or at the end of one.
+    fn write(
         &mut self,
-        head: Handle,
-        len: usize,
-        keep: usize,
-        tail: &[u8],
+        chain: Chain,
+        from: usize,
+        first: &[u8],
+        parts: &[&[u8]],
     ) -> Result<Handle, Full> {
-        let (old, new) = (Self::needed(len), Self::needed(keep + tail.len()));
-        if new > old && new - old > self.available() {
+        let total = from + first.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        let (had, need) = (Self::needed(chain.len), Self::needed(total));
+        if need > had && need - had > self.available() {
             return Err(Full);
         }
-        self.write(head, keep, &[tail])
-    }
-
-    /// Writes `parts` from byte `at` of the chain, using its cells as far as they go, taking more
-    /// and giving back the rest.
-    fn write(&mut self, head: Handle, at: usize, parts: &[&[u8]]) -> Result<Handle, Full> {
-        let mut head = head;
+        let mut head = chain.head;
         let mut before = NIL;
         let mut cell = head;
-        let mut offset = at;
-        while offset >= CELL_BYTES && cell != NIL {
+        let begin = (from / CELL_BYTES).min(need.saturating_sub(1));
+        for at in 0..begin {
             before = cell;
-            cell = self.cells[cell as usize].next;
-            offset -= CELL_BYTES;
+            cell = if at + 1 < had { self.cells[cell as usize].link() } else { NIL };
         }
-        // `cell` is where the next byte goes, at `offset`; `before` is the one behind it.
-        for part in parts {
-            let mut rest = *part;
-            while !rest.is_empty() {
-                if offset == CELL_BYTES {
-                    before = cell;
-                    cell = self.cells[cell as usize].next;
-                    offset = 0;
+        let mut offset = from - begin * CELL_BYTES;
+        let mut parts = parts.iter();
+        let mut rest = first;
+        for at in begin..need {
+            // The last cell's link may be overwritten.
+            let mut next = NIL;
+            if at < had {
+                next = self.cells[cell as usize].link();
+            } else {
+                cell = self.take()?;
+                match before {
+                    NIL => head = cell,
+                    before => self.cells[before as usize].set_link(cell),
                 }
-                if cell == NIL {
-                    cell = self.take()?;
-                    match before {
-                        NIL => head = cell,
-                        before => self.cells[before as usize].next = cell,
+            }
+            let end = if at + 1 < need { CELL_BYTES } else { CELL };
+            while offset < end {
+                if rest.is_empty() {
+                    match parts.next() {
+                        Some(part) => rest = part,
+                        None => break,
                     }
                 }
-                let n = rest.len().min(CELL_BYTES - offset);
-                let (now, later) = rest.split_at(n);
-                copy_piece(&mut self.cells[cell as usize].bytes[offset..offset + n], now);
+                let (now, later) = rest.split_at(rest.len().min(end - offset));
+                let place = offset..offset + now.len();
+                copy_piece(&mut self.cells[cell as usize].bytes[place], now);
+                offset += now.len();
                 rest = later;
-                offset += n;
             }
-        }
-        // Cut the chain behind the last byte.
-        let mut surplus = if offset == 0 {
-            match before {
-                NIL => core::mem::replace(&mut head, NIL),
-                before => core::mem::replace(&mut self.cells[before as usize].next, NIL),
-            }
-        } else if cell != NIL {
-            core::mem::replace(&mut self.cells[cell as usize].next, NIL)
-        } else {
-            NIL
-        };
-        while surplus != NIL {
-            let next = self.cells[surplus as usize].next;
-            self.give(surplus);
-            surplus = next;
-        }
-        Ok(head)
-    }
-
-    /// Frees the chain at `head`.
-    pub fn remove(&mut self, head: Handle) {
-        let mut cell = head;
-        while cell != NIL {
-            let next = self.cells[cell as usize].next;
-            self.give(cell);
+            offset = 0;
+            before = cell;
             cell = next;
         }
+        if need < had {
+            self.give(cell, had - need);
+        }
+        Ok(if need == 0 { NIL } else { head })
     }
 
-    /// The bytes `[from, from + len)` of the chain at `head`, piece by piece.
-    pub fn chunks(&self, head: Handle, from: usize, len: usize) -> Chunks<'_> {
-        let mut cell = head;
-        let mut offset = from;
-        while offset >= CELL_BYTES && cell != NIL {
-            cell = self.cells[cell as usize].next;
+    /// Frees a chain.
+    pub fn remove(&mut self, chain: Chain) {
+        self.give(chain.head, Self::needed(chain.len));
+    }
+
+    /// The bytes `[from, from + len)` of a chain, piece by piece.
+    pub fn chunks(&self, chain: Chain, from: usize, len: usize) -> Chunks<'_> {
+        let Chain { head: mut cell, len: mut rest } = chain;
+        let mut offset = from.min(rest);
+        let left = len.min(rest - offset);
+        while rest > CELL && offset >= CELL_BYTES {
+            cell = self.cells[cell as usize].link();
+            rest -= CELL_BYTES;
             offset -= CELL_BYTES;
         }
-        Chunks { cells: &self.cells, cell, offset, left: len }
+        Chunks { cells: &self.cells, chain: Chain { head: cell, len: rest }, offset, left }
     }
 
     /// Whether those bytes are `bytes`.
-    pub fn equal(&self, head: Handle, from: usize, bytes: &[u8]) -> bool {
+    pub fn equal(&self, chain: Chain, from: usize, bytes: &[u8]) -> bool {
         let mut rest = bytes;
-        for chunk in self.chunks(head, from, bytes.len()) {
+        for chunk in self.chunks(chain, from, bytes.len()) {
             match rest.strip_prefix(chunk) {
                 Some(r) => rest = r,
                 None => return false,
@@ -215,10 +251,10 @@ impl<'m> Cells<'m> {
         rest.is_empty()
     }
 
-    /// Copies the first bytes of the chain into `out`, and returns how many there were.
-    pub fn copy(&self, head: Handle, from: usize, out: &mut [u8]) -> usize {
+    /// Fills `out` with the bytes from `from` on, and returns how many there were.
+    pub fn copy(&self, chain: Chain, from: usize, out: &mut [u8]) -> usize {
         let mut at = 0;
-        for chunk in self.chunks(head, from, out.len()) {
+        for chunk in self.chunks(chain, from, out.len()) {
             if let Some(place) = out.get_mut(at..at + chunk.len()) {
                 copy_piece(place, chunk);
                 at += chunk.len();
@@ -233,12 +269,12 @@ impl<'m> Cells<'m> {
     /// What the sink answers.
     pub fn put<S: Sink>(
         &self,
-        head: Handle,
+        chain: Chain,
         from: usize,
         len: usize,
         sink: &mut S,
     ) -> Result<(), Full> {
-        sink.put_pieces(len, self.chunks(head, from, len))
+        sink.put_pieces(len, self.chunks(chain, from, len))
     }
 }
 
@@ -261,7 +297,8 @@ pub(crate) fn copy_piece(place: &mut [u8], piece: &[u8]) {
 #[derive(Clone, Debug)]
 pub struct Chunks<'c> {
     cells: &'c [Cell],
-    cell: Handle,
+    /// From the cell of the next piece on.
+    chain: Chain,
     offset: usize,
     left: usize,
 }
@@ -270,15 +307,19 @@ impl<'c> Iterator for Chunks<'c> {
     type Item = &'c [u8];
 
     fn next(&mut self) -> Option<&'c [u8]> {
-        if self.left == 0 || self.cell == NIL {
+        if self.left == 0 {
             return None;
         }
-        let cell = &self.cells[self.cell as usize];
-        let n = self.left.min(CELL_BYTES - self.offset);
+        let cell = &self.cells[self.chain.head as usize];
+        let last = self.chain.len <= CELL;
+        let end = if last { self.chain.len } else { CELL_BYTES };
+        let n = self.left.min(end - self.offset);
         let chunk = &cell.bytes[self.offset..self.offset + n];
         self.left -= n;
         self.offset = 0;
-        self.cell = cell.next;
+        if !last {
+            self.chain = Chain { head: cell.link(), len: self.chain.len - CELL_BYTES };
+        }
         Some(chunk)
     }
 }
@@ -293,26 +334,56 @@ mod tests {
     use super::*;
 
     fn read(cells: &Cells<'_>, head: Handle, len: usize) -> Vec<u8> {
-        cells.chunks(head, 0, len).flatten().copied().collect()
+        cells.chunks(Chain { head, len }, 0, len).flatten().copied().collect()
     }
 
     #[test]
     fn what_fits_by_count_fits() {
         let mut storage = [Cell::EMPTY; 4];
         let mut cells = Cells::new(Table::lent(&mut storage));
-        let whole = vec![7; 4 * CELL_BYTES];
+        let whole = vec![7; 4 * CELL_BYTES + LINK];
+        assert_eq!(cells.insert(&[&whole, b"x"]), Err(Full));
         let head = cells.insert(&[&whole]).unwrap();
         assert_eq!(cells.available(), 0);
         assert_eq!(cells.insert(&[b"x"]), Err(Full));
         assert_eq!(cells.insert(&[]), Ok(NIL));
         // Freed in pieces, taken again as one.
-        let head = cells.replace(head, whole.len(), 1, b"").unwrap();
+        let head = cells.replace(Chain { head, len: whole.len() }, 1, b"").unwrap();
         assert_eq!(cells.available(), 3);
-        let again = cells.insert(&[&whole[..3 * CELL_BYTES]]).unwrap();
+        let len = 3 * CELL_BYTES + LINK;
+        let again = cells.insert(&[&whole[..len]]).unwrap();
         assert_eq!(cells.available(), 0);
-        cells.remove(again);
-        cells.remove(head);
+        cells.remove(Chain { head: again, len });
+        cells.remove(Chain { head, len: 1 });
         assert!(cells.is_empty());
+    }
+
+    /// From every length to every other, with every length kept: no byte is lost where a cell becomes
+    /// the last one, or no longer is.
+    #[test]
+    fn chains_grow_and_shrink() {
+        let most = 3 * CELL;
+        let bytes: Vec<u8> = (0..2 * most).map(|at| at as u8).collect();
+        let mut storage = vec![Cell::EMPTY; Cells::needed(most)];
+        let mut cells = Cells::new(Table::lent(&mut storage));
+        for old in 0..=most {
+            for keep in 0..=old {
+                for new in keep..=most {
+                    let chain = Chain { head: cells.insert(&[&bytes[..old]]).unwrap(), len: old };
+                    let tail = &bytes[most..most + new - keep];
+                    let head = cells.replace(chain, keep, tail).unwrap();
+                    assert_eq!(cells.len(), Cells::needed(new));
+                    assert!(
+                        Cells::needed(new)
+                            <= Cells::needed(old) + Cells::grown(new.saturating_sub(old))
+                    );
+                    let expected = [&bytes[..keep], tail].concat();
+                    assert_eq!(read(&cells, head, new), expected, "{old} {keep} {new}");
+                    cells.remove(Chain { head, len: new });
+                    assert!(cells.is_empty());
+                }
+            }
+        }
     }
 
     proptest! {
@@ -328,11 +399,11 @@ mod tests {
             let mut model: Vec<Option<(Handle, Vec<u8>)>> = vec![None; 8];
             for (at, what, bytes, keep) in ops {
                 match (what, model[at].take()) {
-                    (0, Some((head, _))) => cells.remove(head),
+                    (0, Some((head, old))) => cells.remove(Chain { head, len: old.len() }),
                     (1, Some((head, old))) => {
                         let keep = keep.min(old.len());
                         let before = cells.available();
-                        match cells.replace(head, old.len(), keep, &bytes) {
+                        match cells.replace(Chain { head, len: old.len() }, keep, &bytes) {
                             Ok(head) => {
                                 let new = [&old[..keep], &bytes].concat();
                                 model[at] = Some((head, new));
@@ -355,7 +426,12 @@ mod tests {
                 let mut used = 0;
                 for (head, bytes) in model.iter().flatten() {
                     prop_assert_eq!(&read(&cells, *head, bytes.len()), bytes);
-                    prop_assert!(cells.equal(*head, 0, bytes));
+                    let chain = Chain { head: *head, len: bytes.len() };
+                    prop_assert!(cells.equal(chain, 0, bytes));
+                    let from = bytes.len() / 3;
+                    prop_assert!(cells.equal(chain, from, &bytes[from..]));
+                    let piece: Vec<u8> = cells.chunks(chain, from, from).flatten().copied().collect();
+                    prop_assert_eq!(&piece[..], &bytes[from..from + from]);
                     used += Cells::needed(bytes.len());
                 }
                 prop_assert_eq!(cells.len(), used);

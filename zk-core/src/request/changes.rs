@@ -6,7 +6,7 @@
 //! `ZooKeeperServer.outstandingChanges`.
 
 use crate::id::Zxid;
-use crate::memory::{Cell, Cells, Entry, Full, Handle, Index, NIL, Slab, Table};
+use crate::memory::{Cell, Cells, Chain, Entry, Full, Handle, Index, NIL, Slab, Table};
 use crate::session::Sessions;
 use crate::tree::digest::Crc;
 use crate::tree::{DataTree, NO_ACL, Owner, Seeds};
@@ -86,6 +86,10 @@ impl Change {
         newer: NIL,
         state: NodeState::GONE,
     };
+
+    fn path(&self) -> Chain {
+        Chain { head: self.path, len: self.path_len as usize }
+    }
 }
 
 impl Default for Change {
@@ -230,7 +234,7 @@ impl<'m> Changes<'m> {
     fn find(&self, hash: Handle, path: &[u8]) -> Option<Handle> {
         self.index.find(hash, |at| {
             let change = &self.changes[at];
-            change.path_len as usize == path.len() && self.cells.equal(change.path, 0, path)
+            change.path_len as usize == path.len() && self.cells.equal(change.path(), 0, path)
         })
     }
 
@@ -310,7 +314,7 @@ impl<'m> Changes<'m> {
                         self.index.insert(hash, at).inspect_err(|_| self.changes.remove(at))?;
                         Ok(at)
                     })
-                    .inspect_err(|_| self.cells.remove(blob))?;
+                    .inspect_err(|_| self.cells.remove(Chain { head: blob, len: path.len() }))?;
                 (at, None)
             }
         };
@@ -363,7 +367,7 @@ impl<'m> Changes<'m> {
         tree.release_acl(change.state.acl);
         if change.path_len != KEPT_LIST {
             self.index.remove(change.hash, at);
-            self.cells.remove(change.path);
+            self.cells.remove(change.path());
         }
         self.changes.remove(at);
     }
@@ -439,7 +443,7 @@ impl<'m> Changes<'m> {
                 return None;
             }
             let place = room.get_mut(..change.path_len as usize)?;
-            Some((number, self.cells.copy(change.path, 0, place)))
+            Some((number, self.cells.copy(change.path(), 0, place)))
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Answers to `ReferenceCountedACLCache` and `ZooKeeperServer.checkACL`.
 
-use crate::memory::{Cells, Entry, Full, Handle, Index, NIL, Seeds, Slab};
+use crate::memory::{Cells, Chain, Entry, Full, Handle, Index, NIL, Seeds, Slab};
 use crate::wire::client::{Acl, Id, perms};
 use crate::wire::jute::{self, List, Sink};
 
@@ -27,6 +27,10 @@ impl AclEntry {
     /// An entry of a lent table, before first use.
     pub const EMPTY: Self =
         Self { id: 0, references: 0, link: Some(NIL), count: 0, len: 0, blob: NIL, world: 0 };
+
+    fn blob(&self) -> Chain {
+        Chain { head: self.blob, len: self.len as usize }
+    }
 }
 
 impl Default for AclEntry {
@@ -107,7 +111,7 @@ impl<'m> AclTable<'m> {
         let raw = list.raw();
         self.by_content.find(self.hash(raw), |at| {
             let entry = &self.entries[at];
-            entry.len as usize == raw.len() && cells.equal(entry.blob, 0, raw)
+            entry.len as usize == raw.len() && cells.equal(entry.blob(), 0, raw)
         })
     }
 
@@ -158,10 +162,10 @@ impl<'m> AclTable<'m> {
 
     fn drop_entry(&mut self, cells: &mut Cells<'m>, at: Handle) {
         let entry = self.entries[at];
-        let hash = self.seeds.hash_parts(cells.chunks(entry.blob, 0, entry.len as usize));
+        let hash = self.seeds.hash_parts(cells.chunks(entry.blob(), 0, entry.len as usize));
         self.by_content.remove(hash, at);
         self.by_id.remove(self.hash(&entry.id.to_be_bytes()), at);
-        cells.remove(entry.blob);
+        cells.remove(entry.blob());
         self.entries.remove(at);
     }
 
@@ -198,7 +202,7 @@ impl<'m> AclTable<'m> {
             })?;
             Ok(at)
         });
-        added.inspect_err(|_| cells.remove(blob))
+        added.inspect_err(|_| cells.remove(entry.blob()))
     }
 
     /// Adds a list of a snapshot under its number there, without a reference; drop what stays
@@ -258,7 +262,7 @@ impl<'m> AclTable<'m> {
         }
         let entry = &self.entries[at];
         sink.put(&entry.count.to_be_bytes())?;
-        Ok(cells.put(entry.blob, 0, entry.len as usize, sink)?)
+        Ok(cells.put(entry.blob(), 0, entry.len as usize, sink)?)
     }
 
     /// Copies the list into `scratch`. `None` when it does not fit there.
@@ -270,7 +274,7 @@ impl<'m> AclTable<'m> {
     ) -> Option<List<'s, Acl<'s>>> {
         let entry = &self.entries[at];
         let place = scratch.get_mut(..entry.len as usize)?;
-        cells.copy(entry.blob, 0, place);
+        cells.copy(entry.blob(), 0, place);
         Some(List::from_raw(entry.count, place))
     }
 
@@ -297,7 +301,8 @@ impl<'m> AclTable<'m> {
         if ids.clone().any(|id| id.scheme.bytes() == b"super") {
             return true;
         }
-        let AclEntry { count, blob, .. } = self.entries[at];
+        let entry = &self.entries[at];
+        let (count, blob) = (entry.count, entry.blob());
         let mut from = 0;
         for _ in 0..count {
             // perms, then two strings with their lengths.
@@ -329,7 +334,7 @@ impl<'m> AclTable<'m> {
 }
 
 /// The length that stands at byte `from` of a list; none for null.
-fn text_len(cells: &Cells<'_>, blob: Handle, from: usize) -> usize {
+fn text_len(cells: &Cells<'_>, blob: Chain, from: usize) -> usize {
     let mut len = [0; 4];
     cells.copy(blob, from, &mut len);
     usize::try_from(i32::from_be_bytes(len)).unwrap_or(0)

@@ -158,7 +158,7 @@ impl DataTree<'_> {
             self.limits -= 1;
         }
         self.acls.release(&mut self.cells, node.acl());
-        self.cells.remove(node.blob);
+        self.cells.remove(node.blob());
         self.nodes.remove(at);
     }
 
@@ -279,13 +279,9 @@ impl DataTree<'_> {
         if !changed.set_lens(node.name_len(), data.map(<[u8]>::len)) {
             return Err(Full);
         }
-        changed.blob = self.cells.replace(
-            node.blob,
-            node.blob_len(),
-            node.name_len(),
-            data.unwrap_or_default(),
-        )?;
-        let bytes = changed.blob_len() as i64 - node.blob_len() as i64;
+        changed.blob =
+            self.cells.replace(node.blob(), node.name_len(), data.unwrap_or_default())?;
+        let bytes = changed.blob().len as i64 - node.blob().len as i64;
         self.count_change(at, Sum { count: 0, bytes });
         self.nodes[at] = changed;
         self.data_size = (self.data_size + data.map_or(0, <[u8]>::len) as u64)

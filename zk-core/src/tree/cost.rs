@@ -54,7 +54,7 @@ impl DataTree<'_> {
     /// What can still be added.
     pub fn room(&self) -> Cost {
         // Quota counters are text that grows in place, by a few cells at most.
-        let counters = self.limits * Cells::needed(quota::LONGEST);
+        let counters = self.limits * Cells::grown(quota::LONGEST);
         Cost {
             nodes: self.nodes.ceiling().min(self.index.ceiling()) - self.nodes.len(),
             cells: self.cells.available().saturating_sub(counters),
@@ -69,7 +69,7 @@ impl DataTree<'_> {
         let new_owner =
             matches!(owner, Owner::Session(session) if self.owners.find(session).is_none());
         // Its counters grow in place later, or as soon as it is there.
-        let counters = if quota::is_counted(path) { Cells::needed(quota::LONGEST) } else { 0 };
+        let counters = if quota::is_counted(path) { Cells::grown(quota::LONGEST) } else { 0 };
         Cost {
             nodes: 1,
             cells: Cells::needed(name + data) + counters,

@@ -30,7 +30,7 @@ impl DataTree<'_> {
             let name_len = node.name_len();
             let Some(split) = rest.len().checked_sub(name_len + 1) else { return false };
             let (before, name) = rest.split_at(split);
-            if name[0] != b'/' || !self.cells.equal(node.blob, 0, &name[1..]) {
+            if name[0] != b'/' || !self.cells.equal(node.blob(), 0, &name[1..]) {
                 return false;
             }
             rest = before;
@@ -84,7 +84,7 @@ impl DataTree<'_> {
     pub fn data(&self, at: Handle) -> Option<(usize, Chunks<'_>)> {
         let node = &self.nodes[at];
         let len = node.data_len()?;
-        Some((len, self.cells.chunks(node.blob, node.name_len(), len)))
+        Some((len, self.cells.chunks(node.blob(), node.name_len(), len)))
     }
 
     /// Writes the node's data as a `buffer`.
@@ -97,7 +97,7 @@ impl DataTree<'_> {
             None => sink.put(&(-1i32).to_be_bytes()),
             Some(len) => {
                 sink.put(&(len as i32).to_be_bytes())?;
-                self.cells.put(node.blob, node.name_len(), len, sink)
+                self.cells.put(node.blob(), node.name_len(), len, sink)
             }
         }
     }
@@ -123,7 +123,7 @@ impl DataTree<'_> {
     pub fn put_name<S: Sink>(&self, at: Handle, sink: &mut S) -> Result<(), Full> {
         let node = &self.nodes[at];
         sink.put(&(node.name_len() as i32).to_be_bytes())?;
-        self.cells.put(node.blob, 0, node.name_len(), sink)
+        self.cells.put(node.blob(), 0, node.name_len(), sink)
     }
 
     /// Visits every node below `top`, parents first, until `visit` answers `None`.
@@ -160,7 +160,7 @@ impl DataTree<'_> {
             let place = room.get_mut(start..end)?;
             let (slash, name) = place.split_first_mut()?;
             *slash = b'/';
-            self.cells.copy(node.blob, 0, name);
+            self.cells.copy(node.blob(), 0, name);
             at = node.parent;
         }
         room.get(start..)

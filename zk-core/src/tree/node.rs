@@ -1,7 +1,7 @@
 //! A znode as it is stored: 96 bytes, or 80 with 16-bit handles.
 
 use crate::id::Zxid;
-use crate::memory::{Entry, Handle, NIL};
+use crate::memory::{Chain, Entry, Handle, NIL};
 use crate::wire::file::StatPersisted;
 
 /// `data_len` of a node whose data is null.
@@ -125,9 +125,9 @@ impl Node {
         (self.data_len != NULL).then_some(self.data_len as usize)
     }
 
-    /// Bytes of name and data together: the length of the chain.
-    pub(super) fn blob_len(&self) -> usize {
-        self.name_len() + self.data_len().unwrap_or(0)
+    /// Name and data.
+    pub(super) fn blob(&self) -> Chain {
+        Chain { head: self.blob, len: self.name_len() + self.data_len().unwrap_or(0) }
     }
 
     /// `false` if the lengths are beyond what a handle can say.

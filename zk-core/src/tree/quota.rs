@@ -121,7 +121,7 @@ impl DataTree<'_> {
         self.index.find(hash, |at| {
             let node = &self.nodes[at];
             node.name_len() == name.len()
-                && self.cells.equal(node.blob, 0, name)
+                && self.cells.equal(node.blob(), 0, name)
                 && self.is_below(node.parent, limited, top)
         })
     }
@@ -213,7 +213,7 @@ impl DataTree<'_> {
         for number in 0..self.nodes.used() {
             let Ok(at) = Handle::try_from(number) else { return };
             let Some(node) = self.nodes.get(at) else { continue };
-            if !self.cells.equal(node.blob, 0, LIMITS) || node.name_len() != LIMITS.len() {
+            if !self.cells.equal(node.blob(), 0, LIMITS) || node.name_len() != LIMITS.len() {
                 continue;
             }
             let Some(path) = self.path_of(at, scratch) else { continue };

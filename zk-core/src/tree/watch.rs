@@ -5,7 +5,9 @@
 //! `WatchManager`.
 
 use super::path;
-use crate::memory::{Cell, Cells, Chunks, Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
+use crate::memory::{
+    Cell, Cells, Chain, Chunks, Entry, Full, Handle, Index, NIL, Seeds, Slab, Table,
+};
 use crate::wire::client::EventType;
 
 /// Ways to watch a path; bits of a set.
@@ -74,6 +76,10 @@ pub struct WatchedPath {
 impl WatchedPath {
     /// An entry of a lent table, before first use.
     pub const EMPTY: Self = Self { blob: NIL, len: 0, first: NIL, vacant: true };
+
+    fn blob(&self) -> Chain {
+        Chain { head: self.blob, len: self.len as usize }
+    }
 }
 
 impl Default for WatchedPath {
@@ -225,7 +231,7 @@ impl<'m> Watches<'m> {
     fn find_path(&self, path: &[u8]) -> Option<Handle> {
         self.path_index.find(self.seeds.hash(path), |at| {
             let entry = &self.paths[at];
-            entry.len as usize == path.len() && self.cells.equal(entry.blob, 0, path)
+            entry.len as usize == path.len() && self.cells.equal(entry.blob(), 0, path)
         })
     }
 
@@ -312,7 +318,7 @@ impl<'m> Watches<'m> {
             self.path_index.insert(hash, at).inspect_err(|_| self.paths.remove(at))?;
             Ok(at)
         });
-        added.inspect_err(|_| self.cells.remove(blob))
+        added.inspect_err(|_| self.cells.remove(entry.blob()))
     }
 
     fn drop_path_if_unused(&mut self, at: Handle) {
@@ -320,9 +326,9 @@ impl<'m> Watches<'m> {
         if entry.first != NIL {
             return;
         }
-        let hash = self.seeds.hash_parts(self.cells.chunks(entry.blob, 0, entry.len as usize));
+        let hash = self.seeds.hash_parts(self.cells.chunks(entry.blob(), 0, entry.len as usize));
         self.path_index.remove(hash, at);
-        self.cells.remove(entry.blob);
+        self.cells.remove(entry.blob());
         self.paths.remove(at);
     }
 
@@ -387,7 +393,7 @@ impl<'m> Watches<'m> {
     ) -> impl Iterator<Item = (Chunks<'_>, impl Iterator<Item = Handle> + '_)> + '_ {
         (0..self.paths.used()).filter_map(|at| {
             let entry = self.paths.get(Handle::try_from(at).ok()?)?;
-            let path = self.cells.chunks(entry.blob, 0, entry.len as usize);
+            let path = self.cells.chunks(entry.blob(), 0, entry.len as usize);
             let mut watching = self.chain(entry.first, |watch| watch.next).peekable();
             watching.peek()?;
             Some((path, watching.map(|watch| watch.connection)))
@@ -398,7 +404,7 @@ impl<'m> Watches<'m> {
     pub fn of(&self, own: &Own) -> impl Iterator<Item = Chunks<'_>> + '_ {
         self.chain(own.first, |watch| watch.next_own).map(|watch| {
             let entry = &self.paths[watch.path];
-            self.cells.chunks(entry.blob, 0, entry.len as usize)
+            self.cells.chunks(entry.blob(), 0, entry.len as usize)
         })
     }
 
