@@ -7,6 +7,7 @@ mod connection;
 mod failure;
 mod operations;
 mod output;
+mod progress;
 mod servers;
 mod shell;
 mod words;

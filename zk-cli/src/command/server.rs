@@ -1,16 +1,16 @@
 //! `server`
 
-use core::time::Duration;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde_json::json;
 use zk_std::config::{self, Config};
 use zk_std::server::{self, Handle, Standing};
+
+use crate::progress::Progress;
 
 /// Where data goes when there is no zoo.cfg.
 const QUICK_START_DIR: &str = "zk-data";
@@ -76,21 +76,14 @@ impl Server {
         let quick = self.config.is_none();
         let data_dir = config.data_dir.clone();
         let mut builder = server::Server::builder(config);
-        let bar = std::io::stderr().is_terminal().then(progress_bar);
-        if let Some(bar) = bar.clone() {
-            builder = builder.progress(move |done, total| {
-                bar.set_length(total);
-                bar.set_position(done);
-            });
+        if std::io::stderr().is_terminal() {
+            let mut progress = Progress::new();
+            builder = builder.progress(move |done, total| progress.show(done, total));
         }
         if self.child {
             builder = builder.on_change(tell_standing);
         }
-        let opened = builder.open();
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
-        let server = opened?;
+        let server = builder.open()?;
         on_signals(server.handle())?;
         if self.child {
             on_end_of_input(server.handle())?;
@@ -148,17 +141,6 @@ fn on_end_of_input(handle: Handle) -> Result<(), server::Error> {
         })
         .map_err(|source| server::Error::Io { doing: "start a thread", source })?;
     Ok(())
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) =
-        ProgressStyle::with_template("loading {wide_bar} {bytes}/{total_bytes} ({eta})")
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }
 
 /// Stops the server on SIGTERM and SIGINT; the second of them ends the process at once.

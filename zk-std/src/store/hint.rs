@@ -33,7 +33,7 @@ impl Hint {
     pub(super) fn write<D: Directory>(&self, logs: &D) -> io::Result<()> {
         let Self { synced: Synced { name, offset, zxid }, first } = self;
         let text = format!("{name} {offset} {:x} {first:x}", zxid.0);
-        let sum = adler2::adler32_slice(text.as_bytes());
+        let sum = super::sum::of(text.as_bytes());
         replace(logs, NAME, format!("{text} {sum:x}\n").as_bytes())
     }
 
@@ -56,7 +56,7 @@ pub(super) fn read<D: Directory>(logs: &D) -> Option<Hint> {
     let bytes = read_small(logs, NAME, LEN_MAX).ok()??;
     let line = core::str::from_utf8(&bytes).ok()?.strip_suffix('\n')?;
     let (text, sum) = line.rsplit_once(' ')?;
-    if u32::from_str_radix(sum, 16).ok()? != adler2::adler32_slice(text.as_bytes()) {
+    if u32::from_str_radix(sum, 16).ok()? != super::sum::of(text.as_bytes()) {
         return None;
     }
     let mut parts = text.split(' ');

@@ -82,7 +82,7 @@ impl<D: Directory> Store<D> {
     pub fn receive(&mut self, mut writer: SnapshotWriter<D>) -> Result<Received<D>, Error> {
         writer.complete(None, None)?;
         let (directory, zxid) = (self.snapshots.clone(), writer.zxid());
-        let sum = |text: &str| adler2::adler32_slice(text.as_bytes());
+        let sum = |text: &str| super::sum::of(text.as_bytes());
         let text = format!("{:x}", zxid.0);
         let mark = format!("{text} {:x}\n", sum(&text));
         put(&directory, MARK_ASIDE, mark.as_bytes())
@@ -151,7 +151,7 @@ pub(super) fn pending<D: Directory>(snapshots: &D) -> Result<Option<Zxid>, Error
     let zxid = core::str::from_utf8(&mark).ok().and_then(|mark| {
         let (text, sum) = mark.strip_suffix('\n')?.split_once(' ')?;
         let sum = u32::from_str_radix(sum, 16).ok()?;
-        (sum == adler2::adler32_slice(text.as_bytes())).then_some(())?;
+        (sum == super::sum::of(text.as_bytes())).then_some(())?;
         Some(Zxid(u64::from_str_radix(text, 16).ok()?.cast_signed()))
     });
     zxid.map(Some).ok_or_else(|| Error::Directory {

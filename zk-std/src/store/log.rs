@@ -159,7 +159,7 @@ impl<D: Directory> LogWriter<D> {
                 none.insert(created)
             }
         };
-        let sum = i64::from(adler2::adler32_slice(entry));
+        let sum = i64::from(super::sum::of(entry));
         self.batch.extend_from_slice(&sum.to_be_bytes());
         self.batch.extend_from_slice(&len.to_be_bytes());
         self.batch.extend_from_slice(entry);

@@ -158,7 +158,7 @@ impl<F: File> LogReader<F> {
         let entry = &record[HEAD..HEAD + len];
         let damage = if record[HEAD + len] != MARKER {
             Damage::NoMarker
-        } else if i64::from(adler2::adler32_slice(entry)) != sum {
+        } else if i64::from(super::sum::of(entry)) != sum {
             Damage::Checksum
         } else if let Some(zxid) = entry_zxid(entry) {
             let offset = self.offset;

@@ -39,6 +39,7 @@ mod compression;
 mod hint;
 mod install;
 mod reserve;
+mod sum;
 mod truncate;
 
 #[cfg(test)]

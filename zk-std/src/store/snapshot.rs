@@ -18,7 +18,6 @@ use core::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use adler2::Adler32;
 use zk_core::id::Zxid;
 use zk_core::wire::file::{FileHeader, SnapshotDigest};
 use zk_core::wire::jute::{Reader, Ustring};
@@ -28,6 +27,7 @@ use super::compression::{Compression, Decoder, GZIP_MAGIC, SNAPPY_MAGIC};
 use super::directory::{Directory, File, read_full};
 use super::error::{Context, Error};
 use super::name;
+use super::sum::Sum;
 
 /// How a checksum is followed, and how the nodes end: the ustring "/".
 pub(super) const SEAL: [u8; 5] = [0, 0, 0, 1, b'/'];
@@ -169,7 +169,7 @@ pub struct SnapshotReader<F: File> {
     piece: Box<[u8]>,
     at: usize,
     limit: usize,
-    sum: Adler32,
+    sum: Sum,
     offset: u64,
     tail: [u8; SEAL.len()],
 }
@@ -193,7 +193,7 @@ impl<F: File> SnapshotReader<F> {
             piece: vec![0; READ].into(),
             at: 0,
             limit: limit.max(FileHeader::LEN),
-            sum: Adler32::new(),
+            sum: Sum::default(),
             offset: 0,
             tail: [0; SEAL.len()],
         };
@@ -253,7 +253,7 @@ impl<F: File> SnapshotReader<F> {
     pub fn consume(&mut self, n: usize) {
         let rest = &self.window[self.at..];
         let bytes = &rest[..n.min(rest.len())];
-        self.sum.write_slice(bytes);
+        self.sum.write(bytes);
         match bytes.last_chunk() {
             Some(tail) => self.tail = *tail,
             None => {
@@ -277,7 +277,7 @@ impl<F: File> SnapshotReader<F> {
         self.fill(TRAILERS_MAX)?;
         let rest = self.window.get(self.at..).unwrap_or_default();
         let (body, _) = rest.split_at_checked(SEALED).ok_or(Unreadable::Ended)?;
-        let mut sum = self.sum;
+        let mut sum = self.sum.clone();
         let mut rest = seal(&mut sum, &[], rest).ok_or_else(|| match body[8..] == SEAL {
             true => Unreadable::Checksum,
             false => Unreadable::Trailer,
@@ -303,20 +303,20 @@ const SEALED: usize = 8 + SEAL.len();
 
 /// Verifies the checksum that follows `bytes` in `rest`, takes all into the sum, and returns what
 /// is behind.
-fn seal<'a>(sum: &mut Adler32, bytes: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
-    let mut after = *sum;
-    after.write_slice(bytes);
+fn seal<'a>(sum: &mut Sum, bytes: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
+    let mut after = sum.clone();
+    after.write(bytes);
     let (sealed, behind) = rest.split_at_checked(SEALED)?;
     let (stored, slash) = sealed.split_first_chunk::<8>()?;
-    if i64::from_be_bytes(*stored) != i64::from(after.checksum()) || slash != SEAL {
+    if i64::from_be_bytes(*stored) != after.value() || slash != SEAL {
         return None;
     }
-    after.write_slice(sealed);
+    after.write(sealed);
     *sum = after;
     Some(behind)
 }
 
-fn trailer_a<'a>(sum: &mut Adler32, rest: &'a [u8]) -> Option<(SnapshotDigest, &'a [u8])> {
+fn trailer_a<'a>(sum: &mut Sum, rest: &'a [u8]) -> Option<(SnapshotDigest, &'a [u8])> {
     let mut reader = Reader::new(rest);
     let zxid = Zxid(reader.i64().ok()?);
     let version = reader.i32().ok()?;
@@ -332,7 +332,7 @@ fn trailer_a<'a>(sum: &mut Adler32, rest: &'a [u8]) -> Option<(SnapshotDigest, &
     Some((SnapshotDigest { zxid, version, tree_digest }, behind))
 }
 
-fn trailer_b<'a>(sum: &mut Adler32, rest: &'a [u8]) -> Option<(Zxid, &'a [u8])> {
+fn trailer_b<'a>(sum: &mut Sum, rest: &'a [u8]) -> Option<(Zxid, &'a [u8])> {
     let (zxid, sealed) = rest.split_first_chunk::<8>()?;
     let behind = seal(sum, zxid, sealed)?;
     Some((Zxid(i64::from_be_bytes(*zxid)), behind))

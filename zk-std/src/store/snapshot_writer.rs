@@ -7,7 +7,6 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use adler2::Adler32;
 use zk_core::id::Zxid;
 use zk_core::wire::file::{FileHeader, SnapshotDigest};
 use zk_core::wire::jute;
@@ -16,6 +15,7 @@ use super::compression::{Compression, Encoder};
 use super::directory::{Directory, File, remove};
 use super::error::{Context, Error};
 use super::snapshot::SEAL;
+use super::sum::Sum;
 
 const TEMPORARY: &str = "zk.snapshot.";
 
@@ -43,7 +43,7 @@ pub struct SnapshotWriter<D: Directory> {
     /// What it is called until it is finished; nothing when it is.
     temporary: String,
     out: Option<Encoder<D::File>>,
-    sum: Adler32,
+    sum: Sum,
     tail: [u8; SEAL.len()],
     len: u64,
     /// `initialize` has served when a first snapshot is there.
@@ -76,7 +76,7 @@ impl<D: Directory> SnapshotWriter<D> {
             zxid,
             compression,
             temporary,
-            sum: Adler32::new(),
+            sum: Sum::default(),
             tail: [0; SEAL.len()],
             len: 0,
             initialize,
@@ -115,7 +115,7 @@ impl<D: Directory> SnapshotWriter<D> {
             self.out = None;
             return Err(source).context("write", || path);
         }
-        self.sum.write_slice(bytes);
+        self.sum.write(bytes);
         match bytes.last_chunk() {
             Some(tail) => self.tail = *tail,
             None => {
@@ -189,7 +189,7 @@ impl<D: Directory> SnapshotWriter<D> {
     pub fn abort(self) {}
 
     fn seal(&mut self) -> Result<(), Error> {
-        let sum = i64::from(self.sum.checksum());
+        let sum = self.sum.value();
         self.write(&sum.to_be_bytes())?;
         self.write(&SEAL)
     }
