@@ -1,7 +1,8 @@
-"""kazoo's own tests, from its PyPI package, against one standalone server.
+"""kazoo's own tests, from its PyPI package, against one standalone server, and against an ensemble.
 
-`kazoo-baseline.txt` lists the tests that pass against Apache 3.8.0 (each of several runs);
-the subject must pass the same. `python3 interop/kazoo_suite.py RUNS` records it anew.
+`kazoo-baseline.txt` and `kazoo-baseline-3.txt` list the tests that pass against Apache 3.8.0 (each of
+several runs), one server and three; the subject must pass the same. `python3 interop/kazoo_suite.py
+RUNS [SERVERS]` records one of them anew.
 The environment lives in $ZK_VENV, else in target/interop-venv of the checkout.
 """
 
@@ -20,13 +21,14 @@ from report import Failure, Missing
 from zk import Zk
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BASELINE = os.path.join(HERE, "kazoo-baseline.txt")
+BASELINES = {1: os.path.join(HERE, "kazoo-baseline.txt"), 3: os.path.join(HERE, "kazoo-baseline-3.txt")}
 # pyOpenSSL 24.2 and later lack what kazoo's harness uses to make certificates.
 PACKAGES = ["kazoo[test]==2.11.0", "pyopenssl<24.2"]
-PROCESSES = 6  # the tests mostly wait
+PROCESSES = {1: 6, 3: 3}  # by servers for each; the tests mostly wait
 TEST_SECONDS = 60
 UNIT_SECONDS = 150  # for one process with the tests of a class, should it hang past every test's own limit
-PORTS = 5  # that kazoo's harness takes, from its port offset on
+PORTS = 5  # that kazoo's harness takes for a server, from its port offset on
+SPACING = 10  # from one server's ports to the next one's
 # Needs TLS or a SASL server, or looks at kazoo's own version.
 LEFT_OUT = ["TestSSLClient"]
 ATTEMPTS = 2  # kazoo's tests depend on timing: one that fails is tried once more
@@ -52,18 +54,19 @@ def python():
     return program
 
 
-def port_offset(taken):
-    """A first port with PORTS free ones from it on, that no other process of ours has."""
+def port_offset(taken, servers):
+    """A first port with the ports of `servers` free from it on, that no other process of ours has."""
+    ports = [SPACING * server + port for server in range(servers) for port in range(PORTS)]
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             first = probe.getsockname()[1]
-        if first + PORTS > 65535 or any(abs(first - other) < 2 * PORTS for other in taken):
+        if first + ports[-1] > 65535 or any(abs(first - other) <= 2 * ports[-1] for other in taken):
             continue
         try:
-            for port in range(first, first + PORTS):
+            for port in ports:
                 with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
+                    probe.bind(("127.0.0.1", first + port))
         except OSError:
             continue
         taken.append(first)
@@ -71,8 +74,9 @@ def port_offset(taken):
 
 
 class Suite:
-    def __init__(self, binary):
+    def __init__(self, binary, servers):
         self.python = python()
+        self.servers = servers
         self.home = tempfile.mkdtemp(prefix="interop-kazoo-")
         self.offsets = []
         shim = os.path.join(self.home, "java")
@@ -81,7 +85,7 @@ class Suite:
         os.chmod(shim, 0o755)
         self.environment = dict(
             os.environ, PATH=self.home + ":" + os.environ["PATH"], ZOOKEEPER_VERSION="3.8.0",
-            ZOOKEEPER_CLASSPATH="unused", ZOOKEEPER_CLUSTER_SIZE="1", TMPDIR=self.home)
+            ZOOKEEPER_CLASSPATH="unused", ZOOKEEPER_CLUSTER_SIZE=str(servers), TMPDIR=self.home)
         self.environment.pop("INTEROP_ZK", None)
         if binary:
             self.environment["INTEROP_ZK"] = binary
@@ -124,7 +128,7 @@ class Suite:
 
     def run_unit(self, unit, tests):
         """Result by test name: passed, skipped, or the message of the failure."""
-        offset = port_offset(self.offsets)
+        offset = port_offset(self.offsets, self.servers)
         report = os.path.join(self.home, "report-%d.xml" % offset)
         package = subprocess.run([self.python, "-c", "import kazoo.tests as t; print(t.__path__[0])"],
                                  capture_output=True, text=True, check=True).stdout.strip()
@@ -157,37 +161,41 @@ class Suite:
         results, self.seconds = {}, {}
         # The big ones first, so that none is left over at the end.
         order = sorted(units, key=lambda unit: -len(units[unit]))
-        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+        with concurrent.futures.ThreadPoolExecutor(PROCESSES[self.servers]) as pool:
             for found in pool.map(lambda unit: self.run_unit(unit, units[unit]), order):
                 results.update(found)
         return results
 
 
-def baseline():
-    with open(BASELINE) as lines:
+def baseline(servers):
+    with open(BASELINES[servers]) as lines:
         return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 
-def suite(options):
-    """kazoo: its own test suite passes as it does against Apache 3.8.0"""
-    wanted = baseline()
-    with Suite(Zk.binary if options.subject is Zk else None) as kazoo:
-        results = kazoo.run(wanted)
-        failing = {test for test in wanted if results.get(test) != "passed"}
-        for _ in range(ATTEMPTS - 1):
-            if failing:
-                results.update(kazoo.run(failing))
-                failing = {test for test in failing if results.get(test) != "passed"}
-    if failing:
-        raise Failure("%d of %d tests fail that pass against Apache\n%s" % (len(failing), len(wanted), "\n".join(
-            "  %s: %s" % (test, results.get(test, "not found")) for test in sorted(failing)[:40])))
-    return "%d tests pass, as against Apache" % len(wanted)
+def against(servers):
+    def check(options):
+        wanted = baseline(servers)
+        with Suite(Zk.binary if options.subject is Zk else None, servers) as kazoo:
+            results = kazoo.run(wanted)
+            failing = {test for test in wanted if results.get(test) != "passed"}
+            for _ in range(ATTEMPTS - 1):
+                if failing:
+                    results.update(kazoo.run(failing))
+                    failing = {test for test in failing if results.get(test) != "passed"}
+        if failing:
+            raise Failure("%d of %d tests fail that pass against Apache\n%s" % (len(failing), len(wanted), "\n".join(
+                "  %s: %s" % (test, results.get(test, "not found")) for test in sorted(failing)[:40])))
+        return "%d tests pass, as against Apache" % len(wanted)
+
+    which = {1: "kazoo: its own test suite", 3: "kazoo-ensemble: the same on three servers"}[servers]
+    check.__doc__ = which + " passes as it does against Apache 3.8.0"
+    return check
 
 
-def record(runs):
+def record(runs, servers):
     """Write the baseline: what passes against Apache in each of `runs` runs."""
     always = None
-    with Suite(None) as kazoo:
+    with Suite(None, servers) as kazoo:
         for _ in range(runs):
             results = kazoo.run()
             passed = {test for test, verdict in results.items() if verdict == "passed"}
@@ -198,10 +206,11 @@ def record(runs):
             always = passed if always is None else always & passed
         slow = sorted(kazoo.seconds.items(), key=lambda item: -item[1])[:10]
     print("\n".join("%6.1f s %s" % (seconds, test) for test, seconds in slow))
-    with open(BASELINE, "w") as out:
-        out.write("# kazoo 2.11.0: tests that pass against Apache ZooKeeper 3.8.0, standalone, without TLS and SASL.\n")
+    with open(BASELINES[servers], "w") as out:
+        out.write("# kazoo 2.11.0: tests that pass against Apache ZooKeeper 3.8.0, %s, without TLS and SASL.\n" % (
+            {1: "standalone", 3: "three servers"}[servers]))
         out.write("\n".join(sorted(always)) + "\n")
 
 
 if __name__ == "__main__":
-    record(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
+    record(*[int(word) for word in (sys.argv[1:] + ["3", "1"][len(sys.argv) - 1:])])

@@ -43,7 +43,8 @@ CHECKS = {
     "timers-expiry": (timers.expiry, False, False),
     "timers-reaping": (timers.reaping, False, False),
     "zkcli": (zkcli.session, True, False),
-    "kazoo": (kazoo_suite.suite, False, False),
+    "kazoo": (kazoo_suite.against(1), False, False),
+    "kazoo-ensemble": (kazoo_suite.against(3), False, False),
 }
 CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
