@@ -219,6 +219,12 @@ impl<'m> Config<'m> {
         Ok(())
     }
 
+    /// Becomes an empty configuration.
+    pub(super) fn clear(&mut self) {
+        (self.text_len, self.members_len, self.grouped_len) = (0, 0, 0);
+        (self.version_at, self.version, self.voters) = (0, 0, 0);
+    }
+
     fn add_member(&mut self, id: ServerId, at: usize, value: &str) {
         let Ok(server) = Server::parse(value) else { return };
         if let Some(place) = self.members.get_mut(self.members_len) {

@@ -5,11 +5,13 @@
 //! packets, in notifications and in dynamic files, and writes it as Apache does. [`Quorums`] are
 //! the committed configuration and the one that a reconfiguration proposes.
 
+mod change;
 mod config;
 mod quorums;
 mod server;
 mod text;
 
+pub use change::{ChangeError, change};
 #[cfg(feature = "alloc")]
 pub use config::TEXT_MAX;
 pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem};

@@ -39,6 +39,33 @@ impl<'m> Quorums<'m> {
         [Some(&self.committed), self.pending()].into_iter().flatten()
     }
 
+    /// Takes the configuration that `text` describes for the proposed one; `version` is its version,
+    /// if not the one that the text says.
+    ///
+    /// # Errors
+    /// As [`Config::set`]; nothing was changed.
+    pub fn propose(&mut self, text: &[u8], version: Option<i64>) -> Result<(), ConfigError> {
+        self.proposed.set(text)?;
+        if let Some(version) = version {
+            self.proposed.set_version(version);
+        }
+        Ok(())
+    }
+
+    /// Proposes the committed configuration with a version: the first one that an ensemble has.
+    pub fn establish(&mut self, version: i64) {
+        let Self { committed, proposed } = self;
+        // It is the committed one, and fits where that fits.
+        if proposed.set(committed.text()).is_ok() {
+            proposed.set_version(version);
+        }
+    }
+
+    /// What was proposed will not be committed.
+    pub fn withdraw(&mut self) {
+        self.proposed.clear();
+    }
+
     /// Puts the proposed configuration in force.
     ///
     /// Does nothing if none waits.

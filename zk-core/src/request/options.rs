@@ -15,6 +15,11 @@ pub struct Options {
     pub init_limit: u32,
     /// `syncLimit`: ticks of silence after which another member counts as gone.
     pub sync_limit: u32,
+    /// `reconfigEnabled`: the ensemble's configuration may change while it runs. Otherwise it is what
+    /// this server's own file says, whatever others have.
+    pub reconfig: bool,
+    /// `standaloneEnabled`: a reconfiguration leaves two voters at least, else one.
+    pub standalone: bool,
     /// `minSessionTimeout`, ms.
     pub min_session_timeout: u32,
     /// `maxSessionTimeout`, ms.
@@ -66,6 +71,8 @@ impl Default for Options {
             tick_time: 3000,
             init_limit: 10,
             sync_limit: 5,
+            reconfig: false,
+            standalone: true,
             min_session_timeout: 6000,
             max_session_timeout: 60_000,
             max_frame: 0xf_ffff,
