@@ -52,8 +52,12 @@ impl Server {
             Peer::owned(options, Ceilings::default(), Seeds(1, 2), SessionId(id << 56), now)
                 .unwrap();
         peer.load_reset();
-        let membership =
-            Membership { config: CONFIG.as_bytes(), epochs: Epochs::default(), damaged: false };
+        let membership = Membership {
+            config: CONFIG.as_bytes(),
+            proposed: None,
+            epochs: Epochs::default(),
+            damaged: false,
+        };
         peer.join(now, &membership).unwrap();
         for id in 1..=3 {
             peer.resolved(ServerId(id), &[address()]).unwrap();

@@ -16,7 +16,7 @@ use crate::memory::{Handle, Pipe, Ring, Table};
 use crate::quorum::{Config, ConfigError, Quorums};
 use crate::time::{Instant, Now};
 use crate::trace::warning;
-use crate::wire::txn::{Record, Txn};
+use crate::tree::path::CONFIG;
 use crate::zab::leader::{self, Leader};
 use crate::zab::learner::Learner;
 use crate::zab::scan::Scanner;
@@ -36,6 +36,8 @@ pub struct Epochs {
 pub struct Membership<'a> {
     /// The configuration, as `/zookeeper/config` shows it.
     pub config: &'a [u8],
+    /// A later configuration that was proposed and perhaps not committed, if a file has one.
+    pub proposed: Option<&'a [u8]>,
     /// The epochs on the disk.
     pub epochs: Epochs,
     /// The history cannot be trusted to be complete: the peer must not vote before a leader has
@@ -145,6 +147,10 @@ pub(super) struct Ensemble<'m> {
     pub(super) returns: Ring<'m, Asking>,
     /// Something may have to be said to a member.
     pub(super) dirty: bool,
+    /// The configuration has changed: this server may have another place in it.
+    pub(super) reconfigured: bool,
+    /// Version of the configuration that the leader had when its history was whole.
+    pub(super) offered: i64,
 }
 
 impl<'m> Ensemble<'m> {
@@ -171,6 +177,8 @@ impl<'m> Ensemble<'m> {
             syncs: Ring::new(syncs),
             returns: Ring::new(returns),
             dirty: false,
+            reconfigured: false,
+            offered: 0,
         }
     }
 }
@@ -187,6 +195,12 @@ impl<'m> Peer<'m> {
         ensemble.damaged = membership.damaged;
         self.sessions.raise_floor(self.options.server, self.tree.last_zxid());
         self.loaded_history(now);
+        if let Some(text) = membership.proposed
+            && self.options.reconfig
+            && self.ensemble.quorums.pending().is_none()
+        {
+            self.ensemble.quorums.propose(text, None)?;
+        }
         self.look(now);
         Ok(())
     }
@@ -243,6 +257,7 @@ impl<'m> Peer<'m> {
     /// The history has been loaded, at the start or anew.
     pub(super) fn loaded_history(&mut self, now: Now) {
         self.loaded_cursors();
+        self.find_config();
         self.show_config(now);
         // A log without a snapshot is refused at the next start.
         if self.ensemble.snapshot.is_none() {
@@ -271,22 +286,12 @@ impl<'m> Peer<'m> {
 
     /// `/zookeeper/config` shows the committed configuration. It belongs to the server, not to the
     /// history: there is no transaction, and the digest does not cover it.
-    fn show_config(&mut self, now: Now) {
-        const PATH: &[u8] = b"/zookeeper/config";
+    pub(super) fn show_config(&mut self, now: Now) {
         let Self { tree, ensemble, .. } = self;
         let config = &ensemble.quorums.committed;
         let version = Zxid(config.version());
-        if tree.set_data(PATH, Some(config.text()), -1, version, now.wall).is_err() {
+        if tree.set_data(CONFIG, Some(config.text()), -1, version, now.wall).is_err() {
             warning!("{} cannot show the configuration", "/zookeeper/config");
-        }
-    }
-
-    /// A transaction of a leader's has changed the configuration: it is in force from now on.
-    pub(super) fn reconfigured(&mut self, seq: u64) {
-        let Some((_, bytes)) = self.history.get(seq) else { return };
-        let Ok(Txn { record: Record::SetData(record), .. }) = Txn::decode(bytes) else { return };
-        if let Err(error) = self.ensemble.quorums.set(record.data.bytes()) {
-            warning!("the new configuration cannot be held: line {}", error.line);
         }
     }
 
@@ -311,6 +316,12 @@ impl<'m> Peer<'m> {
         self.proposed = self.history.zxid_before(self.history.end()).max(self.tree.last_zxid());
         self.committed = self.committed.min(self.history.end());
         let ensemble = &mut self.ensemble;
+        // A reconfiguration that is not in the history any more.
+        if ensemble.quorums.proposed.version() > self.proposed.0 {
+            ensemble.quorums.withdraw();
+        }
+        ensemble.offered = 0;
+        ensemble.reconfigured = false;
         ensemble.serving = false;
         ensemble.uplink = None;
         ensemble.learner = Learner::default();

@@ -116,7 +116,25 @@ impl Peer<'_> {
                 self.committed = self.history.end();
             }
             Heard::Commit(_) => self.committed += 1,
+            Heard::History(config) => {
+                let Ensemble { quorums, offered, .. } = &mut self.ensemble;
+                let held = quorums.pending().unwrap_or(&quorums.committed).version();
+                // Servers before 3.5 say nothing.
+                if config.len() > 1 {
+                    *offered = crate::quorum::version(config).unwrap_or(0);
+                    if *offered > held {
+                        self.take_config(config)?;
+                    }
+                }
+            }
             Heard::UpToDate => {
+                let Ensemble { quorums, offered, .. } = &self.ensemble;
+                if quorums.pending().is_some_and(|pending| pending.version() == *offered) {
+                    self.commit_config(now);
+                    if !self.is_learner() {
+                        return Ok(true);
+                    }
+                }
                 self.ensemble.serving = true;
                 notice!("serving, with leader {}", self.ensemble.learner.leader().0);
             }
@@ -135,13 +153,12 @@ impl Peer<'_> {
         if bytes.len() > self.options.max_txn.min(self.history.ceiling()) {
             return Err(too_long);
         }
-        if !matches!(Txn::decode(bytes), Ok(Txn { header: TxnHeader { zxid: z, .. }, .. }) if z == zxid)
-        {
-            return Err(Violation("a proposal that is no transaction"));
-        }
+        let txn = Txn::decode(bytes).ok().filter(|txn| txn.header.zxid == zxid);
+        let txn = txn.ok_or(Violation("a proposal that is no transaction"))?;
         if !self.pending.has_room() || self.make_room(bytes.len()).is_err() {
             return Ok(false);
         }
+        self.note_config(&txn)?;
         let Ok(room) = self.history.room(bytes.len()) else { return Ok(false) };
         room.copy_from_slice(bytes);
         self.history.push(zxid, bytes.len());
@@ -245,10 +262,10 @@ impl Peer<'_> {
         ids: List<'_, Id<'_>>,
         link: Handle,
     ) -> Result<(), Busy> {
-        let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
+        let Ensemble { members, uplink, dirty, quorums, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         let connection = &mut self.connections[link];
-        let reply = reply::most(op, body);
+        let reply = reply::most(op, body, quorums.committed.text().len());
         if connection.output.free().saturating_sub(connection.reserved) < reply {
             return Err(Busy);
         }
@@ -364,7 +381,8 @@ impl Peer<'_> {
         };
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
-        reply::most(op, frame.get(super::serve::HEADER..).unwrap_or_default())
+        let body = frame.get(super::serve::HEADER..).unwrap_or_default();
+        reply::most(op, body, self.config().text().len())
     }
 }
 

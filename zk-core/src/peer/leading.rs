@@ -39,6 +39,14 @@ impl Peer<'_> {
         let window = window!(self);
         let Ensemble { leader, quorums, .. } = &mut self.ensemble;
         leader.advance(now.monotonic, quorums, epochs, window);
+        if self.options.reconfig
+            && leader.begins().is_some()
+            && quorums.committed.version() == 0
+            && quorums.pending().is_none()
+        {
+            // The first configuration of the ensemble gets a version, so that it can change.
+            quorums.establish(of_epoch(leader.epoch()).0);
+        }
         if leader.phase() != Phase::Broadcast {
             return;
         }
@@ -53,6 +61,7 @@ impl Peer<'_> {
         let epoch = self.ensemble.leader.epoch();
         self.proposed = of_epoch(epoch);
         self.tree.applied(self.proposed);
+        self.commit_config(now);
         // Ephemeral nodes whose session is in no table would stay for ever: let it expire.
         let timeout = self.options.min_session_timeout;
         loop {
@@ -91,9 +100,10 @@ impl Peer<'_> {
                 }
             }
             _ => {
-                let version = self.config().version();
                 let window = window!(self);
-                let Ensemble { leader, .. } = &mut self.ensemble;
+                let Ensemble { leader, quorums, .. } = &mut self.ensemble;
+                // Who has activated what is only proposed here has heard of a commit before this reign.
+                let version = quorums.pending().unwrap_or(&quorums.committed).version();
                 let fresh = leader.server(at).is_none();
                 leader.hear(now.monotonic, at, packet, window, version)?;
                 if fresh && let Some((server, _)) = leader.server(at) {

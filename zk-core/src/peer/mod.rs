@@ -39,6 +39,7 @@ mod link;
 mod load;
 mod member;
 mod pipeline;
+mod reconfig;
 mod serve;
 mod slices;
 mod timers;

@@ -71,6 +71,23 @@ impl Peer<'_> {
         link: Option<Handle>,
         now: Now,
     ) -> Result<(), Busy> {
+        let ask = Ask { session, cxid, op, body, ids, owner };
+        if op == OpCode::Reconfig {
+            return self.propose_config(&ask, link, now);
+        }
+        self.propose_txn(&ask, Err(Code::Unimplemented), link, now)
+    }
+
+    /// As [`propose`](Self::propose). `config` says whether the quorums hold what a reconfiguration
+    /// proposes.
+    pub(super) fn propose_txn(
+        &mut self,
+        ask: &Ask<'_>,
+        config: Result<(), Code>,
+        link: Option<Handle>,
+        now: Now,
+    ) -> Result<(), Busy> {
+        let Ask { session, op, body, ids, .. } = *ask;
         let Some(zxid) = self.proposed.next() else {
             if self.state == State::Leading {
                 // The next tick ends the reign: only a new epoch has more numbers.
@@ -79,7 +96,7 @@ impl Peer<'_> {
             // 2^32 transactions in one epoch: a standalone server goes on into the next.
             let next = Zxid::new(crate::id::Epoch(self.proposed.epoch().0.wrapping_add(1)), 0);
             self.proposed = next;
-            return self.propose(session, cxid, op, body, ids, owner, link, now);
+            return self.propose_txn(ask, config, link, now);
         };
         if self.unseen || !self.pending.has_room() {
             return Err(Busy);
@@ -113,8 +130,7 @@ impl Peer<'_> {
             });
         let prepared = loop {
             self.make_room(room_len)?;
-            let ask = Ask { session, cxid, op, body, ids, owner };
-            let Self { tree, changes, sessions, options, reserved, disk_full, .. } = self;
+            let Self { tree, changes, sessions, options, reserved, disk_full, ensemble, .. } = self;
             let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
             let mut prep = Prep {
                 tree,
@@ -127,8 +143,9 @@ impl Peer<'_> {
                 acl_scratch: &mut self.acl_scratch,
                 alone,
                 longest: room_len == most,
+                config: config.map(|()| ensemble.quorums.proposed.text()),
             };
-            match prep.request(&ask, zxid, time, reply_room, room) {
+            match prep.request(ask, zxid, time, reply_room, room) {
                 Ok(prepared) if prepared.out_of_room && room_len < most => {
                     room_len = most;
                     self.need_scratch(most);
@@ -207,6 +224,9 @@ impl Peer<'_> {
         }
         self.ensemble.dirty = true;
         self.ensemble.members.unblock();
+        if core::mem::take(&mut self.ensemble.reconfigured) {
+            self.take_place(now, true);
+        }
         self.retry_stalled(now);
         Ok(())
     }
@@ -317,7 +337,7 @@ impl Peer<'_> {
             Record::CloseSession(_) => closed = self.sessions.closed(header.client_id),
             _ => {}
         }
-        let reconfigured = header.op == OpCode::Reconfig && err == Code::Ok;
+        let reconfigured = header.op == OpCode::Reconfig;
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
@@ -396,6 +416,10 @@ impl Peer<'_> {
                     jute::write(&tree.stat(at), out)
                 }
                 (OpCode::SetData | OpCode::SetAcl, Some(at)) => jute::write(&tree.stat(at), out),
+                (OpCode::Reconfig, Some(at)) => {
+                    tree.put_data(at, out)?;
+                    jute::write(&tree.stat(at), out)
+                }
                 (OpCode::Multi, _) => {
                     out.put(reply.bytes())?;
                     jute::write(&MultiHeader::END, out)

@@ -65,6 +65,17 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
+/// The version that a configuration's text says; 0 if it says none. `None`: it is no configuration.
+pub fn version(text: &[u8]) -> Option<i64> {
+    let mut version = 0;
+    for said in Lines::new(core::str::from_utf8(text).ok()?) {
+        if let Line::Version(said) = said.ok()?.line {
+            version = said;
+        }
+    }
+    Some(version)
+}
+
 /// What separates keys from values, beside `=` and `:`.
 const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
 

@@ -11,10 +11,14 @@ use super::sync::{self, Decision};
 use super::{Timing, Violation, Window};
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::{Pipe, Table};
-use crate::quorum::Quorums;
+use crate::quorum::{Config, Quorums};
 use crate::time::Instant;
-use crate::wire::jute::{self, Reader};
-use crate::wire::quorum::{Kind, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch};
+use crate::wire::OpCode;
+use crate::wire::jute::{self, List, Reader};
+use crate::wire::quorum::{
+    self, Kind, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch,
+};
+use crate::wire::txn::TxnHeader;
 
 /// Syncs of one learner that may wait for commits. More of its requests wait behind them.
 pub const SYNCS_MAX: usize = 32;
@@ -173,7 +177,7 @@ pub enum Read {
 }
 
 /// Bytes that a transaction takes on a learner's link besides its own: PROPOSAL and COMMIT.
-pub const READ_OVERHEAD: usize = 2 * OVERHEAD;
+pub const READ_OVERHEAD: usize = 2 * OVERHEAD + 8;
 
 /// A leader's learners. Places are the links' numbers.
 #[derive(Debug)]
@@ -194,6 +198,10 @@ pub struct Leader<'m> {
     serial: u32,
     /// A voter has accepted a later epoch.
     outbid: bool,
+    /// Who should lead in the configuration that was proposed last.
+    heir: ServerId,
+    /// It is in force, and that is another: nothing more is committed.
+    retired: bool,
 }
 
 impl<'m> Leader<'m> {
@@ -212,6 +220,8 @@ impl<'m> Leader<'m> {
             second: false,
             serial: 0,
             outbid: false,
+            heir: ServerId(0),
+            retired: false,
         }
     }
 
@@ -235,6 +245,8 @@ impl<'m> Leader<'m> {
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
         self.outbid = false;
+        self.heir = me;
+        self.retired = false;
         for learner in self.learners.iter_mut() {
             *learner = Learner::default();
         }
@@ -460,19 +472,49 @@ impl<'m> Leader<'m> {
     }
 
     fn quorum(&self, quorums: &Quorums<'_>, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
-        quorums.has_quorum(|id| {
-            (id == self.me && own)
-                || self
-                    .learners
-                    .iter()
-                    .any(|l| l.step != Step::Vacant && !l.observer && l.server == id && counts(l))
-        })
+        quorums.has_quorum(|id| self.has(id, own, &counts))
+    }
+
+    /// Whether `id` is this leader, and that counts, or a follower that does.
+    fn has(&self, id: ServerId, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
+        let is = |l: &Learner| l.step != Step::Vacant && !l.observer && l.server == id;
+        (id == self.me && own) || self.learners.iter().any(|l| is(l) && counts(l))
+    }
+
+    /// Whether enough voters of a configuration have the whole history, this leader among them.
+    pub fn is_synced(&self, config: &Config<'_>) -> bool {
+        config.has_quorum(|id| self.has(id, true, Learner::is_synced))
+    }
+
+    /// A reconfiguration is proposed, or in force. Who does not stay the leader in it leaves that to
+    /// the server that has acknowledged most. Answers to `getDesignatedLeader`.
+    pub fn reconfigure(&mut self, quorums: &Quorums<'_>) {
+        let Some(next) = quorums.pending() else {
+            self.retired = self.heir != self.me;
+            return;
+        };
+        self.heir = self.me;
+        if Quorums::unseats(next, &quorums.committed, self.me) {
+            let fit = |l: &&Learner| l.is_synced() && next.is_participant(l.server);
+            let heirs = self.learners.iter().filter(fit).filter(|l| l.server != self.me);
+            if let Some(heir) = heirs.max_by_key(|l| (l.acked, l.server)) {
+                self.heir = heir.server;
+            }
+        }
+    }
+
+    /// Who leads in the latest configuration.
+    pub fn heir(&self) -> ServerId {
+        self.heir
     }
 
     /// The number up to which a quorum has made the history durable.
     pub fn committable(&self, quorums: &Quorums<'_>, window: Window<'_, '_>) -> u64 {
         let Window { durable, committed, .. } = window;
         let acked = |learner: &Learner| if learner.is_synced() { learner.acked } else { 0 };
+        if self.retired {
+            return committed;
+        }
         let candidates = self.learners.iter().map(acked).chain([durable]);
         let mut best = committed;
         for candidate in candidates {
@@ -498,8 +540,8 @@ impl<'m> Leader<'m> {
         snapshot: Option<Zxid>,
         out: &mut Pipe<'_>,
     ) -> bool {
-        let Self { phase, epoch, learners, .. } = self;
-        let (phase, epoch) = (*phase, *epoch);
+        let Self { phase, epoch, learners, heir, .. } = self;
+        let (phase, epoch, heir) = (*phase, *epoch, *heir);
         let Some(learner) = learners.get_mut(at) else { return false };
         loop {
             let step = learner.step;
@@ -567,7 +609,7 @@ impl<'m> Leader<'m> {
                     learner.step = Step::Active;
                 }
                 Step::Streaming | Step::Asked | Step::Synced | Step::Active => {
-                    if !learner.say(window, now, out) {
+                    if !learner.say(window, now, heir, out) {
                         return false;
                     }
                 }
@@ -624,6 +666,7 @@ impl<'m> Leader<'m> {
         window: Window<'_, '_>,
         out: &mut Pipe<'_>,
     ) -> bool {
+        let heir = self.heir;
         let Some(learner) = self.reader(reading) else { return true };
         if learner.step == Step::Searching {
             // Only where its last transaction is in the log is it known what comes behind it.
@@ -653,12 +696,11 @@ impl<'m> Leader<'m> {
             }
             any = true;
             let observes = learner.observer && learner.step == Step::Active;
-            let kind = if observes { Kind::Inform } else { Kind::Proposal };
-            if zxid > learner.sent && !put(out, &Packet::with(kind, zxid, txn)) {
+            if zxid > learner.sent && !put_txn(observes, zxid, txn, heir, out) {
                 return false;
             }
             learner.sent = learner.sent.max(zxid);
-            if !observes && !put(out, &Packet::new(Kind::Commit, zxid)) {
+            if !observes && !learner.put_commit(zxid, txn, heir, out) {
                 return false;
             }
             learner.told = zxid;
@@ -781,7 +823,13 @@ impl Learner {
     }
 
     /// One more packet; `false` when there is none, or no room.
-    fn say(&mut self, window: Window<'_, '_>, now: Instant, out: &mut Pipe<'_>) -> bool {
+    fn say(
+        &mut self,
+        window: Window<'_, '_>,
+        now: Instant,
+        heir: ServerId,
+        out: &mut Pipe<'_>,
+    ) -> bool {
         let Window { records, committed, .. } = window;
         if self.ping && self.is_synced() {
             let last = records.zxid_before(records.end());
@@ -809,7 +857,8 @@ impl Learner {
         let observes = self.observer && self.step == Step::Active;
         if !observes && self.telling < committed.min(self.next) {
             let zxid = records.zxid_before(self.telling + 1);
-            if !put(out, &Packet::new(Kind::Commit, zxid)) {
+            let txn = records.get(self.telling).map_or(&[][..], |(_, txn)| txn);
+            if !self.put_commit(zxid, txn, heir, out) {
                 return false;
             }
             self.telling += 1;
@@ -822,8 +871,7 @@ impl Learner {
             return false;
         }
         let Some((zxid, txn)) = records.get(self.next) else { return false };
-        let kind = if observes { Kind::Inform } else { Kind::Proposal };
-        if !put(out, &Packet::with(kind, zxid, txn)) {
+        if !put_txn(observes, zxid, txn, heir, out) {
             return false;
         }
         self.next += 1;
@@ -835,6 +883,15 @@ impl Learner {
             self.waiting = Some((self.next, now));
         }
         true
+    }
+
+    /// Says that a transaction is committed; and of a reconfiguration, who leads now. Before it has
+    /// the whole history it learns the configuration from NEWLEADER.
+    fn put_commit(&self, zxid: Zxid, txn: &[u8], heir: ServerId, out: &mut Pipe<'_>) -> bool {
+        if self.step == Step::Streaming || !is_reconfig(txn) {
+            return put(out, &Packet::new(Kind::Commit, zxid));
+        }
+        put(out, &Packet::with(Kind::CommitAndActivate, zxid, &heir.0.to_be_bytes()))
     }
 
     /// It has made a proposal durable, and all before it.
@@ -861,6 +918,22 @@ impl Learner {
 /// later one.
 pub fn follows(last: Zxid, next: Zxid) -> bool {
     last.next() == Some(next) || (next.epoch() > last.epoch() && next.counter() == 1)
+}
+
+/// Tells a transaction: as a proposal, or to an observer that it is committed; then a reconfiguration
+/// says who leads now.
+fn put_txn(observes: bool, zxid: Zxid, txn: &[u8], heir: ServerId, out: &mut Pipe<'_>) -> bool {
+    if observes && is_reconfig(txn) {
+        let (before, heir) = (out.len(), heir.0.to_be_bytes());
+        return quorum::put(out, Kind::InformAndActivate, zxid, &heir, txn, List::NULL)
+            .inspect_err(|_| out.truncate(before))
+            .is_ok();
+    }
+    put(out, &Packet::with(if observes { Kind::Inform } else { Kind::Proposal }, zxid, txn))
+}
+
+fn is_reconfig(txn: &[u8]) -> bool {
+    Reader::new(txn).read::<TxnHeader>().is_ok_and(|header| header.op == OpCode::Reconfig)
 }
 
 /// Writes a packet, if it fits.

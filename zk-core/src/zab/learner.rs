@@ -52,6 +52,8 @@ pub enum Heard<'p> {
     Snapshot(Zxid),
     /// The history so far is the leader's, too.
     Diff,
+    /// The leader's whole history is here; this is its latest configuration.
+    History(&'p [u8]),
     /// Take this transaction into the history.
     Propose(Zxid, &'p [u8]),
     /// The oldest transaction that is not committed is; it has this zxid.
@@ -274,7 +276,7 @@ impl Learner {
                 self.acked = window.committed;
                 self.greetings = 1;
                 self.step = Step::Persisting;
-                Heard::Nothing
+                Heard::History(packet.data.bytes())
             }
             Kind::UpToDate if step == Step::Acknowledged => {
                 self.greetings += 1;

@@ -175,8 +175,10 @@ impl Builder {
                 let shared = Arc::clone(&waker);
                 members = Some(Members::open(&config, quorum, me, poll.registry(), shared, now)?);
                 let text = settings::config_text(quorum);
+                let proposed = config.last_seen_quorum.as_ref().map(settings::config_text);
                 let membership = Membership {
                     config: text.as_bytes(),
+                    proposed: proposed.as_deref().map(str::as_bytes),
                     epochs: restored.epochs,
                     damaged: restored.damaged,
                 };

@@ -36,6 +36,8 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         tick_time: config.tick_time,
         init_limit: config.init_limit,
         sync_limit: config.sync_limit,
+        reconfig: config.reconfig_enabled,
+        standalone: config.standalone_enabled,
         min_session_timeout: config.min_session_timeout,
         max_session_timeout: config.max_session_timeout,
         max_frame,

@@ -136,6 +136,7 @@ impl Node {
         let last = self.peer.tree().last_zxid();
         let epochs = self.store.epochs(last).unwrap();
         let membership = Membership {
+            proposed: None,
             config: self.config.as_bytes(),
             epochs: Epochs { accepted: epochs.accepted, current: epochs.current },
             damaged: false,

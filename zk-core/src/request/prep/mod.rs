@@ -8,6 +8,7 @@ mod close;
 mod create;
 mod existing;
 mod multi;
+mod reconfig;
 
 pub use self::acl::MAX_ACL_ENTRIES;
 pub use self::multi::multi_ops;
@@ -118,6 +119,8 @@ pub struct Prep<'p, 'm> {
     pub alone: bool,
     /// There will be no longer room for the transaction than this time.
     pub longest: bool,
+    /// What a reconfiguration makes of the ensemble's configuration, or why there is none.
+    pub config: Result<&'p [u8], Code>,
 }
 
 /// Bytes of a reply's length and header.
@@ -222,6 +225,7 @@ impl Prep<'_, '_> {
         match ask.op {
             OpCode::Multi => self.multi(progress, out),
             OpCode::CloseSession => self.close_session(progress, out),
+            OpCode::Reconfig => self.reconfig(progress, out),
             op => {
                 let mut reader = Reader::new(ask.body);
                 self.single(progress, op, &mut reader, out)
@@ -270,8 +274,6 @@ impl Prep<'_, '_> {
                 let CreateSessionTxn { timeout } = reader.read()?;
                 Ok(jute::write(&CreateSessionTxn { timeout }, out)?)
             }
-            // Membership changes are for ensembles; Apache refuses before it decodes.
-            OpCode::Reconfig => Err(Code::ReconfigDisabled.into()),
             _ => Err(Refusal::Malformed),
         }
     }

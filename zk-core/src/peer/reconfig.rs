@@ -1,0 +1,238 @@
+//! Reconfiguration: the ensemble's configuration changes while it runs.
+//!
+//! A reconfiguration is a transaction. From its proposal until it is committed, what needs a quorum
+//! needs one of the old and of the new configuration; when it is applied, the new one is in force.
+//! What is proposed and not committed lies in the history, as data of `/zookeeper/config`: a member
+//! that starts finds it there. Answers to `QuorumPeer.processReconfig` and to what leader and learner
+//! do around it.
+
+use super::ensemble::Ensemble;
+use super::pipeline::Busy;
+use super::{Peer, State};
+use crate::id::Zxid;
+use crate::memory::Handle;
+use crate::quorum::{ChangeError, Quorums, Role, change, version};
+use crate::request::prep::Ask;
+use crate::time::Now;
+use crate::trace::{notice, warning};
+use crate::tree::path::CONFIG;
+use crate::wire::client::ReconfigRequest;
+use crate::wire::jute;
+use crate::wire::txn::{Record, Txn};
+use crate::wire::{Code, OpCode};
+use crate::zab::Violation;
+
+/// Bytes of a line that are not in a request that asks for it.
+const LINE: usize = 64;
+
+impl Peer<'_> {
+    /// Proposes a reconfiguration.
+    pub(super) fn propose_config(
+        &mut self,
+        ask: &Ask<'_>,
+        link: Option<Handle>,
+        now: Now,
+    ) -> Result<(), Busy> {
+        let zxid = self.proposed.next().ok_or(Busy)?;
+        let config = self.candidate(ask.body, zxid);
+        let result = self.propose_txn(ask, config, link, now);
+        if config.is_err() {
+            return result;
+        }
+        let last = self.history.end().checked_sub(1).and_then(|last| self.history.get(last));
+        let kept = last.is_some_and(|(last, bytes)| {
+            last == zxid && Txn::decode(bytes).is_ok_and(|txn| txn.header.op == OpCode::Reconfig)
+        });
+        let Ensemble { quorums, leader, .. } = &mut self.ensemble;
+        if kept {
+            notice!("a new configuration is proposed: version {}", zxid.0);
+            leader.reconfigure(quorums);
+        } else {
+            quorums.withdraw();
+        }
+        result
+    }
+
+    /// The configuration that a request asks for, among the quorums as the proposed one.
+    fn candidate(&mut self, body: &[u8], zxid: Zxid) -> Result<(), Code> {
+        if !self.options.reconfig {
+            return Err(Code::ReconfigDisabled);
+        }
+        if self.state != State::Leading {
+            return Err(Code::Unimplemented);
+        }
+        let request: ReconfigRequest<'_> =
+            jute::decode(body).map_err(|_| Code::MarshallingError)?;
+        let quorums = &self.ensemble.quorums;
+        if quorums.pending().is_some() {
+            return Err(Code::ReconfigInProgress);
+        }
+        if request.cur_config_id != -1 && request.cur_config_id != quorums.committed.version() {
+            return Err(Code::BadVersion);
+        }
+        let room = quorums.committed.text().len() + body.len() + LINE;
+        self.need_scratch(room);
+        let Self { ensemble, scratch, options, .. } = self;
+        let Ensemble { quorums, leader, .. } = ensemble;
+        let len = match request.new_members.0 {
+            Some(members) => {
+                let place = scratch.get_mut(..members.len()).ok_or(Code::BadArguments)?;
+                for (to, &from) in place.iter_mut().zip(members) {
+                    *to = if from == b',' { b'\n' } else { from };
+                }
+                members.len()
+            }
+            None => {
+                let text = |bytes: &'_ [u8]| core::str::from_utf8(bytes).map(|_| ());
+                let (joining, leaving) = (request.joining.bytes(), request.leaving.bytes());
+                text(joining).and_then(|()| text(leaving)).map_err(|_| Code::BadArguments)?;
+                let joining = core::str::from_utf8(joining).unwrap_or_default();
+                let leaving = core::str::from_utf8(leaving).unwrap_or_default();
+                change(&quorums.committed, joining, leaving, scratch).map_err(
+                    |error| match error {
+                        ChangeError::Number => Code::MarshallingError,
+                        ChangeError::Server | ChangeError::Room => Code::BadArguments,
+                    },
+                )?
+            }
+        };
+        let text = scratch.get(..len).unwrap_or_default();
+        quorums.propose(text, Some(zxid.0)).map_err(|_| Code::BadArguments)?;
+        let voters = quorums.proposed.voters().count();
+        let result = if voters < if options.standalone { 2 } else { 1 } {
+            Err(Code::BadArguments)
+        } else if !leader.is_synced(&quorums.proposed) {
+            Err(Code::NewConfigNoQuorum)
+        } else {
+            Ok(())
+        };
+        if result.is_err() {
+            quorums.withdraw();
+        }
+        result
+    }
+
+    /// A leader has proposed a transaction: if it is a reconfiguration, its configuration counts from
+    /// now on.
+    ///
+    /// # Errors
+    /// As [`take_config`](Self::take_config).
+    pub(super) fn note_config(&mut self, txn: &Txn<'_>) -> Result<(), Violation> {
+        match &txn.record {
+            Record::SetData(record) if txn.header.op == OpCode::Reconfig => {
+                self.take_config(record.data.bytes())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A configuration that a leader proposes, or has for the latest: it counts from now on.
+    ///
+    /// # Errors
+    /// [`Violation`]: it is none, or this server has no room for it, and cannot follow.
+    pub(super) fn take_config(&mut self, text: &[u8]) -> Result<(), Violation> {
+        if !self.options.reconfig {
+            return Ok(());
+        }
+        const WRONG: Violation =
+            Violation("a configuration that is none, or longer than this server's limit");
+        let version = version(text).ok_or(WRONG)?;
+        let quorums = &mut self.ensemble.quorums;
+        if quorums.pending().unwrap_or(&quorums.committed).version() == version {
+            return Ok(());
+        }
+        // A leader has a later one only when the one before is committed.
+        quorums.commit();
+        quorums.propose(text, None).map_err(|_| WRONG)
+    }
+
+    /// What the history says of a configuration that is later than the one in force.
+    pub(super) fn find_config(&mut self) {
+        let len =
+            self.tree.find(CONFIG).and_then(|at| self.tree.data(at)).map_or(0, |(len, _)| len);
+        self.need_scratch(len);
+        let Self { tree, scratch, options, ensemble, .. } = self;
+        ensemble.quorums.withdraw();
+        if !options.reconfig {
+            return;
+        }
+        let Some((len, chunks)) = tree.find(CONFIG).and_then(|at| tree.data(at)) else { return };
+        let Some(text) = scratch.get_mut(..len) else { return };
+        let mut at = 0;
+        for chunk in chunks {
+            if let Some(place) = text.get_mut(at..at + chunk.len()) {
+                place.copy_from_slice(chunk);
+            }
+            at += chunk.len();
+        }
+        // Whatever stands there instead of a configuration is not one.
+        if len > 0 && ensemble.quorums.propose(text, None).is_err() {
+            ensemble.quorums.withdraw();
+        }
+    }
+
+    /// A reconfiguration is applied: its configuration is in force.
+    pub(super) fn reconfigured(&mut self, seq: u64) {
+        if !self.options.reconfig {
+            return;
+        }
+        let Some((zxid, bytes)) = self.history.get(seq) else { return };
+        let Ok(Txn { record: Record::SetData(record), .. }) = Txn::decode(bytes) else { return };
+        let Ensemble { quorums, leader, .. } = &mut self.ensemble;
+        if quorums.pending().is_none_or(|pending| pending.version() != zxid.0)
+            && let Err(error) = quorums.propose(record.data.bytes(), None)
+        {
+            warning!("the new configuration cannot be held: line {}", error.line);
+            return;
+        }
+        quorums.commit();
+        notice!("a new configuration is in force: version {}", quorums.committed.version());
+        if self.state == State::Leading {
+            leader.reconfigure(quorums);
+        }
+        // Whoever is being brought in line hears of what was long ago.
+        self.ensemble.reconfigured = self.ensemble.serving;
+    }
+
+    /// Puts the proposed configuration in force without a transaction: a leader's history says that a
+    /// quorum has it.
+    pub(super) fn commit_config(&mut self, now: Now) {
+        if self.ensemble.quorums.pending().is_none() {
+            return;
+        }
+        self.ensemble.quorums.commit();
+        notice!("a configuration is in force: version {}", self.config().version());
+        self.show_config(now);
+        self.take_place(now, false);
+    }
+
+    /// Takes the place that the configuration gives this server, if that is another than before.
+    /// `changed`: there was another one in force until now, in which the leader may have been met
+    /// elsewhere.
+    pub(super) fn take_place(&mut self, now: Now, changed: bool) {
+        let me = self.options.server;
+        let Ensemble { quorums, learner, leader, .. } = &self.ensemble;
+        let config = &quorums.committed;
+        let role = config.member(me).map_or(Role::Participant, |member| member.role);
+        // What was in force before stands where the next one will be proposed.
+        let before = if changed { &quorums.proposed } else { config };
+        let unseats = |id| Quorums::unseats(config, before, id);
+        let moves = match self.state {
+            // Its followers leave it, when they have heard; until then it commits nothing more.
+            State::Leading => {
+                if leader.heir() != me {
+                    warning!("the new configuration has another leader than this server");
+                }
+                false
+            }
+            State::Following => role == Role::Observer || unseats(learner.leader()),
+            State::Observing => role == Role::Participant || unseats(learner.leader()),
+            _ => false,
+        };
+        self.ensemble.dirty = true;
+        if moves {
+            notice!("the new configuration changes who leads, or whether this server votes");
+            self.look(now);
+        }
+    }
+}
