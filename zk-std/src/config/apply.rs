@@ -28,7 +28,8 @@ impl Config {
         let properties = parse_properties(path, text)?;
         let mut s = Settings::collect(path, &properties, overrides)?;
         let config = Self::from_settings(path, &mut s)?;
-        Ok(Self { settings: s.list, warnings: s.warnings, ..config })
+        let file = path.map(Path::to_path_buf);
+        Ok(Self { file, settings: s.list, warnings: s.warnings, ..config })
     }
 
     pub(super) fn from_settings(path: Option<&Path>, s: &mut Settings) -> Result<Self, Error> {

@@ -252,6 +252,9 @@ pub struct Config {
     /// `observer.election.DelayMs`: pause of an observer before it looks for a leader.
     pub observer_election_delay: Duration,
 
+    /// The file that this was read from, if it was one.
+    pub file: Option<PathBuf>,
+
     settings: Vec<Setting>,
     warnings: Vec<Warning>,
 }
@@ -387,6 +390,7 @@ impl Config {
             tcp_keep_alive: false,
             observer_reconnect_delay: Duration::ZERO,
             observer_election_delay: Duration::from_millis(200),
+            file: None,
             settings: Vec::new(),
             warnings: Vec::new(),
         }

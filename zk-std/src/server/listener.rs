@@ -9,12 +9,13 @@ use std::net::ToSocketAddrs;
 use std::thread;
 
 use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use zk_core::id::ServerId;
 use zk_core::quorum::Port;
 
-use super::Error;
+use super::{Error, turn};
 use crate::config::{Config, HostPort, Quorum};
 
 /// Connections that may wait to be accepted, unless it is configured. (Java's default is 50, which
@@ -52,6 +53,7 @@ pub(super) struct Listener {
     /// In all; 0 is no limit.
     max: u32,
     keep_alive: bool,
+    backlog: i32,
     open: u32,
     by_address: HashMap<IpAddr, u32>,
     /// Connections that were closed for a limit.
@@ -81,11 +83,25 @@ impl Listener {
             max_per_address: config.max_client_cnxns,
             max: config.max_cnxns,
             keep_alive: config.client_tcp_keep_alive,
+            backlog,
             open: 0,
             by_address: HashMap::new(),
             rejected: 0,
             logged_at: None,
         })
+    }
+
+    /// Listens on another address from now on.
+    ///
+    /// # Errors
+    /// That cannot be; it listens where it did.
+    pub(super) fn reopen(&mut self, address: &HostPort, registry: &Registry) -> io::Result<()> {
+        let (mut socket, bound) = bind(address, self.backlog)?;
+        registry.register(&mut socket, turn::LISTENER, Interest::READABLE)?;
+        // It is closed in any case.
+        let _ = registry.deregister(&mut self.socket);
+        (self.socket, self.address) = (socket, bound);
+        Ok(())
     }
 
     /// Accepts a connection, within the limits.
@@ -162,6 +178,7 @@ impl Listener {
 #[derive(Debug)]
 pub(super) struct MemberPort {
     pub(super) port: Port,
+    pub(super) address: HostPort,
     pub(super) socket: TcpListener,
     /// Somebody may wait there.
     pub(super) pending: bool,
@@ -180,28 +197,20 @@ impl MemberPort {
         quorum: &Quorum,
         me: ServerId,
     ) -> Result<Vec<Self>, Error> {
-        let mut wanted: Vec<(Port, HostPort)> = Vec::new();
-        for address in quorum.servers.get(&me).into_iter().flat_map(|server| &server.addresses) {
-            let host = match config.quorum_listen_on_all_ips {
-                true => "0.0.0.0".to_owned(),
-                false => address.host.clone(),
-            };
-            for (port, number) in
-                [(Port::Election, address.election_port), (Port::Quorum, address.quorum_port)]
-            {
-                let address = (port, HostPort { host: host.clone(), port: number });
-                if !wanted.contains(&address) {
-                    wanted.push(address);
-                }
-            }
-        }
-        wanted
+        let own = quorum.servers.get(&me).into_iter().flat_map(|server| &server.addresses);
+        let places = own.flat_map(|address| {
+            [(Port::Election, address.election_port), (Port::Quorum, address.quorum_port)]
+                .map(|(port, number)| (port, address.host.as_str(), number))
+        });
+        Self::wanted(places, config.quorum_listen_on_all_ips)
             .into_iter()
             .map(|(port, address)| {
                 let mut attempt = 1;
                 loop {
                     let error = match bind(&address, BACKLOG) {
-                        Ok((socket, _)) => return Ok(Self { port, socket, pending: true }),
+                        Ok((socket, _)) => {
+                            return Ok(Self { port, address, socket, pending: true });
+                        }
                         Err(error) => error,
                     };
                     // 0 is no limit.
@@ -215,6 +224,31 @@ impl MemberPort {
                 }
             })
             .collect()
+    }
+
+    /// What to listen on for a server with those addresses, each once.
+    pub(super) fn wanted<'a>(
+        places: impl Iterator<Item = (Port, &'a str, u16)>,
+        on_all: bool,
+    ) -> Vec<(Port, HostPort)> {
+        let mut wanted = Vec::new();
+        for (port, host, number) in places {
+            let host = if on_all { "0.0.0.0" } else { host };
+            let address = (port, HostPort { host: host.to_owned(), port: number });
+            if !wanted.contains(&address) {
+                wanted.push(address);
+            }
+        }
+        wanted
+    }
+
+    /// Opens one more port, while others are open.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(port: Port, address: HostPort) -> io::Result<Self> {
+        let (socket, _) = bind(&address, BACKLOG)?;
+        Ok(Self { port, address, socket, pending: true })
     }
 }
 

@@ -28,7 +28,7 @@ use super::Error;
 use super::link::{ReadOutcome, Stream};
 use super::listener::{self, MemberPort};
 use super::resolve::{Answer, Resolver};
-use crate::config::{Config, Quorum};
+use crate::config::{Config, HostPort, Quorum};
 
 /// Tokens of listeners, of attempts to connect, and of links, each from that number on. Clients
 /// have the numbers below.
@@ -50,6 +50,9 @@ pub(super) const STAGGER_MS: u64 = 250;
 
 /// Milliseconds between two looks for the addresses of members because a stranger came.
 const REFRESH_MS: u64 = 5000;
+
+/// Milliseconds between two attempts to open a port that a new configuration has.
+const REOPEN_MS: u64 = 1000;
 
 /// Milliseconds between two lines about strangers.
 const LOG_PAUSE_MS: u64 = 10_000;
@@ -115,6 +118,9 @@ pub(super) struct Members {
     pub(super) strangers: u64,
     strangers_at: Option<Instant>,
     accept_at: Option<Instant>,
+    /// When the ports are opened anew.
+    reopen_at: Option<Instant>,
+    on_all: bool,
     cnx_timeout_ms: u64,
     keep_alive: bool,
     /// Links that were closed since somebody asked.
@@ -160,6 +166,8 @@ impl Members {
             strangers: 0,
             strangers_at: None,
             accept_at: None,
+            reopen_at: None,
+            on_all: config.quorum_listen_on_all_ips,
             cnx_timeout_ms: timeout.max(1),
             keep_alive: config.tcp_keep_alive,
             closed: Vec::new(),
@@ -184,7 +192,7 @@ impl Members {
         let dials = self.dialling.values();
         let dials =
             dials.flat_map(|d| [Some(d.deadline), d.next_at.filter(|_| !d.left.is_empty())]);
-        let next = dials.flatten().chain(self.accept_at).min()?;
+        let next = dials.flatten().chain(self.accept_at).chain(self.reopen_at).min()?;
         Some(Duration::from_millis(next.since(now)))
     }
 
@@ -229,8 +237,12 @@ impl Members {
         let version = peer.config().version();
         if version != self.version {
             self.version = version;
+            self.reopen_at = Some(now.monotonic);
             self.known.retain(|&server, _| peer.quorums().knows(server));
             self.look_up_members(peer);
+        }
+        if self.reopen_at.is_some_and(|at| at <= now.monotonic) {
+            self.reopen(peer, registry, now);
         }
         while let Some(answer) = self.resolver.hear() {
             self.resolved(peer, registry, now, answer);
@@ -238,6 +250,57 @@ impl Members {
         self.accept(peer, registry, now);
         self.read(peer, registry, now);
         self.dial(peer, registry, now);
+    }
+
+    /// Listens where the configuration in force says that this server is met.
+    fn reopen(&mut self, peer: &Peer<'_>, registry: &Registry, now: Now) {
+        self.reopen_at = None;
+        let (config, me) = (peer.config(), peer.options().server);
+        let places = [Port::Election, Port::Quorum].into_iter().flat_map(|port| {
+            config.addresses(me, port).map(move |(host, number)| (port, host, number))
+        });
+        let wanted = MemberPort::wanted(places, self.on_all);
+        // A server that is no member any more stays where it is.
+        if wanted.is_empty() {
+            return;
+        }
+        let is = |port: &MemberPort, (which, address): &(Port, HostPort)| {
+            port.port == *which && port.address.is_same(address)
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.ports)
+            .into_iter()
+            .partition(|port| wanted.iter().any(|wanted| is(port, wanted)));
+        self.ports = kept;
+        for mut port in gone {
+            // It is closed in any case.
+            let _ = registry.deregister(&mut port.socket);
+            log::info!("{} is closed for the ensemble", port.address);
+        }
+        for (port, address) in wanted {
+            if self.ports.iter().any(|have| is(have, &(port, address.clone()))) {
+                continue;
+            }
+            match MemberPort::open(port, address.clone()) {
+                Ok(open) => {
+                    log::info!("{address} is open for the ensemble");
+                    self.ports.push(open);
+                }
+                Err(error) => {
+                    log::error!("cannot open {address} for the ensemble: {error}; trying again");
+                    self.reopen_at = Some(now.monotonic.plus(REOPEN_MS));
+                }
+            }
+        }
+        for (at, port) in self.ports.iter_mut().enumerate() {
+            let (token, interest) = (Token(TOKENS + at), Interest::READABLE);
+            let watched = registry
+                .reregister(&mut port.socket, token, interest)
+                .or_else(|_| registry.register(&mut port.socket, token, interest));
+            if let Err(error) = watched {
+                log::error!("cannot watch {}: {error}", port.address);
+            }
+            port.pending = true;
+        }
     }
 
     // Who may come.

@@ -37,6 +37,7 @@
 
 mod clock;
 mod disk;
+mod dynamic;
 mod error;
 mod link;
 mod listener;
@@ -74,6 +75,7 @@ use crate::config::{Config, FourLetterWords, HostPort};
 use crate::store::{self, INITIALIZE, OsDirectory, Store};
 use clock::Clock;
 use disk::Disk;
+use dynamic::Dynamic;
 use listener::Listener;
 use members::Members;
 use reading::Reader;
@@ -153,6 +155,7 @@ impl Builder {
             .register(&mut listener.socket, turn::LISTENER, Interest::READABLE)
             .map_err(io("watch the client port"))?;
         let mut members = None;
+        let mut dynamic = None;
         let files = match quorum {
             None if in_memory => {
                 peer.load_reset();
@@ -172,6 +175,7 @@ impl Builder {
                 let needs_snapshot = restored.needs_snapshot;
                 let files = start_files(&config, store, needs_snapshot, true, &waker)?;
                 let now = clock.now();
+                dynamic = Dynamic::of(&config, me);
                 let shared = Arc::clone(&waker);
                 members = Some(Members::open(&config, quorum, me, poll.registry(), shared, now)?);
                 let text = settings::config_text(quorum);
@@ -201,6 +205,7 @@ impl Builder {
             listener,
             files,
             members,
+            dynamic,
             on_change,
             handle: handle.clone(),
         });

@@ -15,6 +15,7 @@ use zk_core::wire::frame;
 
 use super::clock::Clock;
 use super::disk::{self, Disk};
+use super::dynamic::Dynamic;
 use super::link::{ReadOutcome, Socket, Stream};
 use super::listener::{self, Accepted, Listener};
 use super::members::{self, Members};
@@ -24,7 +25,7 @@ use super::standing::Standing;
 use super::unserved::{self, Unserved};
 use super::words::{self, Word, Words};
 use super::{Error, Handle, OnChange, STOP_MAX};
-use crate::config::Config;
+use crate::config::{Config, HostPort};
 use crate::member::{self, Reload};
 use crate::store::{self, Extent, OsDirectory, Store};
 
@@ -78,6 +79,9 @@ pub(super) struct State {
     listener: Listener,
     files: Option<Files>,
     members: Option<Members>,
+    dynamic: Option<Dynamic>,
+    /// Where clients are served, as the configuration says.
+    client: Option<HostPort>,
     unserved: Unserved,
     /// What was last told, and to whom.
     standing: Standing,
@@ -114,17 +118,19 @@ pub(super) struct Parts {
     pub(super) listener: Listener,
     pub(super) files: Option<Files>,
     pub(super) members: Option<Members>,
+    pub(super) dynamic: Option<Dynamic>,
     pub(super) on_change: Option<OnChange>,
     pub(super) handle: Handle,
 }
 
 impl State {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { config, clock, peer, poll, listener, files, members, on_change, handle } =
-            parts;
+        let Parts { config, clock, peer, poll, listener, files, members, .. } = parts;
+        let Parts { dynamic, on_change, handle, .. } = parts;
         let patience = config.sessionless_cnxn_timeout.as_millis();
         let patience_ms = u64::try_from(patience).unwrap_or(u64::MAX).max(1);
         let now = clock.now();
+        let client = config.client_address.clone();
         Self {
             outstanding_max: config.global_outstanding_limit as usize,
             words: Words::new(config, listener.address, now, files.is_none()),
@@ -135,6 +141,8 @@ impl State {
             listener,
             files,
             members,
+            dynamic,
+            client,
             unserved: Unserved::default(),
             on_change,
             handle,
@@ -206,6 +214,33 @@ impl State {
         if let Some(members) = &mut self.members {
             members.turn(&mut self.peer, self.poll.registry(), now);
         }
+        // Before anything is said of a configuration, its file is written.
+        if let Some(dynamic) = &mut self.dynamic {
+            dynamic.note(&self.peer);
+            self.move_client_port();
+        }
+    }
+
+    /// Opens the client port anew where the configuration in force has another address for it.
+    fn move_client_port(&mut self) {
+        let me = self.peer.options().server;
+        let Some((host, port)) = self.peer.config().client_address(me) else { return };
+        let wanted = HostPort { host: host.to_owned(), port };
+        if self.client.as_ref().is_some_and(|client| client.is_same(&wanted)) {
+            return;
+        }
+        match self.listener.reopen(&wanted, self.poll.registry()) {
+            Ok(()) => {
+                self.accepting = true;
+                log::info!("serving clients on {wanted} from now on");
+            }
+            Err(error) => log::error!(
+                "the new configuration serves clients on {wanted}, which cannot be opened: {error}. \
+                 Clients are still served on {}",
+                self.listener.address
+            ),
+        }
+        self.client = Some(wanted);
     }
 
     fn write_members(&mut self, now: Now) -> bool {

@@ -170,7 +170,7 @@ pub(super) fn read_small<D: Directory>(
 /// `<name>.tmp` is written, synced and renamed, and the directory synced.
 ///
 /// Answers to `org.apache.zookeeper.common.AtomicFileOutputStream`, which leaves out the last.
-pub(super) fn replace<D: Directory>(directory: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace<D: Directory>(directory: &D, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
     put(directory, &temporary, bytes)?;
     directory.rename(&temporary, name)?;
@@ -193,7 +193,7 @@ pub(super) fn remove_durably<D: Directory>(directory: &D, name: &str) -> Result<
 }
 
 /// Removes a file if it is there, and says whether it was.
-pub(super) fn remove<D: Directory>(directory: &D, name: &str) -> io::Result<bool> {
+pub(crate) fn remove<D: Directory>(directory: &D, name: &str) -> io::Result<bool> {
     match directory.unlink(name) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),

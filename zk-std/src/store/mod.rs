@@ -52,6 +52,7 @@ use zk_core::id::Zxid;
 
 pub use compression::Compression;
 pub use directory::{Directory, File, OsDirectory};
+pub(crate) use directory::{remove, replace};
 pub use epochs::Epochs;
 pub use error::{Damage, Error};
 pub use install::Received;
