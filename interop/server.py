@@ -76,6 +76,7 @@ class Server:
         self.process = None
         self.port = None
         self.starts = 0
+        self.keeps_config = False  # whether zoo.cfg is the server's own after the first start
 
     # What differs between servers.
     def command(self, cfg):
@@ -101,11 +102,12 @@ class Server:
 
     def launch(self):
         """Start the process without waiting for it to serve."""
-        self.port = free_port()
         cfg = os.path.join(self.home, "zoo.cfg")
-        with open(cfg, "w") as out:
-            lines = self.config_lines()
-            out.write("\n".join(lines + ["clientPort=%d" % self.port, "clientPortAddress=" + HOST]) + "\n")
+        if not self.keeps_config or not os.path.exists(cfg):
+            self.port = free_port()
+            with open(cfg, "w") as out:
+                lines = self.config_lines()
+                out.write("\n".join(lines + ["clientPort=%d" % self.port, "clientPortAddress=" + HOST]) + "\n")
         self.starts += 1
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(

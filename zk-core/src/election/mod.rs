@@ -223,6 +223,14 @@ impl<'m> Election<'m> {
         }
     }
 
+    /// A reconfiguration has named the leader, whose history ends at `zxid` or later: there is nothing
+    /// to elect. If it does not lead, the peer looks again.
+    ///
+    /// Answers to `QuorumPeer.updateVote`.
+    pub fn appoint(&mut self, leader: ServerId, zxid: Zxid, quorums: &Quorums<'_>) {
+        self.decide(Vote { leader, zxid, ..self.vote }, quorums);
+    }
+
     /// The leader that was decided on leads in `epoch`: this is what others are told from now on.
     ///
     /// Answers to `QuorumPeer.updateElectionVote`.

@@ -147,6 +147,10 @@ pub(super) struct Ensemble<'m> {
     pub(super) returns: Ring<'m, Asking>,
     /// Something may have to be said to a member.
     pub(super) dirty: bool,
+    /// Who leads next: a reconfiguration has said so.
+    pub(super) appointed: Option<ServerId>,
+    /// When a leader was last called first.
+    pub(super) dialled: Instant,
     /// The configuration has changed: this server may have another place in it.
     pub(super) reconfigured: bool,
     /// Version of the configuration that the leader had when its history was whole.
@@ -177,6 +181,8 @@ impl<'m> Ensemble<'m> {
             syncs: Ring::new(syncs),
             returns: Ring::new(returns),
             dirty: false,
+            appointed: None,
+            dialled: Instant(0),
             reconfigured: false,
             offered: 0,
         }
@@ -352,6 +358,9 @@ impl<'m> Peer<'m> {
         let epoch = ensemble.epochs.current.max(ensemble.floor);
         let Ensemble { election, quorums, .. } = ensemble;
         election.look(now.monotonic, quorums, last, i64::from(epoch.0));
+        if let Some(leader) = ensemble.appointed.take() {
+            election.appoint(leader, last, quorums);
+        }
         ensemble.dirty = true;
         self.elect(now);
     }

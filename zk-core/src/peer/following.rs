@@ -24,6 +24,9 @@ use crate::zab::scan::Scanner;
 /// Sessions that one answer to a ping names at most; the others come with the next.
 const TOUCHED_MAX: usize = 4096;
 
+/// Milliseconds between two first calls of a leader, `leaderConnectDelayDuringRetryMs`.
+const DIAL_PAUSE: u64 = 100;
+
 impl Peer<'_> {
     /// The election made another the leader.
     pub(super) fn learn(&mut self, now: Now, leader: ServerId, observer: bool) {
@@ -34,7 +37,10 @@ impl Peer<'_> {
         self.ensemble.learner =
             Learner::of(me, leader, observer, accepted, last, timing, now.monotonic);
         notice!("learning from server {}, with a history that ends at zxid {}", leader.0, last.0);
-        self.ensemble.members.dial_leader(leader, now.monotonic);
+        // A leader that refuses it is not asked all the time.
+        let at = self.ensemble.dialled.plus(DIAL_PAUSE).max(now.monotonic);
+        self.ensemble.dialled = at;
+        self.ensemble.members.dial_leader(leader, now.monotonic, at);
         self.ensemble.dirty = true;
     }
 

@@ -123,10 +123,13 @@ impl Peer<'_> {
 
     /// A learner has said who it is.
     fn greeted(&mut self, at: usize, server: ServerId) -> Result<(), Violation> {
-        if server == self.options.server || !self.ensemble.quorums.knows(server) {
+        let known = self.ensemble.quorums.knows(server);
+        // Whoever is to become a member must have the history first, so that a quorum of the new
+        // configuration has it; and whoever was one may still read. Neither has a vote.
+        if server == self.options.server || !(known || self.options.reconfig) {
             return Err(Violation("a learner that is no member of the ensemble"));
         }
-        if !self.ensemble.members.comes_from(at, server) {
+        if known && !self.ensemble.members.comes_from(at, server) {
             return Err(Violation("a learner that does not come from its member's address"));
         }
         self.ensemble.members.name(at, server);

@@ -138,6 +138,8 @@ pub(super) struct Members<'m> {
     used: usize,
     /// Whom to meet on its quorum port.
     leader: Option<ServerId>,
+    /// When it may be called, as long as it was not.
+    leader_at: Option<Instant>,
     /// Where the shell's next look begins.
     turn: usize,
     /// Where members come from.
@@ -150,7 +152,7 @@ impl<'m> Members<'m> {
         links: Table<'m, MemberConnection<'m>>,
         addresses: Table<'m, Address>,
     ) -> Self {
-        Self { links, used: 0, leader: None, turn: 0, addresses, addresses_len: 0 }
+        Self { links, used: 0, leader: None, leader_at: None, turn: 0, addresses, addresses_len: 0 }
     }
 
     /// Whether a link that somebody else has made comes from where `server` does.
@@ -237,8 +239,9 @@ impl<'m> Members<'m> {
     }
 
     /// Meets that server on its quorum port.
-    pub(super) fn dial_leader(&mut self, leader: ServerId, now: Instant) {
+    pub(super) fn dial_leader(&mut self, leader: ServerId, now: Instant, at: Instant) {
         self.leader = Some(leader);
+        self.leader_at = Some(at);
         // It may have been dialled in vain a moment ago, in another role.
         if let Some(at) = self.find(leader, Port::Quorum)
             && self.links[at].state == Link::Waiting(now)
@@ -257,6 +260,7 @@ impl<'m> Members<'m> {
                 Link::Waiting(at) | Link::Stranger(at) => Some(at),
                 _ => None,
             })
+            .chain(self.leader_at)
             .min()
     }
 
@@ -333,10 +337,12 @@ impl Peer<'_> {
         if learns
             && uplink.is_none()
             && let Some(leader) = members.leader
+            && members.leader_at.is_none_or(|at| at <= now.monotonic)
             && members.find(leader, Port::Quorum).is_none()
         {
             let port = Port::Quorum;
             let at = members.open(port, Some(leader), Link::Dialling, quorum_limit).ok()?;
+            members.leader_at = None;
             return Some(Dial { link: MemberLink(at), server: leader, port });
         }
         let port = Port::Election;
@@ -724,6 +730,7 @@ impl Peer<'_> {
     /// Ends the links of the quorum port.
     pub(super) fn close_quorum_links(&mut self) {
         self.ensemble.members.leader = None;
+        self.ensemble.members.leader_at = None;
         self.ensemble.uplink = None;
         for at in 0..self.ensemble.members.used {
             let link = &self.ensemble.members.links[at];

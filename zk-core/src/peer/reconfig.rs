@@ -232,6 +232,7 @@ impl Peer<'_> {
         self.ensemble.dirty = true;
         if moves {
             notice!("the new configuration changes who leads, or whether this server votes");
+            self.ensemble.appointed = self.ensemble.learner.designated();
             self.look(now);
         }
     }

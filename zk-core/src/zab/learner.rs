@@ -92,6 +92,8 @@ pub struct Learner {
     greetings: u8,
     heard: Instant,
     timing: Timing,
+    /// Who leads in the configuration that was activated last.
+    designated: Option<ServerId>,
 }
 
 impl Default for Learner {
@@ -110,6 +112,7 @@ impl Default for Learner {
             greetings: 0,
             heard: Instant(0),
             timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
+            designated: None,
         }
     }
 }
@@ -138,6 +141,11 @@ impl Learner {
     /// Whom it learns from.
     pub fn leader(&self) -> ServerId {
         self.leader
+    }
+
+    /// Whom the leader has named for its successor, when a reconfiguration ended its reign.
+    pub fn designated(&self) -> Option<ServerId> {
+        self.designated
     }
 
     /// How far it has come.
@@ -252,10 +260,11 @@ impl Learner {
                 if !follows(last, packet.zxid) {
                     return Err(Violation("an INFORM that does not follow the last one"));
                 }
-                let data = packet.data.bytes();
-                // That of a reconfiguration begins with whom the leader would have for a leader.
-                let named = if packet.kind == Kind::Inform { 0 } else { 8 };
-                Heard::Inform(packet.zxid, data.get(named..).unwrap_or_default())
+                let mut data = packet.data.bytes();
+                if packet.kind == Kind::InformAndActivate {
+                    data = self.designate(data)?;
+                }
+                Heard::Inform(packet.zxid, data)
             }
             Kind::Commit | Kind::CommitAndActivate if streaming => {
                 if self.observer && step == Step::Serving {
@@ -265,6 +274,9 @@ impl Learner {
                     || window.records.zxid_before(window.committed + 1) != packet.zxid
                 {
                     return Err(Violation("a COMMIT of another transaction than the oldest"));
+                }
+                if packet.kind == Kind::CommitAndActivate {
+                    self.designate(packet.data.bytes())?;
                 }
                 Heard::Commit(packet.zxid)
             }
@@ -288,6 +300,14 @@ impl Learner {
             Kind::Sync if serving => Heard::Synced,
             _ => return Err(Violation("a packet that is not due")),
         })
+    }
+
+    /// What activates a reconfiguration begins with who leads from then on.
+    fn designate<'p>(&mut self, data: &'p [u8]) -> Result<&'p [u8], Violation> {
+        let (leader, rest) =
+            data.split_first_chunk().ok_or(Violation("an activation that names no leader"))?;
+        self.designated = Some(ServerId(i64::from_be_bytes(*leader)));
+        Ok(rest)
     }
 
     /// Writes what there is to say, as far as there is room; `accepted` and `current` are the
