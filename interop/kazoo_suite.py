@@ -187,8 +187,8 @@ def against(servers):
                 "  %s: %s" % (test, results.get(test, "not found")) for test in sorted(failing)[:40])))
         return "%d tests pass, as against Apache" % len(wanted)
 
-    which = {1: "kazoo: its own test suite", 3: "kazoo-ensemble: the same on three servers"}[servers]
-    check.__doc__ = which + " passes as it does against Apache 3.8.0"
+    which = {1: "kazoo: its own test suite passes", 3: "kazoo-ensemble: the same, on three servers, passes"}[servers]
+    check.__doc__ = which + " as it does against Apache 3.8.0"
     return check
 
 

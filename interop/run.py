@@ -28,6 +28,7 @@ import files  # noqa: E402
 import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
+import reconfig  # noqa: E402
 import timers  # noqa: E402
 import zkcli  # noqa: E402
 
@@ -47,6 +48,7 @@ CHECKS = {
     "kazoo-ensemble": (kazoo_suite.against(3), False, False),
 }
 CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
+CHECKS.update({"reconfig-" + kinds: (reconfig.mixture(kinds), "a" in kinds, True) for kinds in reconfig.MIXTURES})
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 
 

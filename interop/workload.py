@@ -23,17 +23,19 @@ class Worker(threading.Thread):
         self.acked, self.sent, self.unexpected = {}, {}, []
         self.sequential = []  # names that sequential creates were answered with
         self.client = Client(address, timeout=600000, io_timeout=60)
+        self.stopping = False
 
     def run(self):
         number, waiting = 0, []
         try:
             self.client.call("create", self.root, b"", OPEN, 0)
             self.client.call("create", self.root + "/stirred", b"", OPEN, 0)
-            while True:
-                while len(waiting) < WINDOW:
+            while waiting or not self.stopping:
+                while len(waiting) < WINDOW and not self.stopping:
                     number += 1
                     waiting.append(self.request(number))
                 self.answered(waiting.pop(0), self.client.recv())
+            self.client.close()
         except (Closed, OSError):
             self.client.close()
 
@@ -118,8 +120,13 @@ class Load:
     def alive(self):
         return any(worker.is_alive() for worker in self.workers)
 
+    def stop(self):
+        """Lets the workers end when all that they asked is answered."""
+        for worker in self.workers:
+            worker.stopping = True
+
     def join(self):
-        """After the server died: every acknowledged write, and what could not be explained."""
+        """After the server died, or `stop`: every acknowledged write, and what could not be explained."""
         acked, sent, unexpected = {}, {}, []
         for worker in self.workers:
             worker.join()

@@ -121,7 +121,7 @@ fn lines(text: &[u8], version: bool) -> String {
     let mut lines: Vec<&str> =
         text.lines().filter(|line| version || !line.starts_with("version")).collect();
     lines.sort_unstable();
-    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+    lines.join("\n")
 }
 
 /// `zoo.cfg` without what moves to the dynamic configuration; comments stay.
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn dynamic_files_have_their_lines_in_order() {
         let text = b"server.2=b\nserver.10=c\nserver.1=a\nversion=5";
-        assert_eq!(lines(text, false), "server.1=a\nserver.10=c\nserver.2=b\n");
-        assert_eq!(lines(text, true), "server.1=a\nserver.10=c\nserver.2=b\nversion=5\n");
+        assert_eq!(lines(text, false), "server.10=c\nserver.1=a\nserver.2=b");
+        assert_eq!(lines(text, true), "server.10=c\nserver.1=a\nserver.2=b\nversion=5");
     }
 }

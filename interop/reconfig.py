@@ -1,0 +1,169 @@
+"""Reconfiguration of an ensemble of Apache's servers and ours, under load.
+
+A server that is not there joins and leaves; a follower leaves and comes back; the leader leaves, and
+the server that it names leads; all servers are started again on the files that they wrote. Then every
+server must show the same tree, with every write that any of them acknowledged.
+"""
+
+import os
+import shutil
+import time
+
+import tree
+import wire
+from ensemble import Ensemble, differences, views
+from report import Failure
+from server import HOST, four_letter, free_port
+from workload import Load, check_ledger
+
+WRITES = 60  # acknowledged creates through each server between two steps
+SETTLE_SECONDS = 30
+MIXTURES = ("zzz", "zaa", "azz")
+
+
+def administrator(server):
+    client = wire.Client(server.address)
+    client.ok("auth", 0, "digest", tree.SUPER.encode())
+    return client
+
+
+def change(server, joining=None, leaving=None, members=None, version=-1):
+    """Reconfigures through a server; the new configuration's lines."""
+    client = administrator(server)
+    reply = client.ok("reconfig", joining, leaving, members, version)
+    client.close()
+    return lines_of(reply["data"])
+
+
+def lines_of(text):
+    return text.decode().split("\n")
+
+
+def shown(server):
+    client = administrator(server)
+    client.ok("sync", "/")
+    lines = lines_of(client.ok("getData", "/zookeeper/config", False)["data"])
+    client.close()
+    return lines
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        raise Failure("%s: %s instead of %s" % (what, found, wanted))
+
+
+def until(what, condition):
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failure("not in %d s: %s" % (SETTLE_SECONDS, what))
+        time.sleep(0.05)  # a server that does not serve yet gives no event to wait for
+
+
+def ledgered(ensemble, servers, number, acked, sent, step):
+    """Runs a step while clients of `servers` write; notes what was acknowledged."""
+    loads = [Load(server.address, "/s%d-%d" % (number, server.id), 2, seed=number) for server in servers]
+    for load in loads:
+        load.until(WRITES)
+    result = step()
+    for load in loads:
+        # A server whose leader changed has closed its clients' connections.
+        if load.alive():
+            load.until(2 * WRITES)
+        load.stop()
+        now_acked, now_sent, unexpected = load.join()
+        if unexpected:
+            raise Failure("step %d: %s" % (number, "\n".join(unexpected[:10])))
+        acked.update(now_acked)
+        sent.update(now_sent)
+    return result
+
+
+def mixture(kinds):
+    def check(_options):
+        acked, sent = {}, {}
+        with Ensemble(kinds, {"reconfigEnabled": "true"}) as ensemble:
+            ensemble.start()
+            for server in ensemble.servers:
+                server.keeps_config = True
+            leader = ensemble.wait()
+            first = shown(leader)
+            expect("the first version", first[-1], "version=100000000")
+            line = {int(text.split("=")[0].split(".")[1]): text for text in first[:-1]}
+            follower = next(server for server in ensemble.servers if server is not leader)
+            others = [server for server in ensemble.servers if server is not leader]
+
+            # An observer that is not there: nobody waits for it.
+            ports = tuple(free_port() for _ in range(3))
+            joining = "server.100=0.0.0.0:%d:%d:observer;0.0.0.0:%d" % ports
+            new = ledgered(ensemble, others, 1, acked, sent, lambda: change(follower, joining=joining))
+            expect("joined", sorted(new[:-1]), sorted(first[:-1] + [joining]))
+            version = int(new[-1].split("=")[1], 16)
+            client = administrator(follower)
+            expect("another version", client.call("reconfig", None, "100", None, version - 1).err, -103)
+            expect("no number", client.call("reconfig", None, "x", None, -1).err, -5)
+            expect("no server", client.call("reconfig", "server.5=x", None, None, -1).err, -8)
+            client.close()
+            new = change(follower, leaving="100", version=version)
+            expect("left", sorted(new[:-1]), sorted(first[:-1]))
+
+            # A follower leaves, and comes back with an address for clients in its line.
+            step = lambda: change(leader, leaving=str(follower.id))
+            new = ledgered(ensemble, [leader], 2, acked, sent, step)
+            expect("a follower left", sorted(new[:-1]), sorted(set(first[:-1]) - {line[follower.id]}))
+            back = "%s;%s:%d" % (line[follower.id], HOST, follower.port)
+            new = ledgered(ensemble, [leader], 3, acked, sent, lambda: change(leader, joining=back))
+            line[follower.id] = back
+            expect("it came back", sorted(new[:-1]), sorted(line.values()))
+            until("all follow", lambda: all(ensemble.mode(server) for server in ensemble.servers))
+
+            # The leader leaves. Its clients may not hear of it.
+            left = {line[server.id] for server in others}
+
+            def leave():
+                client = administrator(leader)
+                client.send("reconfig", None, str(leader.id), None, -1)
+                leads = lambda: [ensemble.mode(server) for server in others].count("leader") == 1
+                until("another leads", leads)
+                client.close()
+
+            ledgered(ensemble, others, 4, acked, sent, leave)
+            until("both serve", lambda: all(ensemble.mode(server) for server in others))
+            for server in others:
+                expect("without the leader, at server %d" % server.id, set(shown(server)[:-1]), left)
+
+            # All over, with the files as the servers left them.
+            for server in ensemble.servers:
+                server.kill()
+            for server in others:
+                server.launch()
+            until("both serve again", lambda: all(ensemble.mode(server) for server in others))
+            for server in others:
+                expect("after a start, at server %d" % server.id, set(shown(server)[:-1]), left)
+            back = "%s;%s:%d" % (line[leader.id], HOST, leader.port)
+            change(others[0], joining=back)
+            # Its own files say that it is no member: it starts with those of before, which do.
+            config = os.path.join(leader.home, "zoo.cfg")
+            shutil.copy(config + ".bak", config)
+            leader.launch()
+            until("all serve", lambda: all(ensemble.mode(server) for server in ensemble.servers))
+            found = views(ensemble)
+            for server, view in zip(ensemble.servers[1:], found[1:]):
+                wrong = differences(found[0], view)
+                if wrong:
+                    raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
+                        server.id, len(wrong), "\n  ".join(wrong[:10])))
+            wrong = check_ledger(found[0], acked, sent)
+            if wrong:
+                raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
+            names = [sorted(name for name in os.listdir(server.home) if name.startswith("zoo.cfg"))
+                     for server in others]
+            expect("the files of both", names[0], names[1])
+            for name in names[0]:
+                if ".dynamic." in name:
+                    texts = [open(os.path.join(server.home, name)).read() for server in others]
+                    expect("the text of %s" % name, texts[0], texts[1])
+        return "%s%d led and left; %d acknowledged creates" % (leader.kind, leader.id, len(acked))
+
+    check.__doc__ = "reconfig-%s: three servers, members join and leave under load, the leader too" % kinds
+    return check
