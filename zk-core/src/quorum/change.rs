@@ -80,7 +80,12 @@ fn replaced_before(joining: &str, at: usize, id: ServerId) -> bool {
 
 /// What stands between commas, without blanks around it.
 fn listed(text: &str) -> impl Iterator<Item = &str> + Clone {
-    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+    text.split(',').map(trim).filter(|part| !part.is_empty())
+}
+
+/// `String.trim` of Java.
+fn trim(text: &str) -> &str {
+    text.trim_matches(|letter| letter <= ' ')
 }
 
 fn number(text: &str) -> Result<ServerId, ChangeError> {
@@ -91,7 +96,7 @@ fn number(text: &str) -> Result<ServerId, ChangeError> {
 fn entry(text: &str) -> Result<(ServerId, &str), ChangeError> {
     let (key, value) = text.split_once('=').ok_or(ChangeError::Server)?;
     let id = key.rsplit_once('.').map_or(key, |(_, id)| id);
-    Ok((number(id.trim())?, value.trim()))
+    Ok((number(trim(id))?, trim(value)))
 }
 
 /// Two servers must not share an address. What stands for every address, or for the machine itself,

@@ -405,6 +405,13 @@ impl<'m> Config<'m> {
         })
     }
 
+    /// Where the member `id` is met by others, and its role, as its line says.
+    pub(super) fn met_at(&self, id: ServerId) -> Option<&[u8]> {
+        let member = self.member(id)?;
+        let line = self.text().get(member.at as usize..)?.get(..member.len as usize)?;
+        line.split(|&byte| byte == b';').next()
+    }
+
     /// Where the member `id` serves clients, if the configuration says so.
     pub fn client_address(&self, id: ServerId) -> Option<(&str, u16)> {
         self.server(id)?.client

@@ -87,14 +87,7 @@ impl<'m> Quorums<'m> {
     /// Whether `id` cannot lead any more once `new` takes the place of `old`: it does not vote there,
     /// or is met elsewhere.
     pub fn unseats(new: &Config<'_>, old: &Config<'_>, id: ServerId) -> bool {
-        let met = |here: &Config<'_>, there: &Config<'_>| {
-            let places = |config: &'_ Config<'_>| config.addresses(id, Port::Quorum).count();
-            places(here) == places(there)
-                && here
-                    .addresses(id, Port::Quorum)
-                    .all(|place| there.addresses(id, Port::Quorum).any(|other| other == place))
-        };
-        !new.is_participant(id) || !met(new, old)
+        !new.is_participant(id) || new.met_at(id) != old.met_at(id)
     }
 
     /// Whether those for whom `acked` holds are a quorum of every configuration that counts. In
