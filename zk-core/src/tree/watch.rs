@@ -223,6 +223,18 @@ impl<'m> Watches<'m> {
         self.watches.is_empty()
     }
 
+    /// Those that hear of nodes themselves, and those that hear of lists of children. One that
+    /// persists is of both kinds.
+    pub fn counts(&self) -> (usize, usize) {
+        let count = |modes: Modes| {
+            (0..self.watches.used())
+                .filter_map(|at| self.watches.get(Handle::try_from(at).ok()?))
+                .filter(|watch| !watch.modes.and(modes).is_empty())
+                .count()
+        };
+        (count(Modes::ANY.without(Modes::CHILD)), count(Modes::CHILD.or(Modes::PERSISTENT)))
+    }
+
     /// Watched paths.
     pub fn path_count(&self) -> usize {
         self.paths.len()
