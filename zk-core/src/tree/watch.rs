@@ -258,7 +258,7 @@ impl<'m> Watches<'m> {
         })
     }
 
-    /// Adds modes to a connection's watch on `path`.
+    /// Adds modes to a connection's watch on `path`; `false` if it had all of them.
     ///
     /// # Errors
     /// [`Full`].
@@ -268,7 +268,7 @@ impl<'m> Watches<'m> {
         connection: Handle,
         path: &[u8],
         modes: Modes,
-    ) -> Result<(), Full> {
+    ) -> Result<bool, Full> {
         let known = self.find_path(path);
         if let Some(at) = known
             && let Some(watch) = self.find_watch(at, connection)
@@ -278,7 +278,7 @@ impl<'m> Watches<'m> {
             if before.and(Modes::RECURSIVE).is_empty() && !modes.and(Modes::RECURSIVE).is_empty() {
                 self.recursive += 1;
             }
-            return Ok(());
+            return Ok(self.watches[watch].modes != before);
         }
         let at = match known {
             Some(at) => at,
@@ -318,7 +318,7 @@ impl<'m> Watches<'m> {
         if !modes.and(Modes::RECURSIVE).is_empty() {
             self.recursive += 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn add_path(&mut self, path: &[u8]) -> Result<Handle, Full> {
