@@ -30,6 +30,7 @@ import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
 import reconfig  # noqa: E402
 import timers  # noqa: E402
+import words  # noqa: E402
 import zkcli  # noqa: E402
 
 # name: (function, whether it needs Apache, whether the subject must be zk)
@@ -43,6 +44,9 @@ CHECKS = {
     "kill9": (kill9.kills, False, False),
     "timers-expiry": (timers.expiry, False, False),
     "timers-reaping": (timers.reaping, False, False),
+    "words-alike": (words.alike, True, False),
+    "words-hash": (words.hashes, False, False),
+    "words-leader": (words.leader, True, False),
     "zkcli": (zkcli.session, True, False),
     "kazoo": (kazoo_suite.against(1), False, False),
     "kazoo-ensemble": (kazoo_suite.against(3), False, False),

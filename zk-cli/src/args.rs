@@ -156,18 +156,22 @@ pub(crate) enum Command {
     },
 }
 
-/// Spells the single-dash options of zkCli as ours: `-server` before the verb, and those of
-/// reconfig.
-pub(crate) fn modernize(mut args: Vec<String>) -> Vec<String> {
-    let mut verb = None;
+/// Spells the single-dash options of zkCli as ours: `-server` and others before the verb, and those
+/// of reconfig.
+pub(crate) fn modernize(args: Vec<String>) -> Vec<String> {
+    let mut verb: Option<String> = None;
     let mut is_value = true; // The program's name.
-    for arg in &mut args {
+    let mut modern = Vec::with_capacity(args.len());
+    for mut arg in args {
         match arg.as_str() {
             _ if core::mem::take(&mut is_value) => {}
             "-server" | "-timeout" if verb.is_none() => {
                 arg.insert(0, '-');
                 is_value = true;
             }
+            "-r" if verb.is_none() => arg = "--readonly".into(),
+            // Verbs always do.
+            "-waitforconnection" if verb.is_none() => continue,
             "--server" | "--timeout" | "--auth" | "--output" | "-o" => is_value = true,
             "-file" | "-members" | "-add" | "-remove" if verb.as_deref() == Some("reconfig") => {
                 arg.insert(0, '-');
@@ -176,8 +180,9 @@ pub(crate) fn modernize(mut args: Vec<String>) -> Vec<String> {
             word if verb.is_none() && !word.starts_with('-') => verb = Some(word.to_owned()),
             _ => {}
         }
+        modern.push(arg);
     }
-    args
+    modern
 }
 
 #[cfg(test)]
@@ -195,6 +200,8 @@ mod tests {
     fn zkcli_spellings_are_understood() {
         let modern = |line: &str| modernize(line.split(' ').map(str::to_owned).collect()).join(" ");
         assert_eq!(modern("zk -server a:1 ls /"), "zk --server a:1 ls /");
+        assert_eq!(modern("zk -r -server a -waitforconnection ls"), "zk --readonly --server a ls");
+        assert_eq!(modern("zk set /a -waitforconnection"), "zk set /a -waitforconnection");
         assert_eq!(modern("zk set /a -server"), "zk set /a -server");
         assert_eq!(modern("zk reconfig -add 1=a -remove 2"), "zk reconfig --add 1=a --remove 2");
         assert_eq!(modern("zk -server reconfig ls -add"), "zk --server reconfig ls -add");

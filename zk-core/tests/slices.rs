@@ -160,6 +160,19 @@ fn a_list_that_fits_no_output_is_an_error_and_events_stay() {
     world.settle();
     let frames = world.frames(reader.link);
     assert_eq!((frames.len(), header(&frames[0]).err), (1, Code::MarshallingError));
+    // What was not told is not watched, except by a watch that was there before.
+    assert!(world.peer.watches().is_empty());
+    let path = encode(&Ustring::from("/p"));
+    let child = SetWatches {
+        relative_zxid: world.peer.tree().last_zxid(),
+        data: List::EMPTY,
+        exist: List::EMPTY,
+        child: List::from_raw(1, &path),
+    };
+    assert_eq!(world.call(&mut reader, OpCode::SetWatches, &child).err(), Code::Ok);
+    let refused = world.call(&mut reader, OpCode::GetChildren, &watch("/p"));
+    assert_eq!(refused.err(), Code::MarshallingError);
+    assert_eq!(world.peer.watches().counts(), (0, 1));
     // One that fits alone waits until the output is empty.
     for i in 0..12 {
         world.call(&mut other, OpCode::Delete, &gone(&format!("/p/{i:020}")));

@@ -202,6 +202,13 @@ fn three_members_and_an_observer_serve_as_one() {
         };
         let answer = word(member.address, b"srvr");
         assert!(answer.contains(&format!("Mode: {role}\n")), "{answer}");
+        let sizes = answer.split_once("\nProposal sizes last/min/max: ");
+        assert_eq!(sizes.is_some(), at == leader, "{answer}");
+        let [last, min, max] = sizes.map_or([1; 3], |(_, sizes)| {
+            let sizes = sizes.trim_end().split('/').map(|size| size.parse::<i64>().unwrap());
+            sizes.collect::<Vec<_>>().try_into().unwrap()
+        });
+        assert!(0 < min && min <= last && last <= max, "{answer}");
         let answer = word(member.address, b"mntr");
         let has =
             |line: &str| assert!(answer.contains(&format!("zk_{line}\n")), "{line}: {answer}");
@@ -212,6 +219,8 @@ fn three_members_and_an_observer_serve_as_one() {
             has("learners\t3");
             has("synced_followers\t2");
             has("synced_observers\t1");
+            has(&format!("min_proposal_size\t{min}"));
+            has(&format!("max_proposal_size\t{max}"));
         }
         let answer = word(member.address, b"conf");
         assert!(answer.contains(&format!("serverId={}\n", at + 1)), "{answer}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::json;
 use zk_std::config::{self, Config};
 use zk_std::server::{self, Handle, Standing};
@@ -39,6 +39,9 @@ pub(crate) struct Server {
     /// Log less (-q: warnings, -qq: errors)
     #[arg(short, long, action = clap::ArgAction::Count)]
     quiet: u8,
+    /// Log more (-v: each session and snapshot, -vv: each transaction)
+    #[arg(short, long, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
     /// Say on standard output where the server stands, and end when standard input does
     #[arg(long, hide = true)]
     child: bool,
@@ -54,9 +57,11 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 impl Server {
     /// Serves until a signal comes.
     pub(crate) fn run(&self) -> ExitCode {
-        let level = match self.quiet {
-            0 => LevelFilter::Info,
-            1 => LevelFilter::Warn,
+        let level = match (self.quiet, self.verbose) {
+            (0, 0) => LevelFilter::Info,
+            (0, 1) => LevelFilter::Debug,
+            (0, _) => LevelFilter::Trace,
+            (1, _) => LevelFilter::Warn,
             _ => LevelFilter::Error,
         };
         if log::set_logger(&LOGGER).is_ok() {
@@ -181,7 +186,7 @@ static LOGGER: Logger = Logger;
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= Level::Info
+        metadata.level() <= log::max_level()
     }
 
     fn log(&self, record: &Record<'_>) {

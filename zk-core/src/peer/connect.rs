@@ -9,6 +9,7 @@ use crate::memory::{Full, Handle, NIL};
 use crate::session::auth::Identities;
 use crate::session::{PASSWORD_LEN, password, password_is};
 use crate::time::Now;
+use crate::trace::{debug, repeated};
 use crate::wire::OpCode;
 use crate::wire::client::{ConnectRequest, ConnectResponse};
 use crate::wire::jute::{self, Buffer, List, Trailing};
@@ -54,11 +55,19 @@ impl Peer<'_> {
     /// The first frame of a connection.
     pub(super) fn connect(&mut self, link: Handle, frame: &[u8], now: Now) -> Handshake {
         let Ok(request) = jute::decode::<ConnectRequest<'_>>(frame) else {
-            self.drop_link(link);
+            self.drop_malformed(link);
             return Handshake::Taken;
         };
         if request.last_zxid_seen > self.tree.last_zxid() {
-            // The client has seen more than this server: it must go elsewhere.
+            // The client must go elsewhere.
+            repeated!(
+                self.often.ahead,
+                "session {:#x} is refused: its client has seen zxid {:#x}, and this server only \
+                 {:#x}. Is its data an old copy? (time {})",
+                request.session_id.0,
+                request.last_zxid_seen.0,
+                self.tree.last_zxid().0
+            );
             self.drop_link(link);
             return Handshake::Taken;
         }
@@ -67,6 +76,7 @@ impl Peer<'_> {
         let timeout = asked.max(min).min(max);
         let connection = &mut self.connections[link];
         connection.timeout = timeout;
+        connection.asked = now.monotonic;
         connection.read_only_field = request.read_only.0.is_some();
         if request.session_id == SessionId::NONE {
             self.connect_new(link, timeout, now)
@@ -77,6 +87,11 @@ impl Peer<'_> {
 
     fn connect_new(&mut self, link: Handle, timeout: u32, now: Now) -> Handshake {
         if self.sessions.available() == 0 {
+            repeated!(
+                self.often.sessions,
+                "a client is refused: there are {} sessions, as many as there can be (time {})",
+                self.sessions.len()
+            );
             self.drop_link(link);
             return Handshake::Taken;
         }
@@ -105,7 +120,13 @@ impl Peer<'_> {
         if let Some(at) = self.sessions.usable(id) {
             self.sessions.touch(at, now.monotonic);
         }
-        self.connections[link].state = LinkState::Open;
+        let zxid = self.tree.last_zxid();
+        let connection = &mut self.connections[link];
+        connection.state = LinkState::Open;
+        let latency = now.monotonic.since(connection.asked);
+        connection.counters.answered(OpCode::CreateSession, Xid(0), zxid, latency, now.monotonic);
+        self.stats.opened(latency);
+        debug!("session {:#x} is open, timeout {} ms", id.0, self.timeout(Link(link)));
         self.respond(link, id);
     }
 
@@ -122,8 +143,8 @@ impl Peer<'_> {
         };
         // The output of a connection that was just opened has room for its first frame.
         let _ = put_frame(&mut connection.output, |out| jute::write(&response, out));
-        connection.counters.sent += 1;
-        self.stats.sent += 1;
+        connection.counters.sent(1);
+        self.stats.responded();
         self.connections.make_ready(link);
     }
 
@@ -148,13 +169,24 @@ impl Peer<'_> {
             return Handshake::Taken;
         }
         if !known || self.sessions.usable(id).is_none() {
-            self.respond(link, SessionId::NONE);
-            self.finish_link(link);
+            self.refuse_session(link, id);
             return Handshake::Taken;
         }
         self.connections[link].session = id;
         self.returned(link, true, now);
         Handshake::Taken
+    }
+
+    fn refuse_session(&mut self, link: Handle, id: SessionId) {
+        self.stats.reconnect();
+        repeated!(
+            self.often.unknown_sessions,
+            "session {:#x} is refused: it has expired or was never here, or its password is \
+             wrong (time {})",
+            id.0
+        );
+        self.respond(link, SessionId::NONE);
+        self.finish_link(link);
     }
 
     /// Whether a session may go on is decided.
@@ -167,12 +199,14 @@ impl Peer<'_> {
             self.sessions.usable(id).filter(|_| valid)
         };
         let Some(at) = at else {
-            self.respond(link, SessionId::NONE);
-            self.finish_link(link);
+            self.refuse_session(link, id);
             return;
         };
+        self.stats.reconnect();
         let before = self.sessions.get(at).connection();
+        debug!("session {:#x} comes back, timeout {} ms", id.0, timeout);
         if before != NIL && before != link {
+            debug!("session {:#x} leaves its old connection", id.0);
             self.drop_link(before);
         }
         let me = self.options.server;

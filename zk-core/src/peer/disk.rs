@@ -5,7 +5,7 @@ use super::{Peer, State};
 use crate::id::Zxid;
 use crate::memory::Records;
 use crate::request::options::Options;
-use crate::trace::warning;
+use crate::trace::{debug, warning};
 use crate::tree::Seeds;
 use crate::tree::snapshot::Step;
 use crate::wire::file::SnapshotDigest;
@@ -211,6 +211,7 @@ impl Peer<'_> {
                     // Marks of an earlier one are cleared slice by slice.
                     Ok(false) => return None,
                     Err(_) => {
+                        warning!("no snapshot: sessions and lists do not fit its buffer");
                         self.snapshot.phase = Phase::Idle;
                         self.stats.snapshots_failed += 1;
                         return None;
@@ -223,6 +224,11 @@ impl Peer<'_> {
             }
             Phase::Begin => {
                 self.snapshot.phase = Phase::Writing { out: false };
+                debug!(
+                    "the snapshot of zxid {:#x} begins: {} nodes",
+                    self.snapshot.zxid.0,
+                    self.tree.node_count()
+                );
                 Some(Disk::SnapshotBegin(self.snapshot.zxid))
             }
             Phase::Writing { out: true } => None,
@@ -244,7 +250,11 @@ impl Peer<'_> {
                     self.tree.snapshot_abandon();
                     self.snapshot.phase = Phase::Dropping;
                     self.stats.snapshots_failed += 1;
-                    warning!("the disk is too slow: giving up snapshot {}", self.snapshot.zxid.0);
+                    warning!(
+                        "giving up the snapshot of zxid {:#x}: the disk is too slow, and its \
+                         buffer full",
+                        self.snapshot.zxid.0
+                    );
                     self.poll_disk()
                 }
             },
@@ -364,6 +374,7 @@ impl Peer<'_> {
     /// The snapshot is finished and durable.
     pub fn snapshot_done(&mut self) {
         if self.snapshot.phase == Phase::Ending {
+            debug!("the snapshot of zxid {:#x} is done", self.snapshot.zxid.0);
             self.snapshot.phase = Phase::Idle;
             self.snapshot.required = false;
             self.ensemble.snapshot = Some(self.snapshot.zxid);
@@ -382,6 +393,7 @@ impl Peer<'_> {
     /// snapshot is tried when the next one is due.
     pub fn snapshot_failed(&mut self) {
         if self.snapshot.phase != Phase::Idle {
+            warning!("the snapshot of zxid {:#x} could not be written", self.snapshot.zxid.0);
             self.tree.snapshot_abandon();
             self.snapshot.phase = if self.snapshot.required { Phase::Wanted } else { Phase::Idle };
             self.stats.snapshots_failed += 1;

@@ -262,6 +262,7 @@ impl<'m> Peer<'m> {
 
     /// The history has been loaded, at the start or anew.
     pub(super) fn loaded_history(&mut self, now: Now) {
+        self.settle_digest();
         self.loaded_cursors();
         self.find_config();
         self.show_config(now);

@@ -9,7 +9,7 @@ use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
 use crate::request::reply;
 use crate::time::Now;
-use crate::trace::{notice, warning};
+use crate::trace::{info, warning};
 use crate::wire::OpCode;
 use crate::wire::client::{Id, RequestHeader};
 use crate::wire::jute::{self, List, Reader};
@@ -36,7 +36,7 @@ impl Peer<'_> {
         let (me, timing) = (self.options.server, self.timing());
         self.ensemble.learner =
             Learner::of(me, leader, observer, accepted, last, timing, now.monotonic);
-        notice!("learning from server {}, with a history that ends at zxid {}", leader.0, last.0);
+        info!("learning from server {}, with a history that ends at zxid {:#x}", leader.0, last.0);
         // A leader that refuses it is not asked all the time.
         let at = self.ensemble.dialled.plus(DIAL_PAUSE).max(now.monotonic);
         self.ensemble.dialled = at;
@@ -105,11 +105,11 @@ impl Peer<'_> {
                 self.ensemble.damaged = false;
             }
             Heard::Truncate(zxid) => {
-                notice!("the leader cuts the history behind zxid {}", zxid.0);
+                info!("the leader cuts the history behind zxid {:#x}", zxid.0);
                 self.ensemble.files = Files::Cut(zxid);
             }
             Heard::Snapshot(zxid) => {
-                notice!("the leader sends a snapshot of zxid {}", zxid.0);
+                info!("the leader sends a snapshot of zxid {:#x}", zxid.0);
                 self.ensemble.scanner = Scanner::new(self.options.max_txn);
                 self.ensemble.install.clear();
                 self.ensemble.files = Files::Begin(zxid);
@@ -142,7 +142,7 @@ impl Peer<'_> {
                     }
                 }
                 self.ensemble.serving = true;
-                notice!("serving, with leader {}", self.ensemble.learner.leader().0);
+                info!("serving, with leader {}", self.ensemble.learner.leader().0);
             }
             Heard::Ping(zxid) => return Ok(self.answer_ping(zxid)),
             Heard::Revalidated(data) => self.revalidated(now, data)?,

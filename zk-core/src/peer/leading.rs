@@ -4,7 +4,7 @@ use super::ensemble::Ensemble;
 use super::{Peer, State};
 use crate::id::{ServerId, Zxid};
 use crate::time::Now;
-use crate::trace::{notice, warning};
+use crate::trace::{info, warning};
 use crate::wire::OpCode;
 use crate::wire::jute::{self, Reader};
 use crate::wire::quorum::{
@@ -28,8 +28,9 @@ impl Peer<'_> {
         let epochs = (self.ensemble.epochs.accepted, self.current_epoch());
         let timing = self.timing();
         let me = self.options.server;
+        self.stats.leads();
         self.ensemble.leader.lead(now.monotonic, me, epochs, self.proposed, timing);
-        notice!("leading, with a history that ends at zxid {}", self.proposed.0);
+        info!("leading, with a history that ends at zxid {:#x}", self.proposed.0);
         self.advance_leader(now);
     }
 
@@ -76,7 +77,7 @@ impl Peer<'_> {
         self.timers.start(now, &self.options);
         self.ensemble.election.set_epoch(i64::from(epoch.0));
         self.ensemble.serving = true;
-        notice!("serving as leader of epoch {}", epoch.0);
+        info!("serving as leader of epoch {}", epoch.0);
     }
 
     /// A packet from a learner. `Ok(false)`: it cannot be taken now.
@@ -109,7 +110,7 @@ impl Peer<'_> {
                 if fresh && let Some((server, _)) = leader.server(at) {
                     self.greeted(at, server)?;
                     if self.ensemble.leader.is_outbid() {
-                        notice!("server {} has accepted a later epoch: electing anew", server.0);
+                        info!("server {} has accepted a later epoch: electing anew", server.0);
                         self.look(now);
                         return Ok(true);
                     }

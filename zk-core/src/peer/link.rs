@@ -1,6 +1,7 @@
 //! A client's connection as the peer knows it: what waits for an answer, what waits to be sent.
 
-use crate::id::{SessionId, Xid};
+use super::stats::Counters;
+use crate::id::SessionId;
 use crate::memory::{Full, Handle, NIL, Pipe, Table};
 use crate::session::auth::Identities;
 use crate::time::{Instant, Now};
@@ -75,6 +76,8 @@ pub struct Connection<'m> {
     pub(super) session: SessionId,
     pub(super) timeout: u32,
     pub(super) ids: Identities,
+    /// When the client asked for it.
+    pub(super) asked: Instant,
     /// Whether the client's handshake spoke of read-only servers.
     pub(super) read_only_field: bool,
     /// Frames that wait, oldest first.
@@ -101,31 +104,6 @@ pub struct Connection<'m> {
     pub(super) counters: Counters,
 }
 
-/// What `cons` shows of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames received.
-    pub received: u64,
-    /// Replies and events sent.
-    pub sent: u64,
-    /// Requests that wait for an answer.
-    pub queued: u64,
-    /// When it was opened.
-    pub since: Instant,
-    /// The last request's number.
-    pub last_cxid: Xid,
-    /// When the last reply was made.
-    pub last_response: Instant,
-    /// How long the last, the quickest, the slowest request and all together took, ms.
-    pub last_latency: u64,
-    /// The quickest, ms.
-    pub min_latency: u64,
-    /// The slowest, ms.
-    pub max_latency: u64,
-    /// All together, ms.
-    pub total_latency: u64,
-}
-
 impl<'m> Connection<'m> {
     /// Storage in the caller's slices: for frames that wait and for replies.
     pub fn lent(input: &'m mut [u8], output: &'m mut [u8]) -> Self {
@@ -139,6 +117,7 @@ impl<'m> Connection<'m> {
             session: SessionId::NONE,
             timeout: 0,
             ids: Identities::default(),
+            asked: Instant(0),
             read_only_field: false,
             input: Pipe::new(input),
             looked: 0,
@@ -221,21 +200,6 @@ impl<'m> Connection<'m> {
         self.input.take(len);
         self.looked = self.looked.saturating_sub(len);
         self.counters.queued = self.counters.queued.saturating_sub(1);
-    }
-
-    /// Counts an answer to a request that came at `since`.
-    pub(super) fn answered(&mut self, cxid: Xid, since: Instant, now: Now) -> u64 {
-        let counters = &mut self.counters;
-        let latency = now.monotonic.since(since);
-        counters.last_cxid = cxid;
-        counters.last_response = now.monotonic;
-        counters.last_latency = latency;
-        counters.min_latency =
-            if counters.sent == 0 { latency } else { counters.min_latency.min(latency) };
-        counters.max_latency = counters.max_latency.max(latency);
-        counters.total_latency += latency;
-        counters.sent += 1;
-        latency
     }
 }
 

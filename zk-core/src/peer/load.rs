@@ -4,7 +4,7 @@ use super::{Peer, State};
 use crate::id::Zxid;
 use crate::request::apply::{self, ApplyError};
 use crate::time::Now;
-use crate::trace::warning;
+use crate::trace::info;
 use crate::tree::snapshot::{LoadError, Loader, Taken};
 use crate::wire::file::SnapshotDigest;
 use crate::wire::jute;
@@ -34,6 +34,8 @@ impl Peer<'_> {
         self.ensemble.snapshot = None;
         self.log_from = Zxid::ZERO;
         self.unseen = false;
+        self.digests.clear();
+        self.unsettled = None;
         self.loader = None;
     }
 
@@ -64,14 +66,7 @@ impl Peer<'_> {
         self.history.clear(zxid);
         self.ensemble.snapshot = Some(zxid);
         self.log_from = zxid;
-        if let Some(digest) = digest
-            && digest.zxid == zxid
-            && digest.version == crate::wire::txn::TxnDigest::VERSION
-            && digest.tree_digest != self.tree.digest()
-        {
-            self.stats.digest_mismatches += 1;
-            warning!("the digest of snapshot {} is not the one that it shows", zxid.0);
-        }
+        self.unsettled = digest.filter(|digest| digest.zxid >= zxid);
     }
 
     /// Takes a transaction of the log. Those that the snapshot shows already change nothing.
@@ -100,6 +95,10 @@ impl Peer<'_> {
             _ => {}
         }
         self.time = self.time.max(header.time);
+        if self.unsettled.is_none_or(|digest| header.zxid > digest.zxid) {
+            self.unsettled = None;
+            self.check_digest(header.zxid, txn.digest);
+        }
         if self.options.ensemble {
             self.keep(header.zxid, entry);
         }
@@ -125,10 +124,16 @@ impl Peer<'_> {
     /// Apache does.
     pub fn serve(&mut self, now: Now) {
         let zxid = self.tree.last_zxid();
+        self.settle_digest();
         loop {
             let orphan =
                 self.tree.owning_sessions().find(|&session| self.sessions.find(session).is_none());
             let Some(session) = orphan else { break };
+            info!(
+                "session {:#x} is not there any more: its {} ephemeral nodes are deleted",
+                session.0,
+                self.tree.ephemerals_of(session)
+            );
             self.need_scratch(self.tree.longest_ephemeral(session));
             if let Err(error) =
                 apply::kill_session(&mut self.tree, session, zxid, &mut (), &mut self.scratch)
@@ -147,7 +152,24 @@ impl Peer<'_> {
         self.sessions.touch_all(now.monotonic);
         self.timers.start(now, &self.options);
         self.snapshot.want();
+        info!(
+            "serving alone from zxid {:#x} on: {} nodes, {} sessions",
+            zxid.0,
+            self.tree.node_count(),
+            self.sessions.len()
+        );
         self.state = State::Standalone;
+    }
+
+    /// The log has no more: if it ends where the snapshot's digest holds, nothing else has spoken for
+    /// the snapshot.
+    pub(super) fn settle_digest(&mut self) {
+        let zxid = self.tree.last_zxid();
+        if let Some(digest) = self.unsettled.take()
+            && digest.zxid == zxid
+        {
+            self.check_digest(zxid, Some(digest.promised()));
+        }
     }
 
     /// Makes the scratches at least so long, as far as they can be.

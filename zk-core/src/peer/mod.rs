@@ -42,18 +42,21 @@ mod pipeline;
 mod reconfig;
 mod serve;
 mod slices;
+mod stats;
 mod timers;
 
 pub use crate::zab::leader::{Count, READ_OVERHEAD, Read, Reading};
 pub use disk::{Batch, Disk, Order};
 use ensemble::Ensemble;
 pub use ensemble::{Asking, Epochs, Membership, Storage as EnsembleStorage};
-pub use link::{Connection, Counters, Link};
+pub use link::{Connection, Link};
 use link::{Connections, State as LinkState};
 pub use load::LoadTxnError;
 pub use member::{Address, Dial, MemberConnection, MemberLink};
 pub use pipeline::PendingEntry;
 pub use serve::Received;
+use stats::Digests;
+pub use stats::{Counters, DigestEntry, Sizes, Stats, Summary};
 
 use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table};
@@ -62,8 +65,10 @@ use crate::request::changes::{self, Changes};
 pub use crate::request::options::Options;
 use crate::session::{Session, Sessions};
 use crate::time::{Instant, Now};
+use crate::trace::{Often, error};
 use crate::tree::watch::{self, Watches};
 use crate::tree::{self, Cost, DataTree, Seeds, snapshot};
+use crate::wire::file::SnapshotDigest;
 
 /// What a peer is up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +118,8 @@ pub struct Storage<'m> {
     pub reply: Table<'m, u8>,
     /// Of what concerns other members; none for a peer that stays alone.
     pub ensemble: EnsembleStorage<'m>,
+    /// For digests that are kept to be looked at, if any.
+    pub digests: Table<'m, DigestEntry>,
 }
 
 /// How much a growing peer may hold. Memory is only taken as it is used.
@@ -162,6 +169,10 @@ impl Default for Ceilings {
     }
 }
 
+/// Digests that a growing peer keeps, as Apache does.
+#[cfg(feature = "alloc")]
+const DIGESTS: usize = 1024;
+
 #[cfg(feature = "alloc")]
 impl Storage<'_> {
     /// Storage that allocates as it grows.
@@ -184,37 +195,9 @@ impl Storage<'_> {
             acl_scratch: Table::owned(options.max_txn),
             reply: Table::owned(options.max_reply),
             ensemble: EnsembleStorage::owned(ceilings.connections),
+            digests: Table::owned(DIGESTS),
         }
     }
-}
-
-/// What a peer has counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Frames received from clients.
-    pub received: u64,
-    /// Replies and events made for clients.
-    pub sent: u64,
-    /// Requests answered.
-    pub answered: u64,
-    /// The quickest, ms.
-    pub min_latency: u64,
-    /// The slowest, ms.
-    pub max_latency: u64,
-    /// All together, ms.
-    pub total_latency: u64,
-    /// Sessions that expired.
-    pub expired: u64,
-    /// Transactions after which the digest was not the one that the leader had said.
-    pub digest_mismatches: u64,
-    /// Snapshots that were given up because the disk was too slow.
-    pub snapshots_failed: u64,
-    /// Connections that were closed because they did not read.
-    pub slow_closed: u64,
-    /// Failed authentications.
-    pub auth_failed: u64,
-    /// Transactions applied.
-    pub applied: u64,
 }
 
 /// One member of an ensemble.
@@ -252,14 +235,20 @@ pub struct Peer<'m> {
     disk_full: bool,
     snapshot: disk::Snapshot,
     loader: Option<snapshot::Loader>,
+    /// The digest of the snapshot that was loaded, until the log is behind its zxid. A snapshot of
+    /// Apache's shows more than its name says, and at times a part of the transaction behind its
+    /// digest; from there on what the log promises holds.
+    unsettled: Option<SnapshotDigest>,
     timers: timers::Timers,
     /// Number of the current event.
     event: u64,
     scratch: Table<'m, u8>,
     acl_scratch: Table<'m, u8>,
     reply: Pipe<'m>,
+    digests: Digests<'m>,
     stats: Stats,
     ensemble: Ensemble<'m>,
+    often: Often,
 }
 
 impl<'m> Peer<'m> {
@@ -316,13 +305,16 @@ impl<'m> Peer<'m> {
             disk_full: false,
             snapshot: disk::Snapshot::new(seeds),
             loader: None,
+            unsettled: None,
             timers: timers::Timers::default(),
             event: 0,
             scratch,
             acl_scratch,
             reply: Pipe::new(storage.reply),
+            digests: Digests::new(storage.digests),
             stats: Stats::default(),
             ensemble: Ensemble::new(storage.ensemble, options.server),
+            often: Often::default(),
             options,
         };
         peer.changes.reset(&mut peer.tree);
@@ -382,9 +374,15 @@ impl<'m> Peer<'m> {
         &self.stats
     }
 
-    /// Counts anew.
+    /// The tree's digests after transactions whose zxids are divisible by 128, oldest first.
+    pub fn digests(&self) -> impl Iterator<Item = DigestEntry> + '_ {
+        self.digests.iter()
+    }
+
+    /// Counts anew, all but failed authentications and the sizes of proposals.
     pub fn reset_stats(&mut self) {
-        self.stats = Stats::default();
+        let Stats { auth_failed, proposals, .. } = self.stats;
+        self.stats = Stats { auth_failed, proposals, ..Stats::default() };
     }
 
     /// The connections.
@@ -461,6 +459,14 @@ impl<'m> Peer<'m> {
 
     /// The peer stops: nothing that it does afterwards could be trusted.
     fn stop(&mut self, error: ApplyError) {
+        error!(
+            "stopped after zxid {:#x}, for what follows is {}",
+            self.tree.last_zxid().0,
+            match error {
+                ApplyError::Malformed(_) => "no transaction",
+                ApplyError::Full => "more than this peer's capacity",
+            }
+        );
         self.state = State::Stopped(error);
         for at in 0..self.connections.used() {
             let Ok(at) = crate::memory::Handle::try_from(at) else { return };

@@ -1,18 +1,18 @@
 //! From proposal to reply: transactions are numbered, synced, applied in order, and answered.
 
 use super::link::{Queue, State as LinkState};
-use super::{Peer, State};
+use super::{Peer, State, Stats, Summary};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
-use crate::trace::warning;
+use crate::trace::{debug, info, repeated, trace, warning};
 use crate::tree::watch::Watches;
 use crate::tree::{Cost, DataTree};
 use crate::wire::client::{Id, MultiHeader, ReplyHeader, WatcherEvent, perms};
 use crate::wire::jute::{self, List, Sink, Ustring};
-use crate::wire::txn::{Record, Txn};
+use crate::wire::txn::{Record, Txn, TxnDigest};
 use crate::wire::{Code, OpCode, frame};
 
 use super::link::Connections;
@@ -95,6 +95,7 @@ impl Peer<'_> {
             }
             // 2^32 transactions in one epoch: a standalone server goes on into the next.
             let next = Zxid::new(crate::id::Epoch(self.proposed.epoch().0.wrapping_add(1)), 0);
+            info!("all zxids of an epoch are used: going on with {:#x}", next.0);
             self.proposed = next;
             return self.propose_txn(ask, config, link, now);
         };
@@ -141,11 +142,14 @@ impl Peer<'_> {
                 disk_full: *disk_full,
                 scratch: &mut self.scratch,
                 acl_scratch: &mut self.acl_scratch,
+                full: self.often.full.into(),
                 alone,
                 longest: room_len == most,
                 config: config.map(|()| ensemble.quorums.proposed.text()),
             };
-            match prep.request(ask, zxid, time, reply_room, room) {
+            let result = prep.request(ask, zxid, time, reply_room, room);
+            self.often.full = prep.full.get();
+            match result {
                 Ok(prepared) if prepared.out_of_room && room_len < most => {
                     room_len = most;
                     self.need_scratch(most);
@@ -161,6 +165,14 @@ impl Peer<'_> {
             }
             None => 0,
         };
+        trace!(
+            "zxid {:#x}: {} bytes, asked as {} by session {:#x}",
+            zxid.0,
+            prepared.len,
+            op.name().unwrap_or_default(),
+            session.0
+        );
+        self.stats.proposed(prepared.len);
         self.history.push(zxid, prepared.len);
         self.proposed = zxid;
         self.time = time;
@@ -271,8 +283,9 @@ impl Peer<'_> {
             && !self.serve_before_write(pending.link, now)
         {
             self.stats.slow_closed += 1;
-            warning!(
-                "session {} does not read its replies: closing its connection",
+            repeated!(
+                self.often.deaf,
+                "session {:#x} does not read its replies: closing its connection (time {})",
                 header.client_id.0
             );
             self.drop_link(pending.link);
@@ -297,8 +310,10 @@ impl Peer<'_> {
             reply,
             options,
             event,
+            stats,
             ..
         } = self;
+        let slow_before = stats.slow_closed;
         let txn = Txn::decode(bytes_of(history, seq))?;
         let mut tell = Tell {
             watches,
@@ -307,26 +322,24 @@ impl Peer<'_> {
             reply,
             skip_acl: options.skip_acl,
             create2: acl_scratch.get(..noted).unwrap_or_default().iter(),
-            slow: 0,
-            sent: 0,
+            stats,
         };
         let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
-        let Tell { slow, sent, .. } = tell;
         // It may have had no room for an event of its own: then it is not answered either.
         waits &= self
             .connections
             .get(pending.link)
             .is_some_and(|connection| connection.state != LinkState::Closing);
+        let slow = stats.slow_closed - slow_before;
         if slow > 0 {
-            self.stats.slow_closed += slow;
-            warning!("closing {} connections that do not read their events", slow);
+            repeated!(
+                self.often.deaf,
+                "closing {} connections that do not read their events (time {})",
+                slow
+            );
         }
-        self.stats.sent += sent;
-        self.stats.applied += 1;
-        if txn.digest.is_some_and(|digest| digest.tree_digest != self.tree.digest()) {
-            self.stats.digest_mismatches += 1;
-            warning!("the tree's digest after zxid {} is not the promised one", header.zxid.0);
-        }
+        stats.applied += 1;
+        let promised = txn.digest;
         let (err, node) = (done.err, done.node);
         let mut closed = NIL;
         match txn.record {
@@ -334,9 +347,13 @@ impl Peer<'_> {
                 let timeout = u32::try_from(record.timeout).unwrap_or(0);
                 self.sessions.opened(header.client_id, timeout, now.monotonic)?;
             }
-            Record::CloseSession(_) => closed = self.sessions.closed(header.client_id),
+            Record::CloseSession(_) => {
+                closed = self.sessions.closed(header.client_id);
+                debug!("session {:#x} is closed", header.client_id.0);
+            }
             _ => {}
         }
+        self.check_digest(header.zxid, promised);
         let reconfigured = header.op == OpCode::Reconfig;
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
@@ -400,10 +417,11 @@ impl Peer<'_> {
         let node = result.node;
         let err = if result.op == OpCode::Multi { Code::Ok } else { result.err };
         let header = ReplyHeader { xid: result.cxid, zxid: tree.last_zxid(), err };
+        // A multi that could not be decoded is an error without results.
+        let failed = result.err != Code::Ok && (result.op != OpCode::Multi || reply.is_empty());
+        let before = connection.output.len();
         // Its room was reserved.
         let written = put_frame(&mut connection.output, |out| {
-            // A multi that could not be decoded is an error without results.
-            let failed = result.err != Code::Ok && (result.op != OpCode::Multi || reply.is_empty());
             let header = if failed { ReplyHeader { err: result.err, ..header } } else { header };
             jute::write(&header, out)?;
             if failed {
@@ -433,22 +451,49 @@ impl Peer<'_> {
             self.drop_link(link);
             return;
         }
-        self.count_answer(link, result.cxid, waiting.since, now);
+        let made = connection.output.len() - before;
+        let op = if failed { OpCode::Error } else { result.op };
+        self.count_answer(link, Made { op, cxid: result.cxid, bytes: made }, waiting.since, now);
         if result.op == OpCode::CloseSession {
             self.finish_link(link);
         }
         self.connections.make_ready(link);
     }
 
-    pub(super) fn count_answer(&mut self, link: Handle, cxid: Xid, since: Instant, now: Now) {
-        let latency = self.connections[link].answered(cxid, since, now);
-        let stats = &mut self.stats;
-        stats.min_latency =
-            if stats.answered == 0 { latency } else { stats.min_latency.min(latency) };
-        stats.max_latency = stats.max_latency.max(latency);
-        stats.total_latency += latency;
-        stats.answered += 1;
-        stats.sent += 1;
+    /// Counts an answer to a request that came at `since`.
+    pub(super) fn count_answer(&mut self, link: Handle, made: Made, since: Instant, now: Now) {
+        let Made { op, cxid, bytes } = made;
+        let latency = now.monotonic.since(since);
+        self.stats.answered(op, bytes, latency);
+        let zxid = self.tree.last_zxid();
+        let counters = &mut self.connections[link].counters;
+        counters.sent(1);
+        counters.answered(op, cxid, zxid, latency, now.monotonic);
+    }
+
+    /// Counts a reply whose frame takes so many bytes.
+    pub(super) fn count_reply(&mut self, link: Handle, bytes: usize) {
+        self.stats.reply(bytes);
+        self.connections[link].counters.sent(1);
+    }
+
+    /// Compares the tree's digest with what was said of it.
+    pub(super) fn check_digest(&mut self, zxid: Zxid, promised: Option<TxnDigest>) {
+        let digest = self.tree.digest();
+        self.digests.note(zxid, digest);
+        let Some(promised) = promised.filter(|p| p.version == TxnDigest::VERSION) else { return };
+        if promised.tree_digest != digest {
+            self.stats.digest_mismatches += 1;
+            // One difference goes on through all that follows.
+            repeated!(
+                self.often.digests,
+                "the tree differs from what zxid {:#x} promised: its digest is {:#x}, not {:#x} \
+                 (time {})",
+                zxid.0,
+                digest,
+                promised.tree_digest
+            );
+        }
     }
 
     /// Sends what waits, then closes.
@@ -481,6 +526,16 @@ impl Peer<'_> {
             self.sessions.attach(at, NIL);
         }
     }
+}
+
+/// A reply that was made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Made {
+    /// What was asked; `Error` for a write that failed.
+    pub(super) op: OpCode,
+    pub(super) cxid: Xid,
+    /// Bytes of its frame.
+    pub(super) bytes: usize,
 }
 
 /// What a request is answered.
@@ -529,8 +584,7 @@ struct Tell<'t, 'm> {
     skip_acl: bool,
     /// For each operation of the multi, whether it was asked as create2.
     create2: core::slice::Iter<'t, u8>,
-    slow: u64,
-    sent: u64,
+    stats: &'t mut Stats,
 }
 
 /// Bytes of the longest entry of a list that events are checked against: a longer one names nobody.
@@ -543,7 +597,7 @@ impl Observer for Tell<'_, '_> {
         }
         *self.event += 1;
         let number = *self.event;
-        let Self { watches, connections, skip_acl, slow, sent, .. } = self;
+        let Self { watches, connections, skip_acl, stats, .. } = self;
         let mut scratch = [0; EVENT_ACL];
         watches.trigger(event.path, event.kind, |at, spend| {
             let Some(connection) = connections.get_mut(at) else { return };
@@ -563,16 +617,18 @@ impl Observer for Tell<'_, '_> {
             if !may_know {
                 return;
             }
+            let before = connection.output.len();
             let put = connection
                 .unreserved(|out| put_event(out, event.zxid, event.kind as i32, event.path));
             if put.is_ok() {
-                *sent += 1;
+                stats.events(Summary::of((connection.output.len() - before) as u64));
+                connection.counters.sent(1);
             } else {
                 // Never lied to: an event that cannot be told ends the connection. What it holds is
                 // given back when the shell says that the socket is closed.
                 connection.output.clear();
                 connection.state = LinkState::Closing;
-                *slow += 1;
+                stats.slow_closed += 1;
             }
             connections.make_ready(at);
         });

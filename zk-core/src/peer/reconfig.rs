@@ -14,7 +14,7 @@ use crate::memory::Handle;
 use crate::quorum::{ChangeError, Quorums, Role, change, version};
 use crate::request::prep::Ask;
 use crate::time::Now;
-use crate::trace::{notice, warning};
+use crate::trace::{info, warning};
 use crate::tree::path::CONFIG;
 use crate::wire::client::ReconfigRequest;
 use crate::wire::jute;
@@ -45,7 +45,7 @@ impl Peer<'_> {
         });
         let Ensemble { quorums, leader, .. } = &mut self.ensemble;
         if kept {
-            notice!("a new configuration is proposed: version {}", zxid.0);
+            info!("a new configuration is proposed: version {}", zxid.0);
             leader.reconfigure(quorums);
         } else {
             quorums.withdraw();
@@ -186,7 +186,7 @@ impl Peer<'_> {
             return;
         }
         quorums.commit();
-        notice!("a new configuration is in force: version {}", quorums.committed.version());
+        info!("a new configuration is in force: version {}", quorums.committed.version());
         if self.state == State::Leading {
             leader.reconfigure(quorums);
         }
@@ -201,7 +201,7 @@ impl Peer<'_> {
             return;
         }
         self.ensemble.quorums.commit();
-        notice!("a configuration is in force: version {}", self.config().version());
+        info!("a configuration is in force: version {}", self.config().version());
         self.show_config(now);
         self.take_place(now, false);
     }
@@ -231,7 +231,7 @@ impl Peer<'_> {
         };
         self.ensemble.dirty = true;
         if moves {
-            notice!("the new configuration changes who leads, or whether this server votes");
+            info!("the new configuration changes who leads, or whether this server votes");
             self.ensemble.appointed = self.ensemble.learner.designated();
             self.look(now);
         }

@@ -2,14 +2,16 @@
 
 use super::connect::Handshake;
 use super::link::{Class, Connection, Queue, State as LinkState, class};
-use super::pipeline::{put_event, put_frame, set_len};
+use super::pipeline::{Made, put_event, put_frame, set_len};
 use super::slices::Long;
+use super::stats::COUNTS;
 use super::{Link, Peer};
 use crate::id::{Xid, Zxid};
 use crate::memory::Handle;
 use crate::request::read::{NoReply, Pace, Read};
 use crate::session::auth::{Outcome, authenticate};
 use crate::time::Now;
+use crate::trace::repeated;
 use crate::wire::client::{AuthPacket, PathRecord, ReplyHeader, RequestHeader};
 use crate::wire::frame::{self, Frame};
 use crate::wire::jute::{self, Buffer, Reader, Sink};
@@ -61,6 +63,14 @@ impl Peer<'_> {
             connection.active = true;
             let payload = match frame::first(rest, self.options.max_frame) {
                 Err(_) => {
+                    repeated!(
+                        self.often.long_frames,
+                        "session {:#x}: closing its connection, its frame has {} bytes and \
+                         jute.maxbuffer is {} (time {})",
+                        self.connections[at].session.0,
+                        rest.first_chunk().map_or(0, |len| i32::from_be_bytes(*len)),
+                        self.options.max_frame
+                    );
                     self.drop_link(at);
                     return Received { consumed: bytes.len(), need: frame::LEN };
                 }
@@ -82,7 +92,10 @@ impl Peer<'_> {
         match self.connections[at].state {
             LinkState::Fresh => {
                 let taken = self.connect(at, payload, now) == Handshake::Taken;
-                if !taken {
+                if taken {
+                    self.stats.handshake();
+                    self.count_received(at);
+                } else {
                     self.connections.stall(at);
                 }
                 taken
@@ -95,7 +108,7 @@ impl Peer<'_> {
 
     fn take_request(&mut self, at: Handle, payload: &[u8], now: Now) -> bool {
         let Ok(header) = jute::decode::<RequestHeader>(payload) else {
-            self.drop_link(at);
+            self.drop_malformed(at);
             return true;
         };
         let connection = &self.connections[at];
@@ -134,11 +147,21 @@ impl Peer<'_> {
         true
     }
 
+    /// Closes a connection that sends what cannot be read.
+    pub(super) fn drop_malformed(&mut self, at: Handle) {
+        repeated!(
+            self.often.malformed,
+            "session {:#x}: closing its connection, its request cannot be read (time {})",
+            self.connections[at].session.0
+        );
+        self.drop_link(at);
+    }
+
     fn count_received(&mut self, at: Handle) {
         if let Some(connection) = self.connections.get_mut(at) {
-            connection.counters.received += 1;
+            connection.counters.received();
         }
-        self.stats.received += 1;
+        self.stats.received();
     }
 
     /// Tells the shell that a link can take input again, if it was told to wait.
@@ -291,7 +314,7 @@ impl Peer<'_> {
     ) -> Served {
         let mut reader = Reader::new(payload);
         let Ok(RequestHeader { xid, op }) = reader.read() else {
-            self.drop_link(at);
+            self.drop_malformed(at);
             return Served::Done;
         };
         let body = reader.rest();
@@ -319,19 +342,23 @@ impl Peer<'_> {
                 self.connections[at].sync = None;
                 Ok(())
             }
-            OpCode::Auth => return self.serve_auth(at, xid, body, since, now),
-            OpCode::Sasl => return self.serve_sasl(at, xid, body, since, now),
+            OpCode::Auth => return self.serve_auth(at, xid, body),
+            OpCode::Sasl => return self.serve_sasl(at, xid, body),
             _ if class(op) == Class::Unknown => {
                 let header = ReplyHeader { xid, zxid: Zxid::NONE, err: Code::Unimplemented };
-                return self.reply_and_finish(at, header, since, now);
+                return self.reply_and_finish(at, header);
             }
             _ => Ok(()),
         };
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };
         let result = result.and_then(|()| self.put_reply(at, xid, op, body, pace));
         match result {
-            Ok(()) => {}
-            Err(NoReply::More | NoReply::Lost) => return Served::Long,
+            Ok(bytes) => {
+                self.count_answer(at, Made { op, cxid: xid, bytes }, since, now);
+                self.connections.make_ready(at);
+                Served::Done
+            }
+            Err(NoReply::More | NoReply::Lost) => Served::Long,
             Err(NoReply::Full) => {
                 let connection = &mut self.connections[at];
                 if !connection.output.is_empty() || connection.reserved > 0 {
@@ -339,17 +366,27 @@ impl Peer<'_> {
                     return Served::Wait;
                 }
                 // It will never fit.
-                return self.reply_code(at, xid, Code::MarshallingError, since, now);
+                self.reply_code(at, xid, op, Code::MarshallingError, since, now)
             }
-            Err(NoReply::Code(code)) => return self.reply_code(at, xid, code, since, now),
+            Err(NoReply::Code(code)) => {
+                if code == Code::SystemError {
+                    let connection = &self.connections[at];
+                    repeated!(
+                        self.often.watches,
+                        "session {:#x} has {} watches, of {} in all: it gets no more (time {})",
+                        connection.session.0,
+                        connection.own.count(),
+                        self.watches.len()
+                    );
+                }
+                self.reply_code(at, xid, op, code, since, now)
+            }
         }
-        self.count_answer(at, xid, since, now);
-        self.connections.make_ready(at);
-        Served::Done
     }
 
     /// Writes the reply to a read; nothing, if it cannot. Of one that takes long, with
-    /// [`Pace::Slice`], it writes a part, which is not shown before it is whole.
+    /// [`Pace::Slice`], it writes a part, which is not shown before it is whole. Answers how many
+    /// bytes the whole reply takes.
     fn put_reply(
         &mut self,
         at: Handle,
@@ -357,7 +394,7 @@ impl Peer<'_> {
         op: OpCode,
         body: &[u8],
         pace: Pace,
-    ) -> Result<(), NoReply> {
+    ) -> Result<usize, NoReply> {
         match op {
             OpCode::GetAcl => self.need_scratch(self.tree.acls().longest()),
             OpCode::GetEphemerals => {
@@ -391,7 +428,7 @@ impl Peer<'_> {
         if result == Err(NoReply::More) && pace == Pace::Slice {
             long.pause(op, output);
             self.long = Some(long);
-            return result;
+            return Err(NoReply::More);
         }
         if result.is_ok() && !matches!(op, OpCode::SetWatches | OpCode::SetWatches2) {
             result = set_len(output, long.from, long.to).map_err(NoReply::from);
@@ -403,7 +440,10 @@ impl Peer<'_> {
             self.tree.listing_end();
             self.tree.count_end();
         }
-        result
+        result?;
+        self.stats.events(long.told);
+        self.connections[at].counters.sent(long.told.count);
+        Ok(long.to - long.from - long.told.total as usize)
     }
 
     /// Writes (more of) a reply to the end of the output.
@@ -436,7 +476,12 @@ impl Peer<'_> {
         };
         if matches!(op, OpCode::SetWatches | OpCode::SetWatches2) {
             read.set_watches(op, body, |kind, path| {
-                Ok(put_event(output, Zxid::NONE, kind as i32, path)?)
+                let before = output.len();
+                put_event(output, Zxid::NONE, kind as i32, path)?;
+                if COUNTS {
+                    long.told.add((output.len() - before) as u64);
+                }
+                Ok(())
             })?;
             return Ok(put_frame(output, |out| jute::write(&header, out))?);
         }
@@ -455,48 +500,41 @@ impl Peer<'_> {
         &mut self,
         at: Handle,
         xid: Xid,
+        op: OpCode,
         err: Code,
         since: crate::time::Instant,
         now: Now,
     ) -> Served {
         let header = ReplyHeader { xid, zxid: self.tree.last_zxid(), err };
+        let before = self.connections[at].output.len();
         let put =
             self.connections[at].unreserved(|out| put_frame(out, |out| jute::write(&header, out)));
         if put.is_err() {
             return Served::Wait;
         }
-        self.count_answer(at, xid, since, now);
+        let bytes = self.connections[at].output.len() - before;
+        self.count_answer(at, Made { op, cxid: xid, bytes }, since, now);
         self.connections.make_ready(at);
         Served::Done
     }
 
     /// A last word, then the end.
-    fn reply_and_finish(
-        &mut self,
-        at: Handle,
-        header: ReplyHeader,
-        since: crate::time::Instant,
-        now: Now,
-    ) -> Served {
+    fn reply_and_finish(&mut self, at: Handle, header: ReplyHeader) -> Served {
         let out = &mut self.connections[at].output;
+        let before = out.len();
         // Nothing else will be answered. If even this does not fit, the client learns no more than
         // that it is closed.
-        let _ = put_frame(out, |out| jute::write(&header, out));
-        self.count_answer(at, header.xid, since, now);
+        if put_frame(out, |out| jute::write(&header, out)).is_ok() {
+            let bytes = out.len() - before;
+            self.count_reply(at, bytes);
+        }
         self.finish_link(at);
         Served::Done
     }
 
-    fn serve_auth(
-        &mut self,
-        at: Handle,
-        xid: Xid,
-        body: &[u8],
-        since: crate::time::Instant,
-        now: Now,
-    ) -> Served {
+    fn serve_auth(&mut self, at: Handle, xid: Xid, body: &[u8]) -> Served {
         let Ok(packet) = jute::decode::<AuthPacket<'_>>(body) else {
-            self.drop_link(at);
+            self.drop_malformed(at);
             return Served::Done;
         };
         let AuthPacket { scheme, auth, .. } = packet;
@@ -506,27 +544,26 @@ impl Peer<'_> {
         let header = ReplyHeader { xid, zxid: Zxid::ZERO, err: Code::Ok };
         if outcome == Outcome::Failed {
             self.stats.auth_failed += 1;
+            repeated!(
+                self.often.credentials,
+                "session {:#x}: closing its connection, its credentials are of a scheme that \
+                 is not served, or too many (time {})",
+                connection.session.0
+            );
             let header = ReplyHeader { err: Code::AuthFailed, ..header };
-            return self.reply_and_finish(at, header, since, now);
+            return self.reply_and_finish(at, header);
         }
-        self.put_small(at, header, Buffer::NULL, false, since, now)
+        self.put_small(at, header, Buffer::NULL, false)
     }
 
     /// Without a SASL server, Apache answers every token with none.
-    fn serve_sasl(
-        &mut self,
-        at: Handle,
-        xid: Xid,
-        body: &[u8],
-        since: crate::time::Instant,
-        now: Now,
-    ) -> Served {
+    fn serve_sasl(&mut self, at: Handle, xid: Xid, body: &[u8]) -> Served {
         if jute::decode::<Buffer<'_>>(body).is_err() {
-            self.drop_link(at);
+            self.drop_malformed(at);
             return Served::Done;
         }
         let header = ReplyHeader { xid, zxid: Zxid::ZERO, err: Code::Ok };
-        self.put_small(at, header, Buffer::NULL, true, since, now)
+        self.put_small(at, header, Buffer::NULL, true)
     }
 
     fn put_small(
@@ -535,9 +572,8 @@ impl Peer<'_> {
         header: ReplyHeader,
         token: Buffer<'_>,
         with_token: bool,
-        since: crate::time::Instant,
-        now: Now,
     ) -> Served {
+        let before = self.connections[at].output.len();
         let put = self.connections[at].unreserved(|out| {
             put_frame(out, |out| {
                 jute::write(&header, out)?;
@@ -547,7 +583,8 @@ impl Peer<'_> {
         if put.is_err() {
             return Served::Wait;
         }
-        self.count_answer(at, header.xid, since, now);
+        // Apache answers these before they come to be measured.
+        self.count_reply(at, self.connections[at].output.len() - before);
         self.connections.make_ready(at);
         Served::Done
     }

@@ -10,11 +10,12 @@
 //! [`poll_timeout`](Peer::poll_timeout) says that something is left to do: at once.
 
 use super::link::{Connection, Queue, State as LinkState};
-use super::{Peer, State};
+use super::{Peer, State, Summary};
 use crate::id::{Xid, Zxid};
 use crate::memory::{Handle, Pipe};
 use crate::request::read::{Cursor, Pace};
 use crate::time::Now;
+use crate::trace::info;
 use crate::wire::OpCode;
 use crate::wire::jute::List;
 
@@ -31,6 +32,8 @@ pub(super) struct Long {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) cursor: Cursor,
+    /// Events among it.
+    pub(super) told: Summary,
     /// Of the moment when it was begun.
     pub(super) zxid: Zxid,
 }
@@ -40,7 +43,7 @@ impl Long {
     pub(super) fn new(link: Handle, connection: &Connection<'_>, zxid: Zxid) -> Self {
         let Connection { serial, output, .. } = connection;
         let (from, to, cursor) = (output.len(), output.len(), Cursor::default());
-        Self { link, serial: *serial, from, to, cursor, zxid }
+        Self { link, serial: *serial, from, to, cursor, told: Summary::default(), zxid }
     }
 
     pub(super) fn is_of(&self, link: Handle, connection: &Connection<'_>) -> bool {
@@ -153,6 +156,7 @@ impl Peer<'_> {
                 return;
             }
             self.stats.expired += 1;
+            info!("session {:#x} has expired", id.0);
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Cursor {
     list: u8,
     /// The node as it was.
     stat: Stat,
+    /// It has set a watch that was not there.
+    watched: bool,
 }
 
 /// How much a read may do in one go.
@@ -122,12 +124,12 @@ impl Read<'_, '_> {
                 let found = self.tree.find(path);
                 if let Some(at) = found {
                     self.check(at, perms::READ)?;
+                    jute::write(&self.tree.stat(at), out)?;
                 }
                 if watch {
                     self.watch(path, Modes::DATA)?;
                 }
-                let at = found.ok_or(Code::NoNode)?;
-                jute::write(&self.tree.stat(at), out)?;
+                found.ok_or(Code::NoNode)?;
             }
             OpCode::GetData => {
                 let PathWatch { path, watch } = reader.read()?;
@@ -137,10 +139,12 @@ impl Read<'_, '_> {
                 }
             }
             OpCode::GetChildren | OpCode::GetChildren2 => {
-                self.get_children(reader.read()?, out)?;
-                if op == OpCode::GetChildren2 {
-                    jute::write(&self.cursor.stat, out)?;
+                let PathWatch { path, watch } = reader.read()?;
+                let told = self.get_children(op, path, watch, out);
+                if self.cursor.watched && matches!(told, Err(NoReply::Full | NoReply::Lost)) {
+                    self.unwatch(path, Modes::CHILD);
                 }
+                told?;
             }
             OpCode::GetAcl => {
                 let PathRecord { path } = reader.read()?;
@@ -164,20 +168,18 @@ impl Read<'_, '_> {
                 let PathMode { path, mode } = reader.read()?;
                 let path = path.0.ok_or(Code::MarshallingError)?;
                 let modes = Modes::from_add_mode(mode).ok_or(Code::MarshallingError)?;
-                self.watch(path, modes)?;
                 jute::write(&Code::Ok, out)?;
+                self.watch(path, modes)?;
             }
-            OpCode::CheckWatches => {
+            OpCode::CheckWatches | OpCode::RemoveWatches => {
                 let PathMode { path, mode } = reader.read()?;
                 let modes = Modes::from_watcher_type(mode).ok_or(Code::MarshallingError)?;
-                if !self.watches.contains(self.connection, path.bytes(), modes) {
-                    return Err(Code::NoWatcher.into());
-                }
-            }
-            OpCode::RemoveWatches => {
-                let PathMode { path, mode } = reader.read()?;
-                let modes = Modes::from_watcher_type(mode).ok_or(Code::MarshallingError)?;
-                if !self.watches.remove(self.own, self.connection, path.bytes(), modes) {
+                let there = if op == OpCode::CheckWatches {
+                    self.watches.contains(self.connection, path.bytes(), modes)
+                } else {
+                    self.unwatch(path, modes)
+                };
+                if !there {
                     return Err(Code::NoWatcher.into());
                 }
             }
@@ -202,11 +204,16 @@ impl Read<'_, '_> {
         Ok(at)
     }
 
-    fn watch(&mut self, path: &[u8], modes: Modes) -> Result<(), Code> {
+    /// `false` if it was watched so already.
+    fn watch(&mut self, path: &[u8], modes: Modes) -> Result<bool, Code> {
         if self.own.count() >= self.max_watches {
             return Err(Code::SystemError);
         }
         self.watches.add(self.own, self.connection, path, modes).map_err(|_| Code::SystemError)
+    }
+
+    fn unwatch(&mut self, path: Ustring<'_>, modes: Modes) -> bool {
+        self.watches.remove(self.own, self.connection, path.bytes(), modes)
     }
 
     fn get_data(&mut self, path: Ustring<'_>, out: &mut Pipe<'_>) -> Result<(), NoReply> {
@@ -229,39 +236,43 @@ impl Read<'_, '_> {
         Ok(())
     }
 
-    /// The list is that of the moment when it begins; the watch is set then, and the stat kept.
+    /// The list is that of the moment when it begins; the watch is set then, and the stat kept. A
+    /// watch on a list that is not told after all must be taken back.
     fn get_children(
         &mut self,
-        PathWatch { path, watch }: PathWatch<'_>,
+        op: OpCode,
+        path: Ustring<'_>,
+        watch: bool,
         out: &mut Pipe<'_>,
     ) -> Result<(), NoReply> {
         if !self.cursor.begun {
             let at = self.readable(path, perms::READ)?;
-            let count = self.tree.child_count(at);
-            let long = count > self.slice;
+            let long = self.tree.child_count(at) > self.slice;
             if long && self.pace == Pace::Quick {
                 return Err(NoReply::More);
             }
-            self.cursor.stat = self.tree.stat(at);
-            let sliced = long && self.pace == Pace::Slice;
-            if !sliced || !self.tree.listing_begin(at) {
-                self.put_children(at, out)?;
-                if watch {
-                    self.watch(path.bytes(), Modes::CHILD)?;
-                }
-                return Ok(());
-            }
-            jute::write(&(count as i32), out)?;
             if watch {
-                self.watch(path.bytes(), Modes::CHILD)?;
+                self.cursor.watched = self.watch(path.bytes(), Modes::CHILD)?;
             }
-            self.cursor.begun = true;
+            self.cursor.stat = self.tree.stat(at);
+            self.cursor.begun = long && self.pace == Pace::Slice && self.tree.listing_begin(at);
+            if self.cursor.begun {
+                jute::write(&self.cursor.stat.num_children, out)?;
+            } else {
+                self.put_children(at, out)?;
+            }
         }
-        match self.tree.listing_step(self.slice, out)? {
-            Told::All => Ok(()),
-            Told::More => Err(NoReply::More),
-            Told::Lost => Err(NoReply::Lost),
+        if self.cursor.begun {
+            match self.tree.listing_step(self.slice, out)? {
+                Told::All => {}
+                Told::More => return Err(NoReply::More),
+                Told::Lost => return Err(NoReply::Lost),
+            }
         }
+        if op == OpCode::GetChildren2 {
+            jute::write(&self.cursor.stat, out)?;
+        }
+        Ok(())
     }
 
     fn count_below(&mut self, path: Ustring<'_>) -> Result<usize, NoReply> {
@@ -454,7 +465,9 @@ impl Read<'_, '_> {
             };
             match event {
                 Some(event) => tell(event, path)?,
-                None => self.watch(path, modes)?,
+                None => {
+                    self.watch(path, modes)?;
+                }
             }
         }
     }

@@ -223,6 +223,18 @@ impl<'m> Watches<'m> {
         self.watches.is_empty()
     }
 
+    /// Those that hear of nodes themselves, and those that hear of lists of children. One that
+    /// persists is of both kinds.
+    pub fn counts(&self) -> (usize, usize) {
+        let count = |modes: Modes| {
+            (0..self.watches.used())
+                .filter_map(|at| self.watches.get(Handle::try_from(at).ok()?))
+                .filter(|watch| !watch.modes.and(modes).is_empty())
+                .count()
+        };
+        (count(Modes::ANY.without(Modes::CHILD)), count(Modes::CHILD.or(Modes::PERSISTENT)))
+    }
+
     /// Watched paths.
     pub fn path_count(&self) -> usize {
         self.paths.len()
@@ -246,7 +258,7 @@ impl<'m> Watches<'m> {
         })
     }
 
-    /// Adds modes to a connection's watch on `path`.
+    /// Adds modes to a connection's watch on `path`; `false` if it had all of them.
     ///
     /// # Errors
     /// [`Full`].
@@ -256,7 +268,7 @@ impl<'m> Watches<'m> {
         connection: Handle,
         path: &[u8],
         modes: Modes,
-    ) -> Result<(), Full> {
+    ) -> Result<bool, Full> {
         let known = self.find_path(path);
         if let Some(at) = known
             && let Some(watch) = self.find_watch(at, connection)
@@ -266,7 +278,7 @@ impl<'m> Watches<'m> {
             if before.and(Modes::RECURSIVE).is_empty() && !modes.and(Modes::RECURSIVE).is_empty() {
                 self.recursive += 1;
             }
-            return Ok(());
+            return Ok(self.watches[watch].modes != before);
         }
         let at = match known {
             Some(at) => at,
@@ -306,7 +318,7 @@ impl<'m> Watches<'m> {
         if !modes.and(Modes::RECURSIVE).is_empty() {
             self.recursive += 1;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn add_path(&mut self, path: &[u8]) -> Result<Handle, Full> {

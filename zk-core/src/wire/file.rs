@@ -2,6 +2,7 @@
 //!
 //! Answers to `org.apache.zookeeper.server.persistence`.
 
+use super::txn::TxnDigest;
 use serde::{Deserialize, Serialize};
 
 use super::client::Acl;
@@ -94,4 +95,11 @@ pub struct SnapshotDigest {
     pub version: i32,
     /// The sum over all nodes.
     pub tree_digest: i64,
+}
+
+impl SnapshotDigest {
+    /// The digest as a transaction would promise it.
+    pub const fn promised(self) -> TxnDigest {
+        TxnDigest { version: self.version, tree_digest: self.tree_digest }
+    }
 }

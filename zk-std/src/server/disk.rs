@@ -97,7 +97,7 @@ enum Order {
 }
 
 enum Answer<D: Directory> {
-    Durable(Batch, Extent),
+    Durable(Batch, Duration, Extent),
     Epochs,
     Written(Vec<u8>),
     Received(Result<Received<D>, store::Error>),
@@ -105,10 +105,23 @@ enum Answer<D: Directory> {
     Failed(store::Error),
 }
 
+/// A batch that is durable.
+#[derive(Debug)]
+pub(super) struct Synced {
+    /// Its last transaction.
+    pub(super) last: Zxid,
+    /// How many there were.
+    pub(super) txns: usize,
+    /// How long the sync took.
+    pub(super) took: Duration,
+    /// How far the logs go.
+    pub(super) extent: Extent,
+}
+
 /// What the disk thread told.
 pub(super) enum Told<D: Directory> {
-    /// Everything up to here is durable, and so far do the logs go.
-    Durable(Zxid, Extent),
+    /// Everything up to the end of this batch is durable.
+    Durable(Synced),
     /// The epochs are durable.
     Epochs,
     /// So many bytes of a leader's snapshot are written.
@@ -233,10 +246,10 @@ where
     /// What there is to hear.
     pub(super) fn hear(&mut self) -> Option<Told<D>> {
         Some(match self.answers.try_recv().ok()? {
-            Answer::Durable(batch, extent) => {
-                let last = batch.last();
+            Answer::Durable(batch, took, extent) => {
+                let (last, txns) = (batch.last(), batch.entries.len());
                 self.spare = Some(batch);
-                Told::Durable(last, extent)
+                Told::Durable(Synced { last, txns, took, extent })
             }
             Answer::Epochs => Told::Epochs,
             Answer::Written(piece) => {
@@ -297,10 +310,10 @@ impl<D: Directory> Worker<D> {
             match orders.recv_timeout(wait) {
                 Ok(Order::Append(batch)) => {
                     wait = QUIET;
-                    self.append(&batch)?;
+                    let took = self.append(&batch)?;
                     self.unmeasured += batch.bytes.len();
                     let extent = self.store().extent();
-                    self.answer(Answer::Durable(batch, extent));
+                    self.answer(Answer::Durable(batch, took, extent));
                     if self.unmeasured >= MEASURE_BYTES {
                         self.measure()?;
                     }
@@ -341,7 +354,8 @@ impl<D: Directory> Worker<D> {
         }
     }
 
-    fn append(&mut self, batch: &Batch) -> Result<(), store::Error> {
+    /// Appends and syncs a batch; how long the sync took.
+    fn append(&mut self, batch: &Batch) -> Result<Duration, store::Error> {
         for (zxid, entry) in batch.iter() {
             self.until_there_is_space(|store| store.append(zxid, entry))?;
         }
@@ -359,7 +373,7 @@ impl<D: Directory> Worker<D> {
         if self.options.log_max.is_some_and(|most| len >= most) {
             self.until_there_is_space(Store::roll)?;
         }
-        Ok(())
+        Ok(took)
     }
 
     /// Does what a full disk may refuse, again and again until it does not.
@@ -491,14 +505,19 @@ mod tests {
         }
     }
 
+    fn durable(told: Told<Simulated>) -> Zxid {
+        let Told::Durable(synced) = told else { panic!("something else was told") };
+        synced.last
+    }
+
     #[test]
     fn what_is_told_durable_survives_a_crash() {
         let mut world = World::new(0);
         world.append(1..11);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(10), _)));
+        assert_eq!(durable(world.hear()), Zxid(10));
         world.disk.roll();
         world.append(11..21);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(20), _)));
+        assert_eq!(durable(world.hear()), Zxid(20));
         world.simulated.crash();
         for (log, from) in [("version-2/log.1", 1_i64), ("version-2/log.b", 11)] {
             let bytes = world.simulated.read(log).unwrap();
@@ -526,13 +545,13 @@ mod tests {
         let mut world = World::new(0);
         world.simulated.set_capacity(Some(20 << 20));
         world.append(1..2);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(1), _)));
+        assert_eq!(durable(world.hear()), Zxid(1));
         world.simulated.set_capacity(Some(1));
         world.append(2..100);
         assert!(matches!(world.hear(), Told::Full(true)));
         assert!(world.disk.hear().is_none());
         world.simulated.set_capacity(None);
-        assert!(matches!(world.hear(), Told::Durable(Zxid(99), _)));
+        assert_eq!(durable(world.hear()), Zxid(99));
         assert!(matches!(world.hear(), Told::Full(false)));
         assert!(world.disk.stop());
     }

@@ -42,6 +42,7 @@ mod error;
 mod link;
 mod listener;
 mod members;
+mod metrics;
 mod reading;
 mod resolve;
 mod restore;
@@ -78,6 +79,7 @@ use disk::Disk;
 use dynamic::Dynamic;
 use listener::Listener;
 use members::Members;
+use metrics::Metrics;
 use reading::Reader;
 use snapshots::Snapshots;
 use turn::{Files, Parts, State};
@@ -154,7 +156,7 @@ impl Builder {
         poll.registry()
             .register(&mut listener.socket, turn::LISTENER, Interest::READABLE)
             .map_err(io("watch the client port"))?;
-        let mut members = None;
+        let (mut members, mut metrics) = (None, Metrics::default());
         let mut dynamic = None;
         let files = match quorum {
             None if in_memory => {
@@ -164,14 +166,14 @@ impl Builder {
             }
             None => {
                 let mut store = open_store(&config)?;
-                let needs_snapshot = restore::alone(&mut store, &mut peer, progress)?;
+                let needs_snapshot = restore::alone(&mut store, &mut peer, progress, &mut metrics)?;
                 let files = start_files(&config, store, needs_snapshot, false, &waker)?;
                 peer.serve(clock.now());
                 Some(files)
             }
             Some((quorum, me)) => {
                 let mut store = open_store(&config)?;
-                let restored = restore::member(&mut store, &mut peer, progress)?;
+                let restored = restore::member(&mut store, &mut peer, progress, &mut metrics)?;
                 let needs_snapshot = restored.needs_snapshot;
                 let files = start_files(&config, store, needs_snapshot, true, &waker)?;
                 let now = clock.now();
@@ -206,6 +208,7 @@ impl Builder {
             files,
             members,
             dynamic,
+            metrics,
             on_change,
             handle: handle.clone(),
         });

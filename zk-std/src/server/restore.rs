@@ -4,6 +4,7 @@ use zk_core::id::Zxid;
 use zk_core::peer::{Epochs, Peer};
 
 use super::Error;
+use super::metrics::{Metrics, ms};
 use crate::load::PeerLoad;
 use crate::member::{self, History};
 use crate::store::{self, Directory, Restored, Store};
@@ -22,6 +23,7 @@ pub(super) fn alone<D: Directory>(
     store: &mut Store<D>,
     peer: &mut Peer<'static>,
     progress: Option<Progress>,
+    metrics: &mut Metrics,
 ) -> Result<bool, Error> {
     let mut progress = progress.unwrap_or_else(log_lines);
     let restored = store.restore(&mut PeerLoad::new(peer, &mut *progress))?;
@@ -31,7 +33,7 @@ pub(super) fn alone<D: Directory>(
             .to_owned();
         return Err(store::Error::Directory { path: store.data_dir(), what }.into());
     }
-    log_loaded(store, peer, &restored);
+    note_loaded(store, peer, &restored, metrics);
     Ok(restored.needs_snapshot)
 }
 
@@ -52,12 +54,13 @@ pub(super) fn member<D: Directory>(
     store: &mut Store<D>,
     peer: &mut Peer<'static>,
     progress: Option<Progress>,
+    metrics: &mut Metrics,
 ) -> Result<Loaded, Error> {
     let mut progress = progress.unwrap_or_else(log_lines);
     let history = member::restore(store, peer, &mut *progress)?;
     let (last, needs_snapshot) = match &history {
         History::Loaded(restored) => {
-            log_loaded(store, peer, restored);
+            note_loaded(store, peer, restored, metrics);
             (restored.zxid, restored.needs_snapshot)
         }
         History::Damaged => (Zxid::NONE, false),
@@ -67,7 +70,20 @@ pub(super) fn member<D: Directory>(
     Ok(Loaded { epochs, damaged: matches!(history, History::Damaged), needs_snapshot })
 }
 
-fn log_loaded<D: Directory>(store: &Store<D>, peer: &Peer<'_>, restored: &Restored) {
+fn note_loaded<D: Directory>(
+    store: &Store<D>,
+    peer: &Peer<'_>,
+    restored: &Restored,
+    metrics: &mut Metrics,
+) {
+    let Restored { snapshot_took, logs_took, .. } = *restored;
+    metrics.init.add(ms(snapshot_took + logs_took));
+    metrics.snapshot_load.add(ms(snapshot_took));
+    // A new directory has no log to be replayed.
+    if restored.snapshot.is_some() || restored.txns > 0 {
+        metrics.txns_load.add(ms(logs_took));
+        metrics.txns_loaded.add(restored.txns);
+    }
     log::info!(
         "loaded {}: {} nodes, {} transactions replayed, last zxid {}",
         store.data_dir().display(),

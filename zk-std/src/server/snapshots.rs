@@ -31,15 +31,15 @@ enum Order {
 pub(super) enum Told {
     /// That many bytes were written.
     Written(usize),
-    /// The snapshot is durable.
-    Done,
+    /// The snapshot is durable, after so long.
+    Done(Duration),
     /// The snapshot was given up.
     Failed,
 }
 
 enum Answer {
     Written(Vec<u8>),
-    Done,
+    Done(Duration),
     Failed,
 }
 
@@ -123,7 +123,7 @@ impl Snapshots {
                     self.spare = Some(buffer);
                     Told::Written(len)
                 }
-                Answer::Done => Told::Done,
+                Answer::Done(took) => Told::Done(took),
                 Answer::Failed => Told::Failed,
             };
             if !matches!(told, Told::Written(_)) {
@@ -219,15 +219,15 @@ impl<D: Directory> Worker<D> {
         let zxid = writer.zxid();
         let bytes = writer.bytes();
         let name = writer.finish(Some(digest), self.options.last_zxid.then_some(zxid))?;
-        let took = self.since.map_or(0, |since| since.elapsed().as_millis());
-        log::info!("wrote {name}: {bytes} bytes in {took} ms");
+        let took = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        log::info!("wrote {name}: {bytes} bytes in {} ms", took.as_millis());
         if let Some(path) = self.options.initialize.take()
             && let Err(error) = std::fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
             log::warn!("cannot remove {}: {error}", path.display());
         }
-        self.answer(Answer::Done);
+        self.answer(Answer::Done(took));
         Ok(())
     }
 

@@ -19,9 +19,10 @@ use super::dynamic::Dynamic;
 use super::link::{ReadOutcome, Socket, Stream};
 use super::listener::{self, Accepted, Listener};
 use super::members::{self, Members};
+use super::metrics::{Metrics, ms};
 use super::reading::Reader;
 use super::snapshots::{self, Snapshots};
-use super::standing::Standing;
+use super::standing::{Role, Standing};
 use super::unserved::{self, Unserved};
 use super::words::{self, Word, Words};
 use super::{Error, Handle, OnChange, STOP_MAX};
@@ -86,6 +87,7 @@ pub(super) struct State {
     /// What was last told, and to whom.
     standing: Standing,
     on_change: Option<OnChange>,
+    metrics: Metrics,
     handle: Handle,
     words: Words,
     /// By number of the link.
@@ -119,6 +121,7 @@ pub(super) struct Parts {
     pub(super) files: Option<Files>,
     pub(super) members: Option<Members>,
     pub(super) dynamic: Option<Dynamic>,
+    pub(super) metrics: Metrics,
     pub(super) on_change: Option<OnChange>,
     pub(super) handle: Handle,
 }
@@ -126,7 +129,7 @@ pub(super) struct Parts {
 impl State {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { config, clock, peer, poll, listener, files, members, .. } = parts;
-        let Parts { dynamic, on_change, handle, .. } = parts;
+        let Parts { dynamic, metrics, on_change, handle, .. } = parts;
         let patience = config.sessionless_cnxn_timeout.as_millis();
         let patience_ms = u64::try_from(patience).unwrap_or(u64::MAX).max(1);
         let now = clock.now();
@@ -145,6 +148,7 @@ impl State {
             client,
             unserved: Unserved::default(),
             on_change,
+            metrics,
             handle,
             sockets: Vec::new(),
             queue: VecDeque::new(),
@@ -181,6 +185,9 @@ impl State {
             }
             let standing = Standing::of(&self.peer);
             if standing.is_news(&self.standing) {
+                if standing.role == Role::Leader && standing.serving {
+                    self.words.lead(now);
+                }
                 self.standing = standing;
                 self.tell_standing();
             }
@@ -314,10 +321,12 @@ impl State {
         let Some(files) = &mut self.files else { return Ok(()) };
         while let Some(told) = files.disk.hear() {
             match told {
-                disk::Told::Durable(zxid, extent) => {
+                disk::Told::Durable(synced) => {
                     self.syncing = false;
-                    files.extent = extent;
-                    self.peer.durable(now, zxid).map_err(Error::Apply)?;
+                    files.extent = synced.extent;
+                    self.metrics.fsync.add(ms(synced.took));
+                    self.metrics.batches.add(synced.txns as u64);
+                    self.peer.durable(now, synced.last).map_err(Error::Apply)?;
                 }
                 disk::Told::Epochs => self.peer.epochs_written(now),
                 disk::Told::Written(len) => self.peer.install_written(len),
@@ -338,7 +347,8 @@ impl State {
         while let Some(told) = files.snapshots.hear() {
             match told {
                 snapshots::Told::Written(len) => self.peer.snapshot_written(len),
-                snapshots::Told::Done => {
+                snapshots::Told::Done(took) => {
+                    self.metrics.snapshots.add(ms(took));
                     files.first_snapshot = false;
                     self.peer.snapshot_done();
                 }
@@ -462,15 +472,18 @@ impl State {
     /// Answers those who ask a server that serves nobody.
     fn answer_unserved(&mut self, now: Now) {
         while let Some((place, word, argument)) = self.unserved.poll(&mut self.listener) {
+            self.metrics.words_asked += 1;
             let asked = words::Asked {
                 peer: &mut self.peer,
                 sockets: &self.sockets,
                 listener: &self.listener,
                 members: self.members.as_ref(),
+                metrics: &mut self.metrics,
                 asker: usize::MAX,
                 now,
             };
             let reply = self.words.answer(word, &argument, asked);
+            self.metrics.words_answered += 1;
             self.unserved.answer(place, &mut self.listener, reply);
         }
     }
@@ -503,11 +516,15 @@ impl State {
                     socket.stream.readable = false;
                     // What a word is answered is still written.
                     if socket.reply.is_none() {
+                        self.metrics.dropped += 1;
                         self.close(now, number);
                     }
                     continue;
                 }
-                ReadOutcome::Bytes(len) => self.take(now, number, len),
+                ReadOutcome::Bytes(len) => {
+                    self.metrics.bytes_received += len as u64;
+                    self.take(now, number, len);
+                }
             }
             let Some(Some(socket)) = self.sockets.get_mut(number) else { continue };
             if socket.stream.wants_read() {
@@ -555,15 +572,18 @@ impl State {
             return false;
         }
         let argument = socket.stream.rest.split_off(4);
+        self.metrics.words_asked += 1;
         let reply = words::Asked {
             peer: &mut self.peer,
             sockets: &self.sockets,
             listener: &self.listener,
             members: self.members.as_ref(),
+            metrics: &mut self.metrics,
             asker: number,
             now,
         };
         let reply = self.words.answer(word, &argument, reply);
+        self.metrics.words_answered += 1;
         if let Some(Some(socket)) = self.sockets.get_mut(number) {
             socket.stream.rest = Vec::new();
             socket.reply = Some((reply, 0));
@@ -680,7 +700,9 @@ impl State {
             let late = if let Some(since) = socket.closing_since {
                 over(since, patience).then_some("it did not read its last reply")
             } else if self.peer.session(socket.link).is_none() {
-                over(socket.opened, patience).then_some("it did not begin a session")
+                let late = over(socket.opened, patience);
+                self.metrics.sessionless_expired += u64::from(late);
+                late.then_some("it did not begin a session")
             } else {
                 let most = u64::from(self.peer.timeout(socket.link)).max(patience);
                 socket

@@ -6,9 +6,8 @@
 //! # Differences from Apache 3.8.0
 //! - `envi` has no `java.*` lines; `mntr` has the lines that zk has numbers for, and in an ensemble
 //!   some of zk's own: `strangers_rejected`, `current_epoch`, `last_processed_zxid`, `tree_digest`.
-//! - `cons` has neither `lop` nor `lzxid`, which zk does not keep.
+//! - The least latency in `cons` is the least; Apache shows 0 until `crst`.
 //! - Dates in `dump` are in UTC.
-//! - `crst`, `hash`, `wchs`, `wchc` and `wchp` say that zk does not serve them.
 //! - An answer ends at [`ANSWER_MAX`] with a line that says so.
 
 use core::fmt::{self, Write};
@@ -16,14 +15,16 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use zk_core::peer::{Count, Counters, Link, Peer};
+use zk_core::peer::{Count, Counters, DigestEntry, Link, Peer, Sizes, Summary};
 use zk_core::quorum::Port;
 use zk_core::time::{Instant, Now};
+use zk_core::wire::OpCode;
 
 use super::clock::date;
 use super::link::Socket;
 use super::listener::Listener;
 use super::members::Members;
+use super::metrics::Metrics;
 use super::standing::{Role, Standing};
 use crate::config::Config;
 
@@ -78,6 +79,7 @@ pub(super) struct Asked<'a> {
     pub(super) listener: &'a Listener,
     /// Of an ensemble.
     pub(super) members: Option<&'a Members>,
+    pub(super) metrics: &'a mut Metrics,
     /// Number of the link that asks.
     pub(super) asker: usize,
     pub(super) now: Now,
@@ -88,6 +90,8 @@ pub(super) struct Words {
     config: Config,
     address: SocketAddr,
     started: Instant,
+    /// When it last began to lead.
+    leading: Instant,
     in_memory: bool,
     /// Set by `stmk`, shown by `gtmk`; zk traces nothing.
     trace_mask: i64,
@@ -113,7 +117,13 @@ impl Write for Text {
 
 impl Words {
     pub(super) fn new(config: Config, address: SocketAddr, now: Now, in_memory: bool) -> Self {
-        Self { config, address, started: now.monotonic, in_memory, trace_mask: 306 }
+        let started = now.monotonic;
+        Self { config, address, started, leading: started, in_memory, trace_mask: 306 }
+    }
+
+    /// The server leads from now on.
+    pub(super) fn lead(&mut self, now: Now) {
+        self.leading = now.monotonic;
     }
 
     /// The answer to a word.
@@ -181,8 +191,15 @@ impl Words {
                 writeln!(out)?;
                 server(&asked, out)
             }
+            "hash" => {
+                for DigestEntry { zxid, digest } in asked.peer.digests() {
+                    writeln!(out, "{:x}: {digest}", zxid.0)?;
+                }
+                Ok(())
+            }
             "srst" => {
                 asked.peer.reset_stats();
+                *asked.metrics = Metrics::default();
                 writeln!(out, "Server stats reset.")
             }
             "crst" => {
@@ -295,7 +312,9 @@ impl Words {
 
     fn mntr(&self, asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
         let peer = &*asked.peer;
-        let (stats, tree) = (peer.stats(), peer.tree());
+        let (stats, tree, metrics) = (peer.stats(), peer.tree(), &*asked.metrics);
+        let latency = stats.latency();
+        let [last_reply, min_reply, max_reply] = three(stats.replies);
         let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
         line("version", &VERSION)?;
         let Standing { role, epoch, .. } = Standing::of(peer);
@@ -319,30 +338,66 @@ impl Words {
             line("learners", &learners)?;
             line("synced_followers", &followers)?;
             line("synced_observers", &observers)?;
+            line("leader_uptime", &asked.now.monotonic.since(self.leading))?;
+            let [last, min, max] = three(stats.proposals);
+            line("last_proposal_size", &last)?;
+            line("max_proposal_size", &max)?;
+            line("min_proposal_size", &min)?;
         }
         line("ephemerals_count", &tree.ephemeral_count())?;
         line("num_alive_connections", &peer.link_count())?;
-        line("avg_latency", &Average(stats.total_latency, stats.answered))?;
+        line("avg_latency", &Average(latency.total, latency.count))?;
         line("outstanding_requests", &peer.outstanding())?;
         line("znode_count", &tree.node_count())?;
         line("global_sessions", &peer.sessions().len())?;
-        line("packets_sent", &stats.sent)?;
-        line("packets_received", &stats.received)?;
+        line("last_client_response_size", &last_reply)?;
+        line("packets_sent", &(stats.sent + metrics.words_answered))?;
+        line("packets_received", &(stats.received + metrics.words_asked))?;
+        line("max_client_response_size", &max_reply)?;
         line("connection_drop_probability", &"0.0")?;
-        line("watch_count", &peer.watches().len())?;
+        let (data, children) = peer.watches().counts();
+        line("watch_count", &(data + children))?;
         line("auth_failed_count", &stats.auth_failed)?;
-        line("min_latency", &stats.min_latency)?;
+        line("min_latency", &latency.min)?;
         if let Some((open, most)) = descriptors() {
             line("max_file_descriptor_count", &most)?;
             line("open_file_descriptor_count", &open)?;
         }
-        line("approximate_data_size", &tree.data_size())?;
+        // Apache's map holds the root under two names.
+        line("approximate_data_size", &(tree.data_size() + 1))?;
         line("local_sessions", &0)?;
         line("uptime", &asked.now.monotonic.since(self.started))?;
-        line("max_latency", &stats.max_latency)?;
-        line("digest_mismatches_count", &stats.digest_mismatches)?;
+        line("max_latency", &latency.max)?;
+        line("min_client_response_size", &min_reply)?;
+        line("watch_bytes", &stats.event_bytes)?;
         line("connection_rejected", &asked.listener.rejected)?;
-        line("stale_sessions_expired", &stats.expired)
+        line("sessionless_connections_expired", &metrics.sessionless_expired)?;
+        line("connection_drop_count", &metrics.dropped)?;
+        line("digest_mismatches_count", &stats.digest_mismatches)?;
+        line("bytes_received_count", &metrics.bytes_received)?;
+        line("connection_request_count", &stats.handshakes)?;
+        line("response_bytes", &stats.reply_bytes)?;
+        line("connection_revalidate_count", &stats.reconnects)?;
+        line("stale_sessions_expired", &stats.expired)?;
+        for (name, summary) in [
+            ("startup_txns_load_time", metrics.txns_load),
+            ("fsynctime", metrics.fsync),
+            ("snapshottime", metrics.snapshots),
+            ("startup_txns_loaded", metrics.txns_loaded),
+            ("dbinittime", metrics.init),
+            ("sync_processor_batch_size", metrics.batches),
+            ("startup_snap_load_time", metrics.snapshot_load),
+            ("updatelatency", stats.updates),
+            ("readlatency", stats.reads),
+        ] {
+            let Summary { count, total, min, max } = summary;
+            line(&format!("avg_{name}"), &Average(total, count))?;
+            line(&format!("min_{name}"), &min)?;
+            line(&format!("max_{name}"), &max)?;
+            line(&format!("cnt_{name}"), &count)?;
+            line(&format!("sum_{name}"), &total)?;
+        }
+        Ok(())
     }
 }
 
@@ -380,21 +435,51 @@ fn connection(
     if let (false, Some(session)) = (brief, asked.peer.session(link)) {
         let age = asked.now.monotonic.since(counters.since);
         let since = asked.now.wall.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX));
-        write!(out, ",sid={session},est={since},to={}", asked.peer.timeout(link))?;
+        let (operation, timeout) = (short(counters.last_op), asked.peer.timeout(link));
+        write!(out, ",sid={session},lop={operation},est={since},to={timeout}")?;
         if counters.last_cxid.0 >= 0 {
             write!(out, ",lcxid=0x{:x}", counters.last_cxid.0)?;
         }
-        let average = counters.total_latency.checked_div(counters.sent).unwrap_or(0);
+        let Summary { count, total, min, max } = counters.latency;
+        let average = total.checked_div(count).unwrap_or(0);
         write!(
             out,
-            ",lresp={},llat={},minlat={},avglat={average},maxlat={}",
-            counters.last_response.0,
-            counters.last_latency,
-            counters.min_latency,
-            counters.max_latency
+            ",lzxid=0x{:x},lresp={},llat={},minlat={min},avglat={average},maxlat={max}",
+            counters.last_zxid.0, counters.last_response.0, counters.last_latency
         )?;
     }
     write!(out, ")")
+}
+
+/// What Apache calls an operation there.
+///
+/// Answers to `FinalRequestProcessor`.
+fn short(op: OpCode) -> &'static str {
+    match op {
+        OpCode::Ping => "PING",
+        OpCode::CreateSession => "SESS",
+        OpCode::Multi => "MULT",
+        OpCode::MultiRead => "MLTR",
+        OpCode::Create | OpCode::Create2 | OpCode::CreateTtl | OpCode::CreateContainer => "CREA",
+        OpCode::Delete => "DELE",
+        OpCode::SetData => "SETD",
+        OpCode::SetAcl => "SETA",
+        OpCode::CloseSession => "CLOS",
+        OpCode::Sync => "SYNC",
+        OpCode::Exists => "EXIS",
+        OpCode::GetData => "GETD",
+        OpCode::SetWatches => "SETW",
+        OpCode::SetWatches2 => "STW2",
+        OpCode::AddWatch => "ADDW",
+        OpCode::GetAcl => "GETA",
+        OpCode::GetChildren | OpCode::GetChildren2 => "GETC",
+        OpCode::GetAllChildrenNumber => "GETACN",
+        OpCode::CheckWatches => "CHKW",
+        OpCode::RemoveWatches => "REMW",
+        OpCode::WhoAmI => "HOMI",
+        OpCode::GetEphemerals => "GETE",
+        _ => "NA",
+    }
 }
 
 /// The lines that `srvr` and `stat` share.
@@ -403,15 +488,32 @@ fn connection(
 fn server(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
     let peer = &*asked.peer;
     let stats = peer.stats();
-    let average = Average(stats.total_latency, stats.answered);
-    writeln!(out, "Latency min/avg/max: {}/{average}/{}", stats.min_latency, stats.max_latency)?;
-    writeln!(out, "Received: {}", stats.received)?;
-    writeln!(out, "Sent: {}", stats.sent)?;
+    let Summary { count, total, min, max } = stats.latency();
+    writeln!(out, "Latency min/avg/max: {min}/{}/{max}", Average(total, count))?;
+    writeln!(out, "Received: {}", stats.received + asked.metrics.words_asked)?;
+    writeln!(out, "Sent: {}", stats.sent + asked.metrics.words_answered)?;
     writeln!(out, "Connections: {}", peer.link_count())?;
     writeln!(out, "Outstanding: {}", peer.outstanding())?;
     writeln!(out, "Zxid: {}", peer.tree().last_zxid())?;
-    writeln!(out, "Mode: {}", Standing::of(peer).role)?;
-    writeln!(out, "Node count: {}", peer.tree().node_count())
+    let role = Standing::of(peer).role;
+    writeln!(out, "Mode: {role}")?;
+    writeln!(out, "Node count: {}", peer.tree().node_count())?;
+    if role == Role::Leader {
+        let [last, min, max] = three(stats.proposals);
+        writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")?;
+    }
+    Ok(())
+}
+
+/// The last, the least and the greatest of sizes; -1 if there was none.
+///
+/// Answers to `BufferStats`.
+fn three(sizes: Sizes) -> [i64; 3] {
+    let Sizes { last, all: Summary { count, min, max, .. } } = sizes;
+    [last, min, max].map(|size| match count {
+        0 => -1,
+        _ => i64::try_from(size).unwrap_or(i64::MAX),
+    })
 }
 
 /// A mean of four decimals, as Java shows it: `0.0`, `4.6667`.
@@ -451,7 +553,6 @@ fn envi(out: &mut Text) -> fmt::Result {
     writeln!(out, "user.dir={}", dir.display())
 }
 
-/// Open file descriptors, and how many there may be.
 /// Like Apache's, these three know watches on data (and persistent ones) only.
 fn watch_summary(asked: &Asked<'_>, out: &mut Text) -> fmt::Result {
     let watched = |link| asked.peer.watched_by(link).count();
@@ -492,6 +593,7 @@ fn whole<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> String {
     String::from_utf8_lossy(&bytes).chars().map(shown).collect()
 }
 
+/// Open file descriptors, and how many there may be.
 fn descriptors() -> Option<(usize, u64)> {
     #[cfg(unix)]
     {

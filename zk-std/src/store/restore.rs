@@ -4,7 +4,9 @@
 //! transactions silently; see [`replay`](super::replay).
 
 use core::fmt;
+use core::time::Duration;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use zk_core::id::Zxid;
 
@@ -193,6 +195,10 @@ pub struct Restored {
     pub snapshot: Option<Zxid>,
     /// Transactions that were replayed.
     pub txns: u64,
+    /// How long the snapshot took to load.
+    pub snapshot_took: Duration,
+    /// How long the logs took to replay.
+    pub logs_took: Duration,
     /// Whether a snapshot must be written before anything is served: there is none.
     pub needs_snapshot: bool,
     /// What was met on the way.
@@ -215,7 +221,9 @@ impl<D: Directory> Store<D> {
         self.log.roll()?;
         let mut findings = Findings::default();
         let initialize = self.data.open(INITIALIZE).is_ok();
+        let begun = Instant::now();
         let found = self.load_snapshot(load, &mut findings)?;
+        let loaded = Instant::now();
         let base = match &found {
             Some((candidate, _)) => candidate.zxid,
             None => {
@@ -281,6 +289,8 @@ impl<D: Directory> Store<D> {
             zxid,
             snapshot: found.map(|(candidate, _)| candidate.zxid),
             txns,
+            snapshot_took: loaded.duration_since(begun),
+            logs_took: loaded.elapsed(),
             needs_snapshot,
             findings,
         })

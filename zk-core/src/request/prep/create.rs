@@ -4,6 +4,7 @@ use super::acl::fix_acl;
 use super::{Prep, Progress, Refusal, STAT};
 use crate::id::SessionId;
 use crate::request::changes::NodeState;
+use crate::trace::repeated;
 use crate::tree::{MAX_TTL, Owner, digest, path};
 use crate::wire::client::{CreateMode, CreateRequest, perms};
 use crate::wire::jute::{self, List, Reader, Sink, Slice, Trailing};
@@ -80,6 +81,12 @@ impl Prep<'_, '_> {
             && self.tree.ephemerals_of(session) + self.changes.len() >= self.options.max_ephemerals
             && self.ephemerals_to_come(session) >= self.options.max_ephemerals
         {
+            repeated!(
+                self.full.get_mut(),
+                "session {:#x} has {} ephemeral nodes: it gets no more (time {})",
+                session.0,
+                self.options.max_ephemerals
+            );
             return Err(Code::SystemError.into());
         }
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());

@@ -12,11 +12,14 @@ mod reconfig;
 
 pub use self::acl::MAX_ACL_ENTRIES;
 pub use self::multi::multi_ops;
+use core::cell::Cell;
+
 use super::changes::{Changes, NodeState};
 use super::options::Options;
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::Full;
 use crate::session::Sessions;
+use crate::trace::{Times, repeated};
 use crate::tree::{Cost, DataTree, digest, path};
 use crate::wire::client::{
     CreateRequest, CreateTtlRequest, Id, PathRecord, PathVersion, SetAclRequest, SetDataRequest,
@@ -115,6 +118,8 @@ pub struct Prep<'p, 'm> {
     pub scratch: &'p mut [u8],
     /// As long as a frame: the list that a request's becomes.
     pub acl_scratch: &'p mut [u8],
+    /// How often something was refused for want of room.
+    pub(crate) full: Cell<Times>,
     /// Nothing is proposed and not applied, and no reply waits: what finds no room now never will.
     pub alone: bool,
     /// There will be no longer room for the transaction than this time.
@@ -307,11 +312,28 @@ impl Prep<'_, '_> {
 
     /// Whether the transaction, on top of what is proposed, fits.
     fn fits(&self, cost: Cost) -> Result<(), Code> {
-        if cost.plus(self.reserved).fits(self.tree.room()) && !self.disk_full {
-            Ok(())
-        } else {
-            Err(Code::SystemError)
+        let (wanted, room) = (cost.plus(self.reserved), self.tree.room());
+        if !wanted.fits(room) {
+            let mut times = self.full.get();
+            repeated!(
+                times,
+                "refusing a change: with what is proposed it takes {} nodes, {} cells, {} access \
+                 control lists and {} owners of ephemeral nodes; there is room for {}, {}, {} and \
+                 {} (time {})",
+                wanted.nodes,
+                wanted.cells,
+                wanted.acls,
+                wanted.owners,
+                room.nodes,
+                room.cells,
+                room.acls,
+                room.owners
+            );
+            self.full.set(times);
+            return Err(Code::SystemError);
         }
+        // That the disk is full is said by whoever sees it.
+        if self.disk_full { Err(Code::SystemError) } else { Ok(()) }
     }
 
     /// Says what a node becomes, and moves the digest along.

@@ -98,6 +98,7 @@ impl Memory {
             acl_scratch: Table::lent(acl_scratch),
             reply: Table::lent(reply),
             ensemble: EnsembleStorage::default(),
+            digests: Table::default(),
         }
     }
 }
