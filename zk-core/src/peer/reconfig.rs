@@ -11,7 +11,7 @@ use super::pipeline::Busy;
 use super::{Peer, State};
 use crate::id::Zxid;
 use crate::memory::Handle;
-use crate::quorum::{ChangeError, Quorums, Role, change, version};
+use crate::quorum::{ChangeError, Quorums, Role, change, check, version};
 use crate::request::prep::Ask;
 use crate::time::Now;
 use crate::trace::{info, warning};
@@ -74,6 +74,12 @@ impl Peer<'_> {
         self.need_scratch(room);
         let Self { ensemble, scratch, options, .. } = self;
         let Ensemble { quorums, leader, .. } = ensemble;
+        let joining = core::str::from_utf8(request.joining.bytes());
+        let leaving = core::str::from_utf8(request.leaving.bytes());
+        let (Ok(joining), Ok(leaving)) = (joining, leaving) else {
+            return Err(Code::BadArguments);
+        };
+        let incremental = request.new_members.0.is_none();
         let len = match request.new_members.0 {
             Some(members) => {
                 let place = scratch.get_mut(..members.len()).ok_or(Code::BadArguments)?;
@@ -82,24 +88,15 @@ impl Peer<'_> {
                 }
                 members.len()
             }
-            None => {
-                let text = |bytes: &'_ [u8]| core::str::from_utf8(bytes).map(|_| ());
-                let (joining, leaving) = (request.joining.bytes(), request.leaving.bytes());
-                text(joining).and_then(|()| text(leaving)).map_err(|_| Code::BadArguments)?;
-                let joining = core::str::from_utf8(joining).unwrap_or_default();
-                let leaving = core::str::from_utf8(leaving).unwrap_or_default();
-                change(&quorums.committed, joining, leaving, scratch).map_err(
-                    |error| match error {
-                        ChangeError::Number => Code::MarshallingError,
-                        ChangeError::Server | ChangeError::Room => Code::BadArguments,
-                    },
-                )?
-            }
+            None => change(&quorums.committed, joining, leaving, scratch).map_err(refusal)?,
         };
         let text = scratch.get(..len).unwrap_or_default();
         quorums.propose(text, Some(zxid.0)).map_err(|_| Code::BadArguments)?;
         let voters = quorums.proposed.voters().count();
-        let result = if voters < if options.standalone { 2 } else { 1 } {
+        let checked = if incremental { check(&quorums.proposed, joining) } else { Ok(()) };
+        let result = if let Err(error) = checked {
+            Err(refusal(error))
+        } else if voters < if options.standalone { 2 } else { 1 } {
             Err(Code::BadArguments)
         } else if !leader.is_synced(&quorums.proposed) {
             Err(Code::NewConfigNoQuorum)
@@ -235,5 +232,12 @@ impl Peer<'_> {
             self.ensemble.appointed = self.ensemble.learner.designated();
             self.look(now);
         }
+    }
+}
+
+fn refusal(error: ChangeError) -> Code {
+    match error {
+        ChangeError::Number => Code::MarshallingError,
+        ChangeError::Server | ChangeError::Room => Code::BadArguments,
     }
 }

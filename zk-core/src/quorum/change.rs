@@ -5,7 +5,7 @@ use core::fmt::Write;
 use core::net::IpAddr;
 
 use super::config::Config;
-use super::server::Server;
+use super::server::{Server, trim};
 use super::text::Fill;
 use crate::id::ServerId;
 
@@ -22,7 +22,8 @@ pub enum ChangeError {
 }
 
 /// Writes the lines of `config`, without the servers that `leaving` numbers, and with those that
-/// `joining` describes (`server.N=...`), each with commas between them. Answers how long the text is.
+/// `joining` describes (`server.N=...`), each with commas between them. Answers how long the text is;
+/// when it is set, [`check`] says whether it may be.
 ///
 /// # Errors
 /// [`ChangeError`].
@@ -38,54 +39,56 @@ pub fn change(
     for id in listed(leaving) {
         number(id)?;
     }
-    let leaves = |id: ServerId| listed(leaving).any(|left| number(left) == Ok(id));
-    let mut out = Fill { bytes: room, len: 0 };
-    let replaced = |id: ServerId, from: usize| {
-        listed(joining).skip(from).any(|joins| entry(joins).is_ok_and(|(other, _)| other == id))
-    };
-    let stays = |id: ServerId| !leaves(id) && !replaced(id, 0);
-    for member in config.members().filter(|member| stays(member.id)) {
-        let server = config.server(member.id).ok_or(ChangeError::Server)?;
-        writeln!(out, "server.{}={server}", member.id.0).map_err(|_| ChangeError::Room)?;
+    for joins in listed(joining) {
+        entry(joins)?;
     }
-    for (at, joins) in listed(joining).enumerate() {
-        let (id, value) = entry(joins)?;
-        let server = Server::parse(value).map_err(|_| ChangeError::Server)?;
-        if server.client.is_none() {
-            return Err(ChangeError::Server);
+    let mut out = Fill { bytes: room, len: 0 };
+    let mut line = |id: ServerId, value: &str| {
+        writeln!(out, "server.{}={value}", id.0).map_err(|_| ChangeError::Room)
+    };
+    // Of what is said of a server twice, the later counts.
+    let joins = |id, from| joined(joining).skip(from).any(|(other, _)| other == id);
+    for member in config.members() {
+        let leaves = listed(leaving).any(|left| number(left) == Ok(member.id));
+        if !leaves && !joins(member.id, 0) {
+            line(member.id, config.line(member))?;
         }
-        let olds = config.members().filter(|member| member.id != id && !leaves(member.id));
-        let olds = olds.filter(|member| !replaced_before(joining, at, member.id));
-        for other in olds.filter_map(|member| config.server(member.id)) {
-            apart(&server, &other)?;
-        }
-        for other in listed(joining).take(at).filter_map(|before| entry(before).ok()) {
-            if other.0 != id
-                && let Ok(other) = Server::parse(other.1)
-            {
-                apart(&server, &other)?;
-            }
-        }
-        if !replaced(id, at + 1) {
-            writeln!(out, "server.{}={server}", id.0).map_err(|_| ChangeError::Room)?;
+    }
+    for (at, (id, value)) in joined(joining).enumerate() {
+        if !joins(id, at + 1) {
+            line(id, value)?;
         }
     }
     Ok(out.len)
 }
 
-/// Whether one of the first `at` servers that join is `id`.
-fn replaced_before(joining: &str, at: usize, id: ServerId) -> bool {
-    listed(joining).take(at).any(|joins| entry(joins).is_ok_and(|(other, _)| other == id))
+/// Whether the servers that joined serve clients, and share no address with another.
+///
+/// # Errors
+/// [`ChangeError::Server`].
+pub fn check(config: &Config<'_>, joining: &str) -> Result<(), ChangeError> {
+    for (id, _) in joined(joining) {
+        let server = config.server(id).filter(|server| server.client.is_some());
+        let server = server.ok_or(ChangeError::Server)?;
+        for other in config.members().filter(|member| member.id != id) {
+            if let Some(other) = config.server(other.id)
+                && places(&server).any(|mine| places(&other).any(|yours| mine == yours))
+            {
+                return Err(ChangeError::Server);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The servers that join.
+fn joined(joining: &str) -> impl Iterator<Item = (ServerId, &str)> + Clone {
+    listed(joining).filter_map(|joins| entry(joins).ok())
 }
 
 /// What stands between commas, without blanks around it.
 fn listed(text: &str) -> impl Iterator<Item = &str> + Clone {
     text.split(',').map(trim).filter(|part| !part.is_empty())
-}
-
-/// `String.trim` of Java.
-fn trim(text: &str) -> &str {
-    text.trim_matches(|letter| letter <= ' ')
 }
 
 fn number(text: &str) -> Result<ServerId, ChangeError> {
@@ -99,13 +102,8 @@ fn entry(text: &str) -> Result<(ServerId, &str), ChangeError> {
     Ok((number(trim(id))?, trim(value)))
 }
 
-/// Two servers must not share an address. What stands for every address, or for the machine itself,
+/// Where a server is met, and serves clients. What stands for every address, or for the machine itself,
 /// says nothing.
-fn apart(one: &Server<'_>, other: &Server<'_>) -> Result<(), ChangeError> {
-    let shared = places(one).any(|mine| places(other).any(|yours| mine == yours));
-    if shared { Err(ChangeError::Server) } else { Ok(()) }
-}
-
 fn places<'a>(server: &'a Server<'_>) -> impl Iterator<Item = (&'a str, u16)> + Clone {
     let addresses = server.addresses.iter();
     let met = addresses.flat_map(|a| [(a.host, a.quorum), (a.host, a.election)]);
@@ -130,6 +128,7 @@ mod tests {
         let len = change(&config, joining, leaving, &mut room)?;
         let mut next = Config::owned();
         next.set(&room[..len]).map_err(|_| ChangeError::Server)?;
+        check(&next, joining)?;
         Ok(core::str::from_utf8(next.text()).unwrap().to_string())
     }
 

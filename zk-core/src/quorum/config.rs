@@ -375,6 +375,11 @@ impl<'m> Config<'m> {
 
     /// Whether those voters for whom `acked` holds are a quorum.
     pub fn has_quorum(&self, acked: impl Fn(ServerId) -> bool) -> bool {
+        self.is_quorum(&acked)
+    }
+
+    /// As [`has_quorum`](Self::has_quorum): one copy of it serves all questions.
+    pub(super) fn is_quorum(&self, acked: &dyn Fn(ServerId) -> bool) -> bool {
         if self.grouped_len == 0 {
             // An empty configuration has no quorum.
             return self.voters().filter(|&id| acked(id)).count() > self.voters / 2;
@@ -406,10 +411,14 @@ impl<'m> Config<'m> {
     }
 
     /// Where the member `id` is met by others, and its role, as its line says.
-    pub(super) fn met_at(&self, id: ServerId) -> Option<&[u8]> {
-        let member = self.member(id)?;
-        let line = self.text().get(member.at as usize..)?.get(..member.len as usize)?;
-        line.split(|&byte| byte == b';').next()
+    pub(super) fn met_at(&self, id: ServerId) -> Option<&str> {
+        self.line(self.member(id)?).split(';').next()
+    }
+
+    /// What a member's line says.
+    pub(super) fn line(&self, member: &Member) -> &str {
+        let text = core::str::from_utf8(self.text()).unwrap_or_default();
+        member.value(text)
     }
 
     /// Where the member `id` serves clients, if the configuration says so.
@@ -419,8 +428,7 @@ impl<'m> Config<'m> {
 
     /// The line of the member `id`.
     pub fn server(&self, id: ServerId) -> Option<Server<'_>> {
-        let text = core::str::from_utf8(self.text()).ok()?;
-        Server::parse(self.member(id)?.value(text)).ok()
+        Server::parse(self.line(self.member(id)?)).ok()
     }
 
     fn in_groups(&self) -> &[Grouped] {

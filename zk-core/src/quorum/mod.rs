@@ -11,7 +11,7 @@ mod quorums;
 mod server;
 mod text;
 
-pub use change::{ChangeError, change};
+pub use change::{ChangeError, change, check};
 #[cfg(feature = "alloc")]
 pub use config::TEXT_MAX;
 pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem};

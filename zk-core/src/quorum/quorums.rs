@@ -92,8 +92,12 @@ impl<'m> Quorums<'m> {
 
     /// Whether those for whom `acked` holds are a quorum of every configuration that counts. In
     /// each, only its own voters do.
-    pub fn has_quorum(&self, acked: impl Fn(ServerId) -> bool + Copy) -> bool {
-        self.all().all(|config| config.has_quorum(acked))
+    pub fn has_quorum(&self, acked: impl Fn(ServerId) -> bool) -> bool {
+        self.is_quorum(&acked)
+    }
+
+    fn is_quorum(&self, acked: &dyn Fn(ServerId) -> bool) -> bool {
+        self.all().all(|config| config.is_quorum(acked))
     }
 
     /// Whether `id` votes in any of them. Answers to `getCurrentAndNextConfigVoters`.

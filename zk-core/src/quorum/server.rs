@@ -196,7 +196,7 @@ impl<'a> Server<'a> {
                 .push(Address { host, quorum, election })
                 .map_err(|_| ServerError::Addresses)?;
             if let Some(name) = name {
-                let this = Role::from_name(name.trim()).ok_or(ServerError::Role(name))?;
+                let this = Role::from_name(trim(name)).ok_or(ServerError::Role(name))?;
                 if *role.get_or_insert(this) != this {
                     return Err(ServerError::Roles);
                 }
@@ -270,6 +270,11 @@ fn host_and_ports(text: &str) -> Result<impl Iterator<Item = &str>, ServerError<
         }
     };
     Ok(host.into_iter().chain(ports.into_iter().flat_map(|ports| split(ports, ':'))))
+}
+
+/// `String.trim` of Java.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(|letter| letter <= ' ')
 }
 
 /// `String.split` of Java: empty parts at the end do not count.

@@ -69,7 +69,8 @@ fn recover(peer: &mut Peer<'_>) {
         peer.serve(now());
     } else {
         let epochs = black_box(Epochs::default());
-        let membership = Membership { config: input(), proposed: None, epochs, damaged: black_box(false) };
+        let membership =
+            Membership { config: input(), proposed: None, epochs, damaged: black_box(false) };
         black_box(peer.join(now(), &membership).is_ok());
     }
 }
