@@ -4,7 +4,9 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
-use zk_core::peer::{Ceilings, Disk, Epochs, MemberLink, Membership, Options, Order, Peer, State};
+use zk_core::peer::{
+    Ceilings, Disk, Epochs, Link, MemberLink, Membership, Options, Order, Peer, State,
+};
 use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
@@ -38,6 +40,11 @@ struct Server {
 
 impl Server {
     fn new(id: i64) -> Self {
+        Self::with(id, false)
+    }
+
+    /// With a history that is damaged, or a new one.
+    fn with(id: i64, damaged: bool) -> Self {
         let now = Now::new(1000, 1000);
         let options = Options {
             server: ServerId(id),
@@ -56,7 +63,7 @@ impl Server {
             config: CONFIG.as_bytes(),
             proposed: None,
             epochs: Epochs::default(),
-            damaged: false,
+            damaged,
         };
         peer.join(now, &membership).unwrap();
         for id in 1..=3 {
@@ -194,6 +201,29 @@ impl Pair {
             }
         }
     }
+
+    /// A client of the follower opens a session.
+    fn open_session(&mut self) -> Link {
+        let follower = &mut self.follower;
+        let client = follower.peer.open(follower.now, address()).unwrap();
+        let connect = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout: 8000,
+            session_id: SessionId::NONE,
+            passwd: Buffer::new(&[0; 16]),
+            read_only: Trailing(None),
+        };
+        follower.peer.receive(follower.now, client, &frame(&encode(&connect)));
+        self.talk(usize::MAX);
+        let follower = &mut self.follower;
+        while follower.peer.poll_link().is_some() {}
+        let reply = follower.peer.output(client).to_vec();
+        let response: ConnectResponse<'_> = jute::decode(&reply[4..]).unwrap();
+        assert_eq!(response.session_id, SessionId(0x0100_0000_0000_0001));
+        follower.peer.sent(follower.now, client, reply.len());
+        client
+    }
 }
 
 /// Captured between two servers of Apache 3.8.0 (the configuration elided).
@@ -235,6 +265,13 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A packet from its digits.
+fn packet(digits: &str) -> Vec<u8> {
+    let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
 fn encode(value: &impl serde::Serialize) -> Vec<u8> {
     let mut out = vec![];
     jute::write(value, &mut out).unwrap();
@@ -248,24 +285,8 @@ fn requests_go_to_the_leader_and_come_back_committed() {
     let mut pair = Pair::new();
     pair.talk(usize::MAX);
     pair.transcript.clear();
+    let client = pair.open_session();
     let follower = &mut pair.follower;
-    let client = follower.peer.open(follower.now, address()).unwrap();
-    let connect = ConnectRequest {
-        protocol_version: 0,
-        last_zxid_seen: Zxid::ZERO,
-        timeout: 8000,
-        session_id: SessionId::NONE,
-        passwd: Buffer::new(&[0; 16]),
-        read_only: Trailing(None),
-    };
-    follower.peer.receive(follower.now, client, &frame(&encode(&connect)));
-    pair.talk(usize::MAX);
-    let follower = &mut pair.follower;
-    while follower.peer.poll_link().is_some() {}
-    let reply = follower.peer.output(client).to_vec();
-    let response: ConnectResponse<'_> = jute::decode(&reply[4..]).unwrap();
-    assert_eq!(response.session_id, SessionId(0x0100_0000_0000_0001));
-    follower.peer.sent(follower.now, client, reply.len());
 
     let mut room = [0; 64];
     let acl = List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap();
@@ -316,6 +337,77 @@ fn requests_go_to_the_leader_and_come_back_committed() {
     assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
 }
 
+/// A leader of Apache's pings whoever it has sent NEWLEADER, and closes the link if anything but the
+/// ACK comes back.
+#[test]
+fn pings_are_answered_when_the_follower_serves() {
+    let Pair { mut follower, links: [_, link], .. } = Pair::new();
+    let ping = packet("00000005 0000000000000000 ffffffff ffffffff");
+    let says = |follower: &mut Server| hex(&follower.says(link));
+    assert!(says(&mut follower).starts_with("0000000b"), "FOLLOWERINFO");
+    follower.hears(link, &packet("00000011 0000000100000000 00000004 00010000 ffffffff"));
+    follower.disk();
+    assert!(says(&mut follower).starts_with("00000012"), "ACKEPOCH");
+    follower.hears(link, &packet("0000000d 0000000000000000 ffffffff ffffffff"));
+    follower.hears(link, &ping);
+    follower.hears(link, &packet("0000000a 0000000100000000 ffffffff ffffffff"));
+    follower.hears(link, &ping);
+    follower.disk();
+    let ack = "000000030000000100000000ffffffffffffffff";
+    assert_eq!(says(&mut follower), ack);
+    follower.hears(link, &ping);
+    assert_eq!(says(&mut follower), "");
+    follower.hears(link, &packet("0000000c ffffffffffffffff ffffffff ffffffff"));
+    assert_eq!(says(&mut follower), ack);
+    follower.hears(link, &ping);
+    assert_eq!(says(&mut follower), "00000005000000000000000000000000ffffffff");
+}
+
+/// A snapshot of what is left of a damaged history would be taken for all of it at the next start.
+#[test]
+fn a_damaged_history_is_not_made_to_look_whole() {
+    let begins = |damaged| {
+        let mut server = Server::with(1, damaged);
+        match server.peer.poll_disk() {
+            Some(Disk::SnapshotBegin(zxid)) => Some(zxid),
+            None => None,
+            Some(other) => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(begins(false), Some(Zxid::ZERO));
+    assert_eq!(begins(true), None);
+}
+
+/// Whoever has lost its history may have acknowledged everything: with less than that it must not
+/// pass for whole, so an older snapshot will not do.
+#[test]
+fn a_damaged_history_is_replaced_by_all_that_is_committed() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    pair.open_session();
+    let leader = &mut pair.leader;
+    let committed = Zxid::new(Epoch(1), 1);
+    assert_eq!(leader.peer.tree().last_zxid(), committed);
+    let link = leader.peer.accept(leader.now, Port::Quorum, address()).unwrap();
+    leader.hears(
+        link,
+        &packet(
+            "0000000b 0000000000000000 00000014 000000000000000300010000 0000000000000000 ffffffff",
+        ),
+    );
+    assert!(hex(&leader.says(link)).starts_with("00000011"), "LEADERINFO");
+    leader.hears(link, &packet("00000012 ffffffffffffffff 00000004 00000000 ffffffff"));
+    // The one of zxid 0 is there, but another is written.
+    assert_eq!(leader.says(link), b"");
+    let begun = loop {
+        match leader.peer.poll_disk().expect("a snapshot") {
+            Disk::SnapshotBegin(zxid) => break zxid,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(begun, committed);
+}
+
 /// Half a second after the last word from its leader, a follower looks for another.
 #[test]
 fn a_silent_leader_is_given_up() {
@@ -357,7 +449,7 @@ fn all_silent_learners_are_given_up_at_once() {
 fn packets_that_are_not_due_end_the_link() {
     // COMMIT of nothing, a proposal with a hole before it, NEWLEADER again, an unknown kind, no
     // transaction.
-    for packet in [
+    for digits in [
         "00000004 0000000100000001 ffffffff ffffffff",
         "00000002 0000000100000002 00000000 ffffffff",
         "00000002 0000000100000001 00000004 00000000 ffffffff",
@@ -367,18 +459,13 @@ fn packets_that_are_not_due_end_the_link() {
     ] {
         let mut pair = Pair::new();
         pair.talk(usize::MAX);
-        let digits: Vec<u8> = packet.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
         let follower = &mut pair.follower;
-        follower.peer.hear(follower.now, pair.links[1], &bytes);
-        assert!(follower.peer.member_is_closing(pair.links[1]), "{packet}");
+        follower.peer.hear(follower.now, pair.links[1], &packet(digits));
+        assert!(follower.peer.member_is_closing(pair.links[1]), "{digits}");
         assert!(!matches!(follower.peer.state(), State::Stopped(_)));
     }
     // The same from a learner; and one that asks for something before it has said who it is.
-    for (packet, fresh) in [
+    for (digits, fresh) in [
         ("00000003 0000000100000009 ffffffff ffffffff", false),
         ("0000000b 0000000000000000 ffffffff ffffffff", false),
         ("00000001 ffffffffffffffff 00000002 0000 ffffffff", false),
@@ -392,19 +479,14 @@ fn packets_that_are_not_due_end_the_link() {
     ] {
         let mut pair = Pair::new();
         pair.talk(usize::MAX);
-        let digits: Vec<u8> = packet.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let bytes: Vec<u8> = digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
-            .collect();
         let leader = &mut pair.leader;
         let link = if fresh {
             leader.peer.accept(leader.now, Port::Quorum, address()).unwrap()
         } else {
             pair.links[0]
         };
-        leader.peer.hear(leader.now, link, &bytes);
-        assert!(leader.peer.member_is_closing(link), "{packet}");
+        leader.peer.hear(leader.now, link, &packet(digits));
+        assert!(leader.peer.member_is_closing(link), "{digits}");
         assert_eq!(leader.peer.state(), State::Leading);
     }
 }

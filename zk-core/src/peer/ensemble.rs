@@ -266,8 +266,9 @@ impl<'m> Peer<'m> {
         self.loaded_cursors();
         self.find_config();
         self.show_config(now);
-        // A log without a snapshot is refused at the next start.
-        if self.ensemble.snapshot.is_none() {
+        // A log without a snapshot is refused at the next start. But one of what is left of a damaged
+        // history would be taken for all that there ever was.
+        if self.ensemble.snapshot.is_none() && !self.ensemble.damaged {
             self.require_snapshot();
         } else {
             self.snapshot.relax();

@@ -102,7 +102,9 @@ impl Peer<'_> {
             Heard::Diff => {
                 // The leader has all of it, too.
                 self.committed = self.history.end();
-                self.ensemble.damaged = false;
+                if core::mem::take(&mut self.ensemble.damaged) {
+                    self.loaded_history(now);
+                }
             }
             Heard::Truncate(zxid) => {
                 info!("the leader cuts the history behind zxid {:#x}", zxid.0);
@@ -206,6 +208,7 @@ impl Peer<'_> {
 
     /// The history was cut, or replaced, and is loaded again.
     pub fn reloaded(&mut self, now: Now) {
+        self.ensemble.damaged = false;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;
         if !self.is_learner() {
@@ -214,10 +217,7 @@ impl Peer<'_> {
         }
         let last = self.proposed;
         match self.ensemble.learner.reloaded(last, now.monotonic) {
-            Ok(()) => {
-                self.ensemble.damaged = false;
-                self.ensemble.members.unblock();
-            }
+            Ok(()) => self.ensemble.members.unblock(),
             Err(violation) => {
                 // What is on the disk is what it is; only a snapshot can help.
                 warning!("{}", violation.0);
@@ -231,9 +231,9 @@ impl Peer<'_> {
     /// The history could not be cut or replaced; what is on the disk is loaded again. Only a
     /// snapshot from a leader can help.
     pub fn reload_failed(&mut self, now: Now) {
+        self.ensemble.damaged = true;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;
-        self.ensemble.damaged = true;
         self.look(now);
     }
 

@@ -581,7 +581,14 @@ impl<'m> Leader<'m> {
                             learner.stream_from(from, window);
                         }
                         Decision::Log => learner.step = Step::Searching,
-                        Decision::Snap => learner.step = Step::Wanting,
+                        Decision::Snap => {
+                            if learner.last == Zxid::NONE {
+                                // Its history is damaged: it may have acknowledged all of it, and
+                                // must not pass for whole with less.
+                                learner.last = own;
+                            }
+                            learner.step = Step::Wanting;
+                        }
                     }
                 }
                 Step::Wanting => {
@@ -767,7 +774,8 @@ impl<'m> Leader<'m> {
         }
         let (sync, init) = (self.timing.sync(), self.timing.init());
         let at = self.learners.iter().position(|learner| {
-            let most = if learner.is_synced() { sync } else { init };
+            // Before it serves it has nothing to say.
+            let most = if learner.step == Step::Active { sync } else { init };
             let silent = now.since(learner.heard) > most;
             let slow = learner.waiting.is_some_and(|(_, since)| now.since(since) > sync);
             learner.step != Step::Vacant && (silent || slow)

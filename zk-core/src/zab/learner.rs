@@ -295,7 +295,10 @@ impl Learner {
                 self.step = Step::Serving;
                 Heard::UpToDate
             }
-            Kind::Ping => Heard::Ping(packet.zxid),
+            // Whoever does not serve yet has no sessions to tell of, and Apache's leader waits for its
+            // ACK and for nothing else.
+            Kind::Ping if step == Step::Serving => Heard::Ping(packet.zxid),
+            Kind::Ping => Heard::Nothing,
             Kind::Revalidate if serving => Heard::Revalidated(packet.data.bytes()),
             Kind::Sync if serving => Heard::Synced,
             _ => return Err(Violation("a packet that is not due")),

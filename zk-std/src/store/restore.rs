@@ -313,11 +313,11 @@ impl<D: Directory> Store<D> {
             }
             let path = self.snapshots.path(&candidate.name);
             let (mut offset, mut stopped) = (0, None);
-            let opened = SnapshotReader::open(
-                &self.snapshots,
-                candidate,
-                self.options.snapshot_record_max(),
-            );
+            let open = || {
+                let most = self.options.snapshot_record_max();
+                SnapshotReader::open(&self.snapshots, candidate, most)
+            };
+            let opened = open();
             // The loader is lent to two closures in turn.
             let cell = core::cell::RefCell::new(&mut *load);
             let loaded = opened.map_err(Ended::Unreadable).and_then(|reader| {
@@ -340,9 +340,15 @@ impl<D: Directory> Store<D> {
                 Ok(end) => return Ok(Some((candidate.clone(), end))),
                 Err(Ended::Unreadable(why)) => why.to_string(),
                 Err(Ended::Refused(Refusal::Damaged(why))) => why,
+                // A rotten bit can look like something that is too much.
                 Err(Ended::Refused(Refusal::Stop(what))) => {
-                    stopped = Some(what);
-                    String::new()
+                    match open().and_then(SnapshotReader::verify) {
+                        Ok(()) => {
+                            stopped = Some(what);
+                            String::new()
+                        }
+                        Err(why) => format!("{why}; {what}"),
+                    }
                 }
             };
             if let Some(what) = stopped {

@@ -266,6 +266,23 @@ impl<F: File> SnapshotReader<F> {
         self.offset += bytes.len() as u64;
     }
 
+    /// Reads on to the end of the file, whatever it says, and verifies the checksum there: it is that
+    /// of all that comes before it.
+    ///
+    /// # Errors
+    /// See [`Unreadable`].
+    pub(super) fn verify(mut self) -> Result<(), Unreadable> {
+        loop {
+            let there = self.fill(SEALED + 1)?;
+            if there <= SEALED {
+                break;
+            }
+            self.consume(there - SEALED);
+        }
+        let rest = self.window.get(self.at..).unwrap_or_default();
+        seal(&mut self.sum, &[], rest).map(drop).ok_or(Unreadable::Checksum)
+    }
+
     /// Verifies the end of the body and its checksum, and reads the trailers.
     ///
     /// # Errors

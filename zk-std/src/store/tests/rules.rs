@@ -140,6 +140,13 @@ fn a_loader_that_refuses_is_heard() {
         Error::Load { what, .. } => assert_eq!(what, "the node table is full"),
         other => panic!("{other}"),
     }
+    // Unless what it refuses is not what was written.
+    let (rotten, _) = disk_with(&[1..=3]);
+    rotten.flip("data/version-2/snapshot.0", 20, 1);
+    match open(&rotten, options()).unwrap().restore(&mut full).unwrap_err() {
+        Error::NoSnapshot { newest, .. } => assert!(newest.contains("checksum"), "{newest}"),
+        other => panic!("{other}"),
+    }
     let mut sees_damage =
         Ledger { refuse: Some(Refusal::Damaged("bad".into())), ..Ledger::default() };
     let refused = store.restore(&mut sees_damage).unwrap_err();
