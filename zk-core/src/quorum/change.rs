@@ -97,9 +97,10 @@ fn number(text: &str) -> Result<ServerId, ChangeError> {
 
 /// A server that joins: its number, and the rest of its line.
 fn entry(text: &str) -> Result<(ServerId, &str), ChangeError> {
-    let (key, value) = text.split_once('=').ok_or(ChangeError::Server)?;
-    let id = key.rsplit_once('.').map_or(key, |(_, id)| id);
-    Ok((number(trim(id))?, trim(value)))
+    let end = text.bytes().position(|byte| byte == b'=').ok_or(ChangeError::Server)?;
+    let (key, value) = (text.get(..end).unwrap_or_default(), text.get(end + 1..));
+    let dot = key.bytes().rposition(|byte| byte == b'.').map_or(0, |dot| dot + 1);
+    Ok((number(trim(key.get(dot..).unwrap_or_default()))?, trim(value.unwrap_or_default())))
 }
 
 /// Where a server is met, and serves clients. What stands for every address, or for the machine itself,

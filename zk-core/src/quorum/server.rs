@@ -274,7 +274,11 @@ fn host_and_ports(text: &str) -> Result<impl Iterator<Item = &str>, ServerError<
 
 /// `String.trim` of Java.
 pub(super) fn trim(text: &str) -> &str {
-    text.trim_matches(|letter| letter <= ' ')
+    let letter = |byte: &u8| *byte > b' ';
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(letter).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(letter).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 /// `String.split` of Java: empty parts at the end do not count.

@@ -29,6 +29,11 @@ pub struct TxnHeader {
     pub op: OpCode,
 }
 
+impl TxnHeader {
+    /// Bytes.
+    pub const LEN: usize = 32;
+}
+
 /// Digest of the tree after the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnDigest {

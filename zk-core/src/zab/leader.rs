@@ -940,8 +940,9 @@ fn put_txn(observes: bool, zxid: Zxid, txn: &[u8], heir: ServerId, out: &mut Pip
     put(out, &Packet::with(if observes { Kind::Inform } else { Kind::Proposal }, zxid, txn))
 }
 
+/// The type is the last field of a transaction's header.
 fn is_reconfig(txn: &[u8]) -> bool {
-    Reader::new(txn).read::<TxnHeader>().is_ok_and(|header| header.op == OpCode::Reconfig)
+    txn.get(TxnHeader::LEN - 4..TxnHeader::LEN) == Some(&OpCode::Reconfig.0.to_be_bytes())
 }
 
 /// Writes a packet, if it fits.
