@@ -28,6 +28,7 @@ import files  # noqa: E402
 import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
+import move  # noqa: E402
 import reconfig  # noqa: E402
 import timers  # noqa: E402
 import words  # noqa: E402
@@ -52,6 +53,7 @@ CHECKS = {
     "kazoo-ensemble": (kazoo_suite.against(3), False, False),
 }
 CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
+CHECKS["move"] = (move.there_and_back, True, True)
 CHECKS.update({"reconfig-" + kinds: (reconfig.mixture(kinds), "a" in kinds, True) for kinds in reconfig.MIXTURES})
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 

@@ -132,7 +132,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "interop",
         what: "ZooKeeper's own clients, server and files",
-        budget: 420,
+        budget: 900,
         long: false,
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,

@@ -1,0 +1,69 @@
+"""A rolling move of three servers of Apache's to zk and back, under load, each on its own directory.
+
+Clients write through the two servers that stay, while the third is stopped, replaced by one of the
+other kind on the same data directory, and follows again. At the end every server must show the same
+tree, with every write that any of them acknowledged.
+"""
+
+import apache
+from ensemble import Ensemble, differences, views
+from report import Failure
+from workload import Load, check_ledger
+from zk import Zk
+
+WRITES = 100  # acknowledged creates through each server that stays, before and after each replacement
+OTHER = {"a": ("z", Zk), "z": ("a", apache.Apache)}
+
+
+def replaced(ensemble, server):
+    """The server of the other kind, on what this one leaves behind."""
+    if server.stop() is None:
+        raise Failure("server %d was not running" % server.id)
+    kind, other = OTHER[server.kind]
+    new = other({key: value for key, value in server.config.items() if key != "dataDir"}, home=server.home)
+    new.owned, server.owned = server.owned, False
+    new.id, new.kind = server.id, kind
+    ensemble.servers[ensemble.servers.index(server)] = new
+    return new
+
+
+def there_and_back(options):
+    """move: a rolling move of an Apache ensemble to zk and back under load, on the same directories"""
+    acked, sent, led = {}, {}, []
+    with Ensemble("aaa") as ensemble:
+        ensemble.start()
+        for number in range(6):
+            leader = ensemble.wait()
+            led.append("%s%d" % (leader.kind, leader.id))
+            # Those of the kind that is to go: followers first, the leader last.
+            going = [server for server in ensemble.servers if server.kind == ("a" if number < 3 else "z")]
+            server = sorted(going, key=lambda server: server is leader)[0]
+            loads = [Load(other.address, "/m%d-%d" % (number, other.id), 2, seed=number)
+                     for other in ensemble.servers if other is not server]
+            for load in loads:
+                load.until(WRITES)
+            new = replaced(ensemble, server)
+            new.launch()
+            ensemble.wait()
+            for load in loads:
+                # When the leader goes, the others close the connections of their clients.
+                if load.alive() and server is not leader:
+                    load.until(2 * WRITES)
+                load.stop()
+                now_acked, now_sent, unexpected = load.join()
+                if unexpected:
+                    raise Failure("replacing server %d: %s" % (server.id, "\n".join(unexpected[:10])))
+                acked.update(now_acked)
+                sent.update(now_sent)
+        if any(server.kind != "a" for server in ensemble.servers):
+            raise Failure("not all are Apache's again")
+        found = views(ensemble)
+        for server, view in zip(ensemble.servers[1:], found[1:]):
+            wrong = differences(found[0], view)
+            if wrong:
+                raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
+                    server.id, len(wrong), "\n  ".join(wrong[:10])))
+        wrong = check_ledger(found[0], acked, sent)
+        if wrong:
+            raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
+    return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found[0]))
