@@ -407,13 +407,10 @@ fn a_damaged_history_is_replaced_by_all_that_is_committed() {
     leader.hears(link, &packet("00000012 ffffffffffffffff 00000004 00000000 ffffffff"));
     // The one of zxid 0 is there, but another is written.
     assert_eq!(leader.says(link), b"");
-    let begun = loop {
-        match leader.peer.poll_disk().expect("a snapshot") {
-            Disk::SnapshotBegin(zxid) => break zxid,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(begun, committed);
+    match leader.peer.poll_disk().expect("a snapshot") {
+        Disk::SnapshotBegin(begun) => assert_eq!(begun, committed),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Half a second after the last word from its leader, a follower looks for another.

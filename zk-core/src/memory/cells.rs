@@ -13,7 +13,7 @@ const CELL: usize = 8 * LINK;
 /// Bytes of a link to the next cell.
 const LINK: usize = size_of::<Handle>();
 
-/// Bytes of content in a cell that has a next one; the last one of a chain holds [`CELL`].
+/// Bytes of content in a cell that has a next one; the last one of a chain holds more.
 pub const CELL_BYTES: usize = CELL - LINK;
 
 /// A piece of a byte string, and where the next one lies, or more of it.

@@ -91,7 +91,7 @@ impl Dynamic {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| io::Error::other("its name is not UTF-8"))?.to_owned();
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        Ok((OsDirectory::new(parent.unwrap_or(Path::new("."))), name))
+        Ok((OsDirectory::new(parent.unwrap_or_else(|| Path::new("."))), name))
     }
 
     fn replace(&self, suffix: &str, bytes: &[u8]) -> io::Result<()> {
@@ -133,9 +133,9 @@ fn edited(text: &[u8], dynamic: &Path, client: bool) -> Vec<u8> {
         let shown = line.trim_ascii_start();
         let comment = shown.starts_with(b"#") || shown.starts_with(b"!");
         if !goes_on {
-            let moves = |key: &&str| shown.starts_with(key.as_bytes());
+            let moves = |key: &str| shown.starts_with(key.as_bytes());
             drop =
-                !comment && (MOVED.iter().any(|key| moves(&key)) || client && moves(&MOVED_CLIENT));
+                !comment && (MOVED.iter().any(|key| moves(key)) || client && moves(MOVED_CLIENT));
         }
         let end = line.trim_ascii_end();
         let backslashes = end.iter().rev().take_while(|&&byte| byte == b'\\').count();
