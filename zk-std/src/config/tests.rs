@@ -105,7 +105,7 @@ fn summary(config: &Config) -> String {
     let plain = Config::parse(data_dir.as_bytes(), &[]).unwrap();
     let mut text = String::new();
     for (field, usual) in fields(config).iter().zip(fields(&plain)) {
-        let own = !field.starts_with("settings: ") && !field.starts_with("warnings: ");
+        let own = !["settings: ", "warnings: ", "file: "].iter().any(|f| field.starts_with(f));
         if own && *field != usual {
             text += &format!("{field}\n");
         }
