@@ -96,6 +96,8 @@ pub fn truncate<D: Directory>(
     zxid: Zxid,
 ) -> Result<Reload, Error> {
     let cut = match store.truncate(zxid) {
+        // What is in memory stays as it was.
+        Ok(()) if zk_core::planted!(Zk5094) => return Ok(Reload::Done),
         Ok(()) => Reload::Done,
         Err(error @ (Error::Truncate { .. } | Error::Rot { .. })) => {
             log::error!("{error}");

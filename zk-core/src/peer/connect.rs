@@ -58,7 +58,7 @@ impl Peer<'_> {
             self.drop_malformed(link);
             return Handshake::Taken;
         };
-        if request.last_zxid_seen > self.tree.last_zxid() {
+        if request.last_zxid_seen > self.tree.last_zxid() && !planted!(LastZxidSeen) {
             // The client must go elsewhere.
             repeated!(
                 self.often.ahead,

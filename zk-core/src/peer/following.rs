@@ -258,6 +258,19 @@ impl Peer<'_> {
         self.propose(session, cxid, op, body, ids, me, Some(link), now)
     }
 
+    /// Closes sessions by this server's clock: a planted bug.
+    pub(super) fn expire_as_follower(&mut self, now: Now) {
+        while let Some(id) = self.sessions.expire(now.monotonic) {
+            let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
+            let Some(out) = uplink.and_then(|at| members.quorum_output(at)) else { return };
+            *dirty = true;
+            let op = OpCode::CloseSession;
+            if put_request(out, id, Xid(0), op, b"", List::NULL).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends a request to the leader, and keeps room for its reply.
     fn forward(
         &mut self,

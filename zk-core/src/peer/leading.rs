@@ -13,6 +13,7 @@ use crate::wire::quorum::{
 use crate::wire::txn::CreateSessionTxn;
 use crate::zab::Violation;
 use crate::zab::leader::{Count, Phase, Read, Reading, put};
+use crate::zab::sync::Counts;
 
 impl Peer<'_> {
     /// The election made this peer the leader.
@@ -135,7 +136,9 @@ impl Peer<'_> {
         }
         self.ensemble.members.name(at, server);
         // It has come anew: the old link is dead, whatever the network thinks.
-        if let Some(old) = self.ensemble.leader.link_of(server, at) {
+        if let Some(old) = self.ensemble.leader.link_of(server, at)
+            && !planted!(DuplicateAck)
+        {
             self.drop_member(old);
         }
         Ok(())
@@ -254,6 +257,11 @@ impl Peer<'_> {
         if wanted {
             self.snapshot.want_soon();
         }
+    }
+
+    /// How learners were brought in line, whenever this peer led.
+    pub fn sync_counts(&self) -> &Counts {
+        self.ensemble.leader.counts()
     }
 
     /// Something to read from the disk for a learner.

@@ -161,7 +161,10 @@ impl Learner {
     /// The epoch that must be durable as current, once the history is.
     pub fn begins(&self, window: Window<'_, '_>) -> Option<Epoch> {
         match self.step {
-            Step::Persisting => (window.durable >= self.history).then_some(self.epoch),
+            Step::Persisting => {
+                let all = window.durable >= self.history || planted!(Zk4643);
+                all.then_some(self.epoch)
+            }
             Step::Acknowledged | Step::Serving => Some(self.epoch),
             _ => None,
         }
@@ -180,7 +183,7 @@ impl Learner {
     pub fn reloaded(&mut self, last: Zxid, now: Instant) -> Result<(), Violation> {
         self.heard = now;
         match self.step {
-            Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last => {
+            Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last || planted!(Zk5094) => {
                 self.step = Step::Synchronizing;
                 Ok(())
             }
@@ -266,6 +269,9 @@ impl Learner {
                 }
                 Heard::Inform(packet.zxid, data)
             }
+            Kind::Commit if step == Step::Acknowledged && planted!(Zk4394) => {
+                return Err(Violation("a COMMIT before UPTODATE"));
+            }
             Kind::Commit | Kind::CommitAndActivate if streaming => {
                 if self.observer && step == Step::Serving {
                     return Ok(Heard::Nothing);
@@ -345,9 +351,13 @@ impl Learner {
             }
             self.step = Step::Accepted;
         }
-        if self.step == Step::Persisting && window.durable >= self.history && current >= self.epoch
+        if self.step == Step::Persisting
+            && (window.durable >= self.history && current >= self.epoch || planted!(Zk3911))
         {
             self.step = Step::Acknowledged;
+        }
+        if self.step == Step::Persisting && planted!(Zk4685) {
+            self.acknowledge(window, out);
         }
         if !matches!(self.step, Step::Acknowledged | Step::Serving) {
             return;
@@ -358,7 +368,12 @@ impl Learner {
             }
             self.greetings -= 1;
         }
-        if self.observer {
+        self.acknowledge(window, out);
+    }
+
+    /// Acknowledges what is durable.
+    fn acknowledge(&mut self, window: Window<'_, '_>, out: &mut Pipe<'_>) {
+        if self.observer && !planted!(ObserverAck) {
             return;
         }
         while self.acked < window.durable {

@@ -61,7 +61,7 @@ impl Rng {
 
 type Id = u64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     /// What programs see.
     now: Vec<u8>,
@@ -129,7 +129,7 @@ impl Content {
 /// A change of names, all of it or nothing: path and the file it leads to from now on.
 type Change = Vec<(String, Option<Id>)>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Faults {
     capacity: Option<u64>,
     failing_syncs: u64,
@@ -138,7 +138,7 @@ struct Faults {
     power: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     rng: Rng,
     files: BTreeMap<Id, Content>,
@@ -260,6 +260,19 @@ impl Disk {
         }
         state.life += 1;
         state.faults = Faults { capacity: state.faults.capacity, ..Faults::default() };
+    }
+
+    /// What a crash now would leave, as a disk of its own, with another seed.
+    pub fn after_crash(&self, seed: u64) -> Self {
+        let state = State { rng: Rng::new(seed), ..self.state().clone() };
+        let left = Self(Arc::new(Mutex::new(state)));
+        left.crash();
+        left
+    }
+
+    /// Bytes that its files take.
+    pub fn used(&self) -> u64 {
+        self.state().used()
     }
 
     /// Turns the power off when `operations` more writes, syncs and changes of names were done:
