@@ -58,7 +58,7 @@ bugs! {
     RetriedSync,
     /// What is written counts as durable.
     PageCache,
-    /// Two links of one learner count as two learners.
+    /// An ACK that comes twice counts as two; here every one does.
     DuplicateAck,
     /// An observer's ACK counts.
     ObserverAck,

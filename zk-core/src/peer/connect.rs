@@ -164,6 +164,13 @@ impl Peer<'_> {
             if self.forward_return(link, id, timeout).is_err() {
                 return Handshake::Later;
             }
+            // What an older connection has still to ask must not come behind what this one asks.
+            if let Some(entry) = self.sessions.find(id) {
+                let old = self.sessions.get(entry).connection();
+                if old != NIL && old != link {
+                    self.drop_link(old);
+                }
+            }
             self.connections[link].session = id;
             self.connections[link].state = LinkState::Returning;
             return Handshake::Taken;

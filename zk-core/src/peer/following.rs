@@ -45,9 +45,9 @@ impl Peer<'_> {
     }
 
     /// The link to the leader is there.
-    pub(super) fn uplink_open(&mut self, now: Now, at: usize) {
+    pub(super) fn uplink_open(&mut self, at: usize) {
         self.ensemble.uplink = Some(at);
-        self.ensemble.learner.connected(now.monotonic);
+        self.ensemble.learner.connected();
         self.ensemble.dirty = true;
     }
 
@@ -228,10 +228,10 @@ impl Peer<'_> {
         self.advance(now);
     }
 
-    /// The history could not be cut or replaced; what is on the disk is loaded again. Only a
-    /// snapshot from a leader can help.
-    pub fn reload_failed(&mut self, now: Now) {
-        self.ensemble.damaged = true;
+    /// The history could not be cut or replaced; what is on the disk is loaded again. `damaged`: that
+    /// is not to be trusted, or cannot be cut, and only a snapshot from a leader can help.
+    pub fn reload_failed(&mut self, now: Now, damaged: bool) {
+        self.ensemble.damaged = damaged;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;
         self.look(now);

@@ -136,9 +136,7 @@ impl Peer<'_> {
         }
         self.ensemble.members.name(at, server);
         // It has come anew: the old link is dead, whatever the network thinks.
-        if let Some(old) = self.ensemble.leader.link_of(server, at)
-            && !planted!(DuplicateAck)
-        {
+        if let Some(old) = self.ensemble.leader.link_of(server, at) {
             self.drop_member(old);
         }
         Ok(())

@@ -396,9 +396,7 @@ impl<'m> Leader<'m> {
             }
             // Servers of 3.8 acknowledge proposals before they acknowledge the history.
             (Kind::Ack, Step::Asked) if planted!(Zk4685) => {
-                self.deadline = now;
-                self.phase = Phase::Synchronization;
-                Ok(())
+                Err(Violation("an ACK, and not that of NEWLEADER"))
             }
             (Kind::Ack, Step::Asked | Step::Synced | Step::Active) => {
                 learner.ack(packet.zxid, now, window)
@@ -499,7 +497,8 @@ impl<'m> Leader<'m> {
                 .iter()
                 .filter(|l| l.step != Step::Vacant && (observers || !l.observer) && counts(l));
             let needed = quorums.voters().count() / 2 + 1;
-            return links.count() + usize::from(own) >= needed;
+            let times = if planted!(DuplicateAck) { 2 } else { 1 };
+            return times * links.count() + usize::from(own) >= needed;
         }
         quorums.has_quorum(|id| self.has(id, own, &counts))
     }

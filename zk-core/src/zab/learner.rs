@@ -12,6 +12,9 @@ use crate::time::Instant;
 use crate::wire::jute::{self, Trailing};
 use crate::wire::quorum::{Kind, LearnerInfo, PROTOCOL, Packet, of_epoch};
 
+/// Milliseconds in which a leader that has said nothing yet is called again.
+const PATIENCE: u64 = 1000;
+
 /// How far a learner has come with its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -171,9 +174,20 @@ impl Learner {
     }
 
     /// The connection to the leader is there.
-    pub fn connected(&mut self, now: Instant) {
+    pub fn connected(&mut self) {
         self.step = Step::Greeting;
-        self.heard = now;
+    }
+
+    /// It is gone. Whether to call again: the leader may learn a moment later than others that it is
+    /// one. (Apache's learner tries to connect five times, a second apart.)
+    #[must_use]
+    pub fn disconnected(&mut self, now: Instant) -> bool {
+        let early = matches!(self.step, Step::Greeting | Step::Greeted);
+        let again = early && now.since(self.heard) < PATIENCE;
+        if again {
+            self.step = Step::Dialling;
+        }
+        again
     }
 
     /// The history is cut, or replaced, and read again: it ends at `last`.
@@ -230,11 +244,11 @@ impl Learner {
         Ok(match packet.kind {
             Kind::LeaderInfo if step == Step::Greeted => {
                 let epoch = packet.zxid.epoch();
-                if epoch < self.accepted {
+                if epoch < self.accepted && !planted!(Zk1343) {
                     return Err(Violation("a leader whose epoch is over"));
                 }
                 self.epoch = epoch;
-                self.again = epoch == self.accepted;
+                self.again = epoch == self.accepted && !planted!(Zk1343, ReusedZxid);
                 self.step = Step::Accepting;
                 Heard::Nothing
             }

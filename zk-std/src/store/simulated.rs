@@ -71,6 +71,8 @@ struct Content {
     dirty: BTreeSet<usize>,
     /// Sectors that take space.
     blocks: BTreeSet<usize>,
+    /// Shared with the handles that are open.
+    handles: Arc<()>,
 }
 
 fn sectors(range: core::ops::Range<usize>) -> core::ops::Range<usize> {
@@ -177,6 +179,15 @@ impl State {
         self.changes.push(change);
     }
 
+    /// Forgets the content of files that have no name any more, not even after a crash, and that
+    /// nobody has open.
+    fn forget(&mut self) {
+        let named = self.now.values().chain(self.durable.values()).copied();
+        let perhaps = self.changes.iter().flatten().filter_map(|(_, id)| *id);
+        let alive: BTreeSet<Id> = named.chain(perhaps).collect();
+        self.files.retain(|id, file| alive.contains(id) || Arc::strong_count(&file.handles) > 1);
+    }
+
     fn used(&self) -> u64 {
         let ids: BTreeSet<_> = self.now.values().collect();
         let blocks = ids.iter().filter_map(|id| self.files.get(id)).map(|f| f.blocks.len());
@@ -264,7 +275,8 @@ impl Disk {
 
     /// What a crash now would leave, as a disk of its own, with another seed.
     pub fn after_crash(&self, seed: u64) -> Self {
-        let state = State { rng: Rng::new(seed), ..self.state().clone() };
+        let mut state = State { rng: Rng::new(seed), ..self.state().clone() };
+        state.files.values_mut().for_each(|file| file.handles = Arc::default());
         let left = Self(Arc::new(Mutex::new(state)));
         left.crash();
         left
@@ -366,6 +378,11 @@ impl Simulated {
     fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.into() } else { format!("{}/{name}", self.path) }
     }
+
+    fn file(&self, state: &State, id: Id) -> SimulatedFile {
+        let handle = state.files.get(&id).map(|file| file.handles.clone()).unwrap_or_default();
+        SimulatedFile { disk: self.disk.clone(), id, life: state.life, _handle: handle }
+    }
 }
 
 impl Directory for Simulated {
@@ -399,7 +416,7 @@ impl Directory for Simulated {
         let state = self.disk.state();
         state.alive()?;
         let id = *state.now.get(&self.full(name)).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimulatedFile { disk: self.disk.clone(), id, life: state.life })
+        Ok(self.file(&state, id))
     }
 
     fn create(&self, name: &str) -> io::Result<SimulatedFile> {
@@ -422,7 +439,7 @@ impl Directory for Simulated {
         if let Some(file) = state.files.get_mut(&id) {
             file.resize(0);
         }
-        Ok(SimulatedFile { disk: self.disk.clone(), id, life: state.life })
+        Ok(self.file(state, id))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -465,6 +482,7 @@ impl Directory for Simulated {
             apply(&mut state.durable, change);
         }
         state.changes = kept;
+        state.forget();
         Ok(())
     }
 
@@ -481,6 +499,8 @@ pub struct SimulatedFile {
     disk: Disk,
     id: Id,
     life: u64,
+    /// As long as it is there, the content is.
+    _handle: Arc<()>,
 }
 
 impl SimulatedFile {

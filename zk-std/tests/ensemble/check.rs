@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
+use zk_core::peer::{Epochs, State};
 use zk_core::wire::OpCode;
 use zk_core::wire::quorum::Kind;
 use zk_core::wire::txn::Txn;
@@ -25,6 +26,14 @@ pub(crate) struct Agreement {
     /// Digests of trees, by zxid.
     digests: BTreeMap<Zxid, i64>,
     leaders: BTreeMap<Epoch, ServerId>,
+    /// Voters that have had a transaction on their disk.
+    durable: BTreeMap<Zxid, BTreeSet<ServerId>>,
+    /// Voters that have accepted an epoch.
+    accepted: BTreeMap<Epoch, BTreeSet<ServerId>>,
+    /// Epochs that voters have promised to a leader.
+    promised: BTreeSet<(ServerId, Epoch)>,
+    /// How many are a quorum.
+    quorum: usize,
     /// Sessions that may end: their clients have asked for it, or were silent for long enough.
     ending: BTreeSet<i64>,
 }
@@ -36,6 +45,50 @@ impl Agreement {
             Some(_) if zxid != Zxid::ZERO => self.before[&zxid],
             _ => zxid,
         }
+    }
+
+    /// Nothing has happened; so many servers vote.
+    pub(crate) fn new(voters: usize) -> Self {
+        Self { quorum: voters / 2 + 1, ..Self::default() }
+    }
+
+    /// A voter's disk has a transaction, and all that come before it.
+    pub(crate) fn durable(&mut self, server: ServerId, zxid: Zxid) {
+        let mut at = zxid;
+        while at != Zxid::ZERO && self.durable.entry(at).or_default().insert(server) {
+            at = self.before[&at];
+        }
+    }
+
+    /// A voter's epochs are durable. (Nobody begins an epoch that no quorum has accepted, and nobody
+    /// begins it without the history of its leader.)
+    pub(crate) fn epochs(&mut self, node: &Node, before: Epochs) {
+        let Epochs { accepted, current } = node.epochs;
+        if accepted > before.accepted {
+            self.accepted.entry(accepted).or_default().insert(node.id);
+        }
+        if current == before.current {
+            return;
+        }
+        if node.peer.state() == State::Leading {
+            let by = self.accepted.get(&current).map_or(0, BTreeSet::len);
+            assert!(by >= self.quorum, "epoch {} begins, accepted by {by} voters", current.0);
+        } else if node.begins == current {
+            assert!(
+                node.synced >= node.owed,
+                "server {} begins epoch {} with {} on its disk, and not {}",
+                node.id.0,
+                current.0,
+                node.synced,
+                node.owed
+            );
+        }
+    }
+
+    /// A voter tells a leader that it has accepted its epoch: once, and never again.
+    pub(crate) fn promise(&mut self, node: &Node) {
+        let new = self.promised.insert((node.id, node.offered));
+        assert!(new, "server {} accepts epoch {} twice", node.id.0, node.offered.0);
     }
 
     /// The session may end.
@@ -102,6 +155,8 @@ impl Agreement {
         let last = self.committed.last().copied().unwrap_or_default();
         assert_eq!(at, last, "server {} goes on to {zxid} from {at}, others from {last}", server.0);
         for zxid in new.into_iter().rev() {
+            let on = self.durable.get(&zxid).map_or(0, BTreeSet::len);
+            assert!(on >= self.quorum, "{zxid} is committed, and on the disks of {on} voters");
             self.places.insert(zxid, self.committed.len());
             self.committed.push(zxid);
         }
@@ -181,9 +236,15 @@ pub(crate) fn said(node: &Node, message: &Message) -> Option<(Zxid, Epoch)> {
 pub(crate) fn heard(node: &mut Node, message: &Message) {
     let Message::Packet { kind, zxid, .. } = message else { return };
     match *kind {
-        Kind::Diff | Kind::Trunc | Kind::Snap => node.taken = Zxid::ZERO,
+        Kind::Diff | Kind::Trunc | Kind::Snap => {
+            node.taken = Zxid::ZERO;
+            node.begins = Epoch(0);
+        }
         Kind::Proposal | Kind::Inform => node.taken = *zxid,
-        Kind::NewLeader => node.owed = node.taken,
+        Kind::NewLeader => {
+            node.owed = node.taken;
+            node.begins = zxid.epoch();
+        }
         Kind::LeaderInfo => node.offered = zxid.epoch(),
         _ => {}
     }

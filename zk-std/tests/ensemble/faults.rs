@@ -1,6 +1,6 @@
 //! What can go wrong, and what of it is more than an ensemble can bear.
 
-use zk_core::id::Zxid;
+use zk_core::id::{Epoch, Zxid};
 use zk_std::store::VERSION_2;
 use zk_std::store::simulated::Rng;
 
@@ -339,6 +339,10 @@ impl World {
         node.last = last;
         node.synced = last;
         node.seen = Zxid::ZERO;
+        node.begins = Epoch(0);
+        if at < self.voters {
+            self.agreement.durable(node.id, last);
+        }
     }
 
     /// A connection breaks: both sides hear of it, or only one.

@@ -88,6 +88,8 @@ pub(crate) struct Node {
     /// The last transaction that its leader has proposed, in all and before NEWLEADER.
     pub(crate) taken: Zxid,
     pub(crate) owed: Zxid,
+    /// The epoch of its leader's NEWLEADER.
+    pub(crate) begins: Epoch,
     /// The last transaction of the tree that was looked at.
     pub(crate) seen: Zxid,
     size: Size,
@@ -98,6 +100,8 @@ pub(crate) struct Node {
     installing: Zxid,
     /// With the disk, and not yet in the log.
     waiting: VecDeque<(Zxid, Vec<u8>)>,
+    /// In the log, and not yet synced.
+    unsynced: Vec<Zxid>,
     /// The last transaction of what is to be synced.
     syncing: Option<Zxid>,
     /// Since when there is no room on the disk.
@@ -116,6 +120,10 @@ pub(crate) enum Did {
     Something,
     /// Transactions were appended.
     Appended(Vec<(Zxid, Vec<u8>)>),
+    /// Transactions were synced.
+    Synced(Vec<Zxid>),
+    /// The epochs were written; those before.
+    Epochs(Epochs),
     /// The history was cut.
     Truncated(Zxid),
     /// The history was replaced by a snapshot of that zxid.
@@ -191,6 +199,7 @@ impl Node {
             offered: Epoch(0),
             taken: Zxid::ZERO,
             owed: Zxid::ZERO,
+            begins: Epoch(0),
             seen: Zxid::ZERO,
             size,
             config: config.to_owned(),
@@ -199,6 +208,7 @@ impl Node {
             files: Files::default(),
             installing: Zxid::NONE,
             waiting: VecDeque::new(),
+            unsynced: vec![],
             syncing: None,
             full_since: None,
         }
@@ -217,6 +227,7 @@ impl Node {
         self.writer = None;
         self.files = Files::default();
         self.waiting.clear();
+        self.unsynced.clear();
         self.syncing = None;
         self.full_since = None;
         self.disk.crash();
@@ -342,7 +353,7 @@ impl Node {
                 let step = self.files.begin(&mut self.store, order);
                 let done = step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now));
                 if let (Some(epochs), Ok(())) = (asked, &done) {
-                    self.epochs = epochs;
+                    did = Did::Epochs(core::mem::replace(&mut self.epochs, epochs));
                 }
                 done
             }
@@ -374,6 +385,7 @@ impl Node {
             if done.is_err() {
                 break;
             }
+            self.unsynced.push(*zxid);
             self.waiting.pop_front();
         }
         match done.and_then(|()| self.store.sync()) {
@@ -384,7 +396,7 @@ impl Node {
                     self.peer.set_full(false);
                 }
                 self.peer.durable(now, last).unwrap();
-                Did::Something
+                Did::Synced(core::mem::take(&mut self.unsynced))
             }
             Err(error) if error.is_full() => {
                 // Only what frees space is taken now, and the same is tried again.

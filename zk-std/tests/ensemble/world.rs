@@ -28,6 +28,8 @@ use super::trace::Trace;
 const ROUNDS: core::ops::Range<usize> = 1500..30_000;
 /// After so many rounds fewer things go wrong.
 const IMPROVE: usize = 2000;
+/// After so many rounds with all writes done, something is done for what is still to be met.
+const HURRY: usize = 300;
 /// What a run must have met before it may end.
 const WRITES: u64 = 500;
 const REIGNS: u64 = 3;
@@ -143,7 +145,7 @@ impl World {
             clients: (0..CLIENTS).map(|_| Client::new()).collect(),
             registers: seed.is_multiple_of(4),
             history: History::default(),
-            agreement: Agreement::default(),
+            agreement: Agreement::new(voters),
             acknowledged: BTreeSet::new(),
             heard: vec![BTreeMap::new(); n],
             leads_since: vec![0; n],
@@ -181,7 +183,18 @@ impl World {
                 self.weather.improve();
             }
             self.fault();
+            if rounds % HURRY == 0 && self.met.acknowledged >= WRITES {
+                self.hurry();
+            }
             self.round(true);
+        }
+    }
+
+    /// In weather that is too good, whoever leads is switched off.
+    fn hurry(&mut self) {
+        let leads = |node: &Node| node.up && node.peer.state() == State::Leading;
+        if let Some(at) = self.nodes.iter().position(leads) {
+            self.end(at, End::PowerOff);
         }
     }
 
@@ -440,6 +453,18 @@ impl World {
                     self.agreement.append(node.id, last, zxid, &txn);
                 }
             }
+            Did::Synced(zxids) => {
+                if at < self.voters {
+                    for zxid in zxids {
+                        self.agreement.durable(self.nodes[at].id, zxid);
+                    }
+                }
+            }
+            Did::Epochs(before) => {
+                if at < self.voters {
+                    self.agreement.epochs(&self.nodes[at], before);
+                }
+            }
             Did::Truncated(zxid) => {
                 self.met.truncations += 1;
                 self.say(at, &format!("cuts its history behind {zxid}"));
@@ -470,6 +495,9 @@ impl World {
         let node = &mut self.nodes[at];
         node.last = last;
         node.synced = last;
+        if at < self.voters {
+            self.agreement.durable(node.id, last);
+        }
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -486,7 +514,7 @@ impl World {
             }
             let arrives = self.now + self.rng.below(self.delay + 1);
             let connection = Connection::new((at, dial.link), to, dial.port, arrives);
-            self.nodes[at].peer.connected(now, dial.link);
+            self.nodes[at].peer.connected(dial.link);
             self.connections.push(connection);
         }
     }
@@ -533,13 +561,17 @@ impl World {
         // What had arrived before the end is still read, if it is read soon.
         if !end.blocked && !end.arrived.is_empty() && (end.arrived.len() >= end.need || broken) {
             let arrived = core::mem::take(&mut end.arrived);
+            // What comes on a link that is over is thrown away.
+            let closing = self.nodes[here].peer.member_is_closing(link);
             let received = self.nodes[here].peer.hear(now, link, &arrived);
             let end = &mut self.connections[c].ends[side];
             end.arrived = arrived[received.consumed..].to_vec();
             end.blocked = received.need == 0;
             end.need = received.need.max(1);
             for message in end.take(received.consumed) {
-                self.heard(here, now, &message);
+                if !closing {
+                    self.heard(here, now, &message);
+                }
             }
         }
         let end = &mut self.connections[c].ends[side];
@@ -580,13 +612,18 @@ impl World {
                 };
                 (0..2).find(here).map(|side| (c, side))
             });
-            let Some((c, side)) = found else { continue };
+            let Some((c, side)) = found else {
+                // One that is not wanted any more, and was not there yet.
+                if self.nodes[at].peer.member_is_closing(link) {
+                    self.nodes[at].peer.member_closed(now, link);
+                }
+                continue;
+            };
             let output = self.nodes[at].peer.member_output(link).to_vec();
             // A socket may take less than there is.
-            let n = if self.rng.below(8) == 0 {
-                self.rng.below(output.len() as u64 + 1) as usize
-            } else {
-                output.len()
+            let n = match output.len() as u64 {
+                len if len > 0 && self.rng.below(8) == 0 => 1 + self.rng.below(len) as usize,
+                len => len as usize,
             };
             let delay = self.rng.below(self.delay + 1);
             if n > 0 {
@@ -635,6 +672,15 @@ impl World {
                 format!("{} -> {}: {message}", from + 1, to + 1)
             });
             let closer = check::said(&self.nodes[from], &message);
+            // Who has lost its promises makes none that count.
+            if let Message::Packet { kind: Kind::AckEpoch, about: About::Epoch(epoch), .. } =
+                message
+                && epoch != -1
+                && from < self.voters
+                && !self.nodes[from].ill
+            {
+                self.agreement.promise(&self.nodes[from]);
+            }
             // What is rotten is found out at the next start.
             if let Some((zxid, epoch)) = closer
                 && !self.nodes[from].ill
@@ -739,7 +785,8 @@ impl World {
             }
         }
         let input = core::mem::take(&mut client.input);
-        let (open, session) = (client.is_open(), client.session);
+        let open = client.is_open() && !self.nodes[at].peer.is_closing(link);
+        let session = client.session;
         let received = self.nodes[at].peer.receive(now, link, &input);
         self.clients[c].input = input[received.consumed..].to_vec();
         if open && received.consumed > 0 {
