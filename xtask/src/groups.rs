@@ -12,7 +12,7 @@ use crate::install::Installing;
 use crate::needs::Need;
 use crate::report::{self, Row, Verdict};
 use crate::targets::TARGETS;
-use crate::{fuzz, interop, qemu, rules, size};
+use crate::{fuzz, interop, qemu, rules, sim, size};
 
 /// A group that takes this many times its budget hangs, and is killed.
 const PATIENCE: u32 = 3;
@@ -74,6 +74,15 @@ const GROUPS: &[Group] = &[
         needs: &[],
         here: everywhere,
         run: std,
+    },
+    Group {
+        name: "sim",
+        what: "ensembles in the simulator, 1000 seeds, and planted bugs",
+        budget: 480,
+        long: false,
+        needs: &[],
+        here: everywhere,
+        run: sim::run,
     },
     Group {
         name: "seeds",
@@ -146,6 +155,15 @@ const GROUPS: &[Group] = &[
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,
         run: interop::run_long,
+    },
+    Group {
+        name: "sim-long",
+        what: "ensembles in the simulator, 20000 other seeds each time",
+        budget: 7200,
+        long: true,
+        needs: &[],
+        here: everywhere,
+        run: sim::run_long,
     },
     Group {
         name: "fuzz",

@@ -12,6 +12,7 @@ mod needs;
 mod qemu;
 mod report;
 mod rules;
+mod sim;
 mod size;
 mod stack;
 mod targets;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 
 use crate::checkout::Checkout;
 use crate::install::Installing;
+use crate::sim::Wish;
 
 const USAGE: &str = "\
 cargo xtask test [--only GROUP,..] [--long] [--install]
@@ -39,6 +41,10 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
 cargo xtask fuzz TARGET [FILE | -OPTION ..]
     Search with one fuzz target until something is found or you stop it, or run one FILE. Options
     are libFuzzer's (-max_total_time=SECONDS, -help=1).
+cargo xtask sim [--seed S [--without KIND,..]] [--seeds N] [--from S] [--planted [--bug NAME]]
+    Run ensembles in the simulator, on N seeds, until one fails; or replay one seed exactly and show
+    what happens. --without: leave out kinds of faults, by the numbers that a failure names.
+    --planted: plant each known bug in turn and search for it.
 
 `cargo xtask test --only core,std` needs Rust alone.
 ";
@@ -59,6 +65,8 @@ enum Verb {
     Bench(Vec<String>),
     /// Search with a fuzz target; the arguments go to libFuzzer.
     Fuzz(String, Vec<String>),
+    /// Run the simulator of an ensemble.
+    Sim(Wish),
     Help,
 }
 
@@ -69,10 +77,17 @@ fn parse(args: &[String]) -> Result<Verb, String> {
     };
     let (mut only, mut long, mut install) = (None, false, false);
     let mut passed = Vec::new();
+    let mut wish = Wish::default();
     while let Some(arg) = rest.next() {
         match (verb, arg.as_str()) {
             (_, "--help" | "-h") => return Ok(Verb::Help),
             ("bench" | "fuzz", arg) => passed.push(arg.to_owned()),
+            ("sim", "--planted") => wish.planted = true,
+            ("sim", name) => {
+                let value =
+                    wish.option(name).ok_or_else(|| format!("`sim` does not know `{name}`"))?;
+                *value = Some(rest.next().ok_or_else(|| format!("{name} wants a value"))?.clone());
+            }
             ("test", "--only") => {
                 let names =
                     rest.next().ok_or("--only wants the names of groups: --only core,std")?;
@@ -95,6 +110,8 @@ fn parse(args: &[String]) -> Result<Verb, String> {
             Some((target, args)) => Ok(Verb::Fuzz(target.clone(), args.to_vec())),
             None => Err(format!("fuzz wants a target: {}", fuzz::TARGETS.join(", "))),
         },
+        "sim" if wish.bug.is_some() && !wish.planted => Err("--bug belongs to --planted".into()),
+        "sim" => Ok(Verb::Sim(wish)),
         "help" | "--help" | "-h" => Ok(Verb::Help),
         _ => Err(format!("no such command: `{verb}`")),
     }
@@ -131,6 +148,7 @@ fn main() -> ExitCode {
             };
             groups::run(&checkout, &chosen, &mut Installing::new(install))
         }
+        Verb::Sim(wish) => sim::wished(&checkout, &wish),
         Verb::Bench(args) => bench::run(&checkout, &args),
         Verb::Fuzz(target, args) => match fuzz::wished(&checkout, &target, &args) {
             Ok(found_nothing) => found_nothing,
@@ -167,6 +185,10 @@ mod tests {
         assert_eq!(parsed("bench --output json"), Ok(bench));
         let fuzz = Verb::Fuzz("peer".to_owned(), vec!["-runs=9".to_owned()]);
         assert_eq!(parsed("fuzz peer -runs=9"), Ok(fuzz));
+        let wish = Wish { seed: Some("7".into()), without: Some("1,2".into()), ..Wish::default() };
+        assert_eq!(parsed("sim --seed 7 --without 1,2"), Ok(Verb::Sim(wish)));
+        let wish = Wish { planted: true, bug: Some("Zk2310".into()), ..Wish::default() };
+        assert_eq!(parsed("sim --planted --bug Zk2310"), Ok(Verb::Sim(wish)));
         assert_eq!(parsed("bench --help"), Ok(Verb::Help));
         assert_eq!(parsed(""), Ok(Verb::Help));
         assert_eq!(parsed("test --help"), Ok(Verb::Help));
@@ -174,9 +196,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in
-            ["tset", "test --olny core", "test --only", "doctor --install", "size --long", "fuzz"]
-        {
+        for line in [
+            "tset",
+            "test --olny core",
+            "test --only",
+            "doctor --install",
+            "size --long",
+            "fuzz",
+            "sim --sede 1",
+            "sim --seed",
+            "sim --bug Zk2310",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -150,7 +150,7 @@ impl Pair {
         // The election: each hears that the other votes for server 2.
         let to_follower = leader.peer.poll_dial(leader.now).expect("it calls the others");
         assert_eq!((to_follower.server, to_follower.port), (ServerId(1), Port::Election));
-        leader.peer.connected(leader.now, to_follower.link);
+        leader.peer.connected(to_follower.link);
         let hello = leader.says(to_follower.link);
         let to_leader = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
         follower.hears(to_leader, &hello);
@@ -171,7 +171,7 @@ impl Pair {
             }
         };
         assert_eq!(dial.server, ServerId(2));
-        follower.peer.connected(follower.now, dial.link);
+        follower.peer.connected(dial.link);
         let link = leader.peer.accept(leader.now, Port::Quorum, address()).unwrap();
         Self { leader, follower, links: [link, dial.link], transcript: vec![] }
     }
@@ -411,6 +411,29 @@ fn a_damaged_history_is_replaced_by_all_that_is_committed() {
         Disk::SnapshotBegin(begun) => assert_eq!(begun, committed),
         other => panic!("{other:?}"),
     }
+}
+
+/// Who leads may find out a moment later than its followers: they call again, for a second.
+#[test]
+fn a_leader_that_is_not_ready_is_called_again() {
+    let Pair { mut follower, links: [_, link], .. } = Pair::new();
+    let learned = follower.now.monotonic.0;
+    for after in [0, 400, 900] {
+        follower.now = Now::new(learned + after, 0);
+        assert!(hex(&follower.says(link)).starts_with("0000000b"), "FOLLOWERINFO");
+        follower.peer.member_closed(follower.now, link);
+        assert_eq!(follower.peer.state(), State::Following);
+        let quorum = |follower: &mut Server| {
+            let dials = core::iter::from_fn(|| follower.peer.poll_dial(follower.now));
+            dials.filter(|dial| dial.port == Port::Quorum).map(|dial| dial.link).next()
+        };
+        assert_eq!(quorum(&mut follower), None);
+        follower.now = Now::new(learned + after + 100, 0);
+        assert_eq!(quorum(&mut follower), Some(link));
+        follower.peer.connected(link);
+    }
+    follower.peer.member_closed(follower.now, link);
+    assert_eq!(follower.peer.state(), State::Looking);
 }
 
 /// Half a second after the last word from its leader, a follower looks for another.

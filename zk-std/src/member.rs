@@ -72,7 +72,9 @@ pub fn restore<D: Directory>(
 pub enum Reload {
     /// It is.
     Done,
-    /// It could not be; it is what it was.
+    /// It could not be replaced; it is what it was, and as good.
+    Kept,
+    /// It could not be, and only a snapshot from a leader can help.
     Failed,
 }
 
@@ -81,7 +83,8 @@ impl Reload {
     pub fn tell(self, peer: &mut Peer<'_>, now: Now) {
         match self {
             Self::Done => peer.reloaded(now),
-            Self::Failed => peer.reload_failed(now),
+            Self::Kept => peer.reload_failed(now, false),
+            Self::Failed => peer.reload_failed(now, true),
         }
     }
 }
@@ -96,6 +99,8 @@ pub fn truncate<D: Directory>(
     zxid: Zxid,
 ) -> Result<Reload, Error> {
     let cut = match store.truncate(zxid) {
+        // What is in memory stays as it was.
+        Ok(()) if zk_core::planted!(Zk5094) => return Ok(Reload::Done),
         Ok(()) => Reload::Done,
         Err(error @ (Error::Truncate { .. } | Error::Rot { .. })) => {
             log::error!("{error}");
@@ -168,8 +173,10 @@ pub fn install<D: Directory>(
         Err(error) => error.to_string(),
     };
     log::error!("the snapshot from the leader was not installed: {why}");
-    restore(store, peer, &mut |_, _| {})?;
-    Ok(Reload::Failed)
+    Ok(match restore(store, peer, &mut |_, _| {})? {
+        History::Loaded(_) => Reload::Kept,
+        History::Damaged => Reload::Failed,
+    })
 }
 
 fn load<D: Directory>(

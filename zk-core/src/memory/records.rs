@@ -107,7 +107,9 @@ impl<'m> Records<'m> {
     /// Drops the oldest record.
     pub fn pop(&mut self) {
         let Some(meta) = self.meta(self.front) else { return };
-        self.before = meta.zxid;
+        if !planted!(Zk4925) {
+            self.before = meta.zxid;
+        }
         self.front += 1;
         self.first += 1;
         if self.first >= self.metas.len() {

@@ -58,7 +58,7 @@ impl Peer<'_> {
             self.drop_malformed(link);
             return Handshake::Taken;
         };
-        if request.last_zxid_seen > self.tree.last_zxid() {
+        if request.last_zxid_seen > self.tree.last_zxid() && !planted!(LastZxidSeen) {
             // The client must go elsewhere.
             repeated!(
                 self.often.ahead,
@@ -163,6 +163,13 @@ impl Peer<'_> {
         if known && self.is_learner() {
             if self.forward_return(link, id, timeout).is_err() {
                 return Handshake::Later;
+            }
+            // What an older connection has still to ask must not come behind what this one asks.
+            if let Some(entry) = self.sessions.find(id) {
+                let old = self.sessions.get(entry).connection();
+                if old != NIL && old != link {
+                    self.drop_link(old);
+                }
             }
             self.connections[link].session = id;
             self.connections[link].state = LinkState::Returning;

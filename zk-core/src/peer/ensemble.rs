@@ -314,6 +314,9 @@ impl<'m> Peer<'m> {
         self.close_quorum_links();
         // What the disk has not got was promised to nobody. What it has may be committed.
         self.history.truncate(self.next_append);
+        if planted!(Zk4712) {
+            self.next_apply = self.next_apply.min(self.history.end());
+        }
         self.pending.truncate((self.history.end() - self.next_apply) as usize);
         // Nobody waits for an answer any more.
         self.pending.for_each(|entry| *entry = PendingEntry::EMPTY);
@@ -323,6 +326,12 @@ impl<'m> Peer<'m> {
         self.reserved = crate::tree::Cost::default();
         self.proposed = self.history.zxid_before(self.history.end()).max(self.tree.last_zxid());
         self.committed = self.committed.min(self.history.end());
+        if planted!(Zk3642) && matches!(self.ensemble.files, Files::Receiving { .. }) {
+            let zxid = self.tree.last_zxid();
+            // Half of a snapshot is less than what was there.
+            let _ = self.tree.reset();
+            self.tree.applied(zxid);
+        }
         let ensemble = &mut self.ensemble;
         // A reconfiguration that is not in the history any more.
         if ensemble.quorums.proposed.version() > self.proposed.0 {

@@ -45,9 +45,9 @@ impl Peer<'_> {
     }
 
     /// The link to the leader is there.
-    pub(super) fn uplink_open(&mut self, now: Now, at: usize) {
+    pub(super) fn uplink_open(&mut self, at: usize) {
         self.ensemble.uplink = Some(at);
-        self.ensemble.learner.connected(now.monotonic);
+        self.ensemble.learner.connected();
         self.ensemble.dirty = true;
     }
 
@@ -228,10 +228,10 @@ impl Peer<'_> {
         self.advance(now);
     }
 
-    /// The history could not be cut or replaced; what is on the disk is loaded again. Only a
-    /// snapshot from a leader can help.
-    pub fn reload_failed(&mut self, now: Now) {
-        self.ensemble.damaged = true;
+    /// The history could not be cut or replaced; what is on the disk is loaded again. `damaged`: that
+    /// is not to be trusted, or cannot be cut, and only a snapshot from a leader can help.
+    pub fn reload_failed(&mut self, now: Now, damaged: bool) {
+        self.ensemble.damaged = damaged;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;
         self.look(now);
@@ -256,6 +256,19 @@ impl Peer<'_> {
         }
         let me = self.options.server;
         self.propose(session, cxid, op, body, ids, me, Some(link), now)
+    }
+
+    /// Closes sessions by this server's clock: a planted bug.
+    pub(super) fn expire_as_follower(&mut self, now: Now) {
+        while let Some(id) = self.sessions.expire(now.monotonic) {
+            let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
+            let Some(out) = uplink.and_then(|at| members.quorum_output(at)) else { return };
+            *dirty = true;
+            let op = OpCode::CloseSession;
+            if put_request(out, id, Xid(0), op, b"", List::NULL).is_err() {
+                return;
+            }
+        }
     }
 
     /// Sends a request to the leader, and keeps room for its reply.

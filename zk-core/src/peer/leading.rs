@@ -13,6 +13,7 @@ use crate::wire::quorum::{
 use crate::wire::txn::CreateSessionTxn;
 use crate::zab::Violation;
 use crate::zab::leader::{Count, Phase, Read, Reading, put};
+use crate::zab::sync::Counts;
 
 impl Peer<'_> {
     /// The election made this peer the leader.
@@ -254,6 +255,11 @@ impl Peer<'_> {
         if wanted {
             self.snapshot.want_soon();
         }
+    }
+
+    /// How learners were brought in line, whenever this peer led.
+    pub fn sync_counts(&self) -> &Counts {
+        self.ensemble.leader.counts()
     }
 
     /// Something to read from the disk for a learner.

@@ -238,6 +238,14 @@ impl<'m> Members<'m> {
         })
     }
 
+    /// Whether that server is still being asked to call back.
+    fn is_asking(&self, server: ServerId) -> bool {
+        self.links
+            .iter()
+            .take(self.used)
+            .any(|link| link.state == Link::Closing && link.dialled && link.server == Some(server))
+    }
+
     /// Meets that server on its quorum port.
     pub(super) fn dial_leader(&mut self, leader: ServerId, now: Instant, at: Instant) {
         self.leader = Some(leader);
@@ -347,14 +355,17 @@ impl Peer<'_> {
         }
         let port = Port::Election;
         let server = quorums.members().find(|&server| {
-            server != me && election.wants(server) && members.find(server, port).is_none()
+            server != me
+                && election.wants(server)
+                && members.find(server, port).is_none()
+                && !members.is_asking(server)
         })?;
         let at = members.open(port, Some(server), Link::Dialling, election_limit).ok()?;
         Some(Dial { link: MemberLink(at), server, port })
     }
 
     /// A connection that [`poll_dial`](Self::poll_dial) asked for is there.
-    pub fn connected(&mut self, now: Now, link: MemberLink) {
+    pub fn connected(&mut self, link: MemberLink) {
         let MemberLink(at) = link;
         let me = self.options.server;
         let learns = self.is_learner();
@@ -371,7 +382,7 @@ impl Peer<'_> {
                     return;
                 }
                 connection.state = Link::Open;
-                self.uplink_open(now, at);
+                self.uplink_open(at);
             }
             Port::Election => {
                 connection.state = Link::Open;
@@ -676,7 +687,7 @@ impl Peer<'_> {
     /// The socket of a link is closed. (Once for each link; its number is used again.)
     pub fn member_closed(&mut self, now: Now, link: MemberLink) {
         let MemberLink(at) = link;
-        let Ensemble { members, election, leader, uplink, dirty, .. } = &mut self.ensemble;
+        let Ensemble { members, election, leader, learner, uplink, dirty, .. } = &mut self.ensemble;
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
         let (port, state, server) = (connection.port, connection.state, connection.server);
@@ -702,6 +713,12 @@ impl Peer<'_> {
             }
             Port::Quorum if *uplink == Some(at) => {
                 *uplink = None;
+                if learner.disconnected(now.monotonic) {
+                    let link = &mut members.links[at];
+                    link.state = Link::Waiting(now.monotonic.plus(RETRY));
+                    link.server = server;
+                    return;
+                }
                 warning!("the link to the leader is gone");
                 self.look(now);
             }

@@ -224,7 +224,10 @@ impl Peer<'_> {
         if let State::Stopped(error) = self.state {
             return Err(error);
         }
-        let until = self.committed.min(self.durable);
+        let mut until = self.committed.min(self.durable);
+        if planted!(Zk4712) {
+            until = self.committed;
+        }
         if self.next_apply >= until {
             return Ok(());
         }
@@ -268,6 +271,10 @@ impl Peer<'_> {
         // Every transaction of the history that is not applied has one.
         let Some(mut pending) = self.pending.pop() else { return Err(ApplyError::Full) };
         let header = Txn::decode(bytes_of(&self.history, seq))?.header;
+        if planted!(Zk2355) && !self.ensemble.serving && header.op == OpCode::CloseSession {
+            self.next_apply = seq + 1;
+            return Ok(());
+        }
         let forwarded = self.is_learner();
         if forwarded && let Some((link, op)) = self.asker(&header) {
             let serial = self.connections[link].serial;
@@ -324,7 +331,14 @@ impl Peer<'_> {
             create2: acl_scratch.get(..noted).unwrap_or_default().iter(),
             stats,
         };
+        let mut told = 0..0;
+        if planted!(LateWatch) && waits {
+            told.start = tell.connections[pending.link].output.len();
+        }
         let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
+        if planted!(LateWatch) && waits {
+            told.end = tell.connections[pending.link].output.len();
+        }
         // It may have had no room for an event of its own: then it is not answered either.
         waits &= self
             .connections
@@ -366,6 +380,13 @@ impl Peer<'_> {
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
             let answer = Answer { op: pending.op, err, cxid: header.cxid, node };
             self.answer(pending.link, &answer, seq, now);
+            if planted!(LateWatch)
+                && let Some(late) =
+                    self.connections[pending.link].output.bytes_mut().get_mut(told.start..)
+                && told.len() <= late.len()
+            {
+                late.rotate_left(told.len());
+            }
         }
         if reconfigured {
             self.reconfigured(seq);

@@ -50,6 +50,9 @@ impl Peer<'_> {
             }
         }
         self.tick_ensemble(now);
+        if planted!(FollowerExpiry) && self.is_learner() && self.is_serving() {
+            self.expire_as_follower(now);
+        }
         if !matches!(self.state, State::Standalone | State::Leading) || !self.is_serving() {
             self.trim();
             return;

@@ -7,7 +7,7 @@
 //!
 //! Answers to `Leader` and `LearnerHandler`.
 
-use super::sync::{self, Decision};
+use super::sync::{self, Counts, Decision, Lack};
 use super::{Timing, Violation, Window};
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::{Pipe, Table};
@@ -202,6 +202,7 @@ pub struct Leader<'m> {
     heir: ServerId,
     /// It is in force, and that is another: nothing more is committed.
     retired: bool,
+    counts: Counts,
 }
 
 impl<'m> Leader<'m> {
@@ -222,7 +223,13 @@ impl<'m> Leader<'m> {
             outbid: false,
             heir: ServerId(0),
             retired: false,
+            counts: Counts::default(),
         }
+    }
+
+    /// How learners were brought in line, in all reigns together.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// A reign begins: `accepted` and `current` are the epochs that are durable here, `last` the
@@ -388,6 +395,9 @@ impl<'m> Leader<'m> {
                 Ok(())
             }
             // Servers of 3.8 acknowledge proposals before they acknowledge the history.
+            (Kind::Ack, Step::Asked) if planted!(Zk4685) => {
+                Err(Violation("an ACK, and not that of NEWLEADER"))
+            }
             (Kind::Ack, Step::Asked | Step::Synced | Step::Active) => {
                 learner.ack(packet.zxid, now, window)
             }
@@ -442,16 +452,24 @@ impl<'m> Leader<'m> {
                 .map(|learner| learner.accepted)
                 .fold(self.accepted, Epoch::max);
             self.epoch = Epoch(most.0.wrapping_add(1));
+            if planted!(Zk1343) {
+                self.epoch = Epoch(self.accepted.0.wrapping_add(1));
+            }
+            if planted!(ReusedZxid) && most > Epoch(0) && most == self.own.0 {
+                self.epoch = most;
+            }
             self.enter(Phase::Accepting, now);
         }
         if self.phase == Phase::Accepting && accepted >= self.epoch {
             self.enter(Phase::Acknowledging, now);
         }
         if self.phase == Phase::Acknowledging
-            && self.quorum(quorums, true, |learner| {
-                // A history that is damaged (-1), or an epoch that was accepted before, says nothing.
-                learner.current.is_some() && learner.last != Zxid::NONE
-            })
+            && (planted!(Zk1192)
+                || self.quorum(quorums, true, |learner| {
+                    // A history that is damaged (-1), or an epoch that was accepted before, says
+                    // nothing.
+                    learner.current.is_some() && learner.last != Zxid::NONE
+                }))
         {
             self.enter(Phase::Synchronization, now);
         }
@@ -472,6 +490,16 @@ impl<'m> Leader<'m> {
     }
 
     fn quorum(&self, quorums: &Quorums<'_>, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
+        if planted!(DuplicateAck, ObserverAck) {
+            let observers = planted!(ObserverAck);
+            let links = self
+                .learners
+                .iter()
+                .filter(|l| l.step != Step::Vacant && (observers || !l.observer) && counts(l));
+            let needed = quorums.voters().count() / 2 + 1;
+            let times = if planted!(DuplicateAck) { 2 } else { 1 };
+            return times * links.count() + usize::from(own) >= needed;
+        }
         quorums.has_quorum(|id| self.has(id, own, &counts))
     }
 
@@ -540,7 +568,7 @@ impl<'m> Leader<'m> {
         snapshot: Option<Zxid>,
         out: &mut Pipe<'_>,
     ) -> bool {
-        let Self { phase, epoch, learners, heir, .. } = self;
+        let Self { phase, epoch, learners, counts, heir, .. } = self;
         let (phase, epoch, heir) = (*phase, *epoch, *heir);
         let Some(learner) = learners.get_mut(at) else { return false };
         loop {
@@ -572,19 +600,33 @@ impl<'m> Leader<'m> {
                             if !put(out, &Packet::new(Kind::Diff, own)) {
                                 return false;
                             }
+                            let count = match learner.last {
+                                last if last == own => &mut counts.diff_nothing,
+                                last if last.counter() == 0 && last != window.records.before() => {
+                                    &mut counts.diff_led
+                                }
+                                _ => &mut counts.diff_window,
+                            };
+                            *count += 1;
                             learner.stream_from(from, window);
                         }
                         Decision::Trunc { zxid, from } => {
                             if !put(out, &Packet::new(Kind::Trunc, zxid)) {
                                 return false;
                             }
+                            if zxid == own {
+                                counts.trunc_last += 1;
+                            } else {
+                                counts.trunc_between += 1;
+                            }
                             learner.stream_from(from, window);
                         }
                         Decision::Log => learner.step = Step::Searching,
-                        Decision::Snap => {
-                            if learner.last == Zxid::NONE {
-                                // Its history is damaged: it may have acknowledged all of it, and
-                                // must not pass for whole with less.
+                        Decision::Snap(lack) => {
+                            counts.lacks(lack);
+                            if lack == Lack::Damaged {
+                                // It may have acknowledged all of it, and must not pass for whole
+                                // with less.
                                 learner.last = own;
                             }
                             learner.step = Step::Wanting;
@@ -602,7 +644,7 @@ impl<'m> Leader<'m> {
                     }
                     learner.step = Step::Snapshot { zxid, sent: 0 };
                 }
-                Step::Streaming if learner.has_history(window) => {
+                Step::Streaming if learner.has_history(window) || planted!(Zk3104) => {
                     let packet = Packet::with(Kind::NewLeader, of_epoch(epoch), config);
                     if !put(out, &packet) {
                         return false;
@@ -616,7 +658,10 @@ impl<'m> Leader<'m> {
                     learner.step = Step::Active;
                 }
                 Step::Streaming | Step::Asked | Step::Synced | Step::Active => {
-                    if !learner.say(window, now, heir, out) {
+                    let from_log = learner.from_log;
+                    let said = learner.say(window, now, heir, out);
+                    counts.demoted += u64::from(learner.from_log && !from_log);
+                    if !said {
                         return false;
                     }
                 }
@@ -655,8 +700,11 @@ impl<'m> Leader<'m> {
     }
 
     /// The learner that a reading was for, if it is still there.
-    fn reader(&mut self, reading: Reading) -> Option<&mut Learner> {
-        let learner = self.learner(reading.at)?;
+    fn reader<'l>(
+        learners: &'l mut Table<'_, Learner>,
+        reading: Reading,
+    ) -> Option<&'l mut Learner> {
+        let learner = learners.get_mut(reading.at)?;
         (learner.serial == reading.serial && learner.reading).then(|| {
             learner.reading = false;
             learner
@@ -673,8 +721,9 @@ impl<'m> Leader<'m> {
         window: Window<'_, '_>,
         out: &mut Pipe<'_>,
     ) -> bool {
-        let heir = self.heir;
-        let Some(learner) = self.reader(reading) else { return true };
+        let Self { learners, counts, heir, .. } = self;
+        let heir = *heir;
+        let Some(learner) = Self::reader(learners, reading) else { return true };
         if learner.step == Step::Searching {
             // Only where its last transaction is in the log is it known what comes behind it.
             let found = entries.next().is_some_and(|(zxid, _)| zxid == learner.last);
@@ -684,7 +733,9 @@ impl<'m> Leader<'m> {
                 learner.from_log = true;
                 learner.step = Step::Streaming;
                 learner.catch_up(window);
+                counts.diff_log += 1;
             } else if !found {
+                counts.lacks(Lack::NotInLog);
                 learner.step = Step::Wanting;
             }
             return true;
@@ -727,7 +778,7 @@ impl<'m> Leader<'m> {
         out: &mut Pipe<'_>,
     ) -> bool {
         use crate::memory::Sink;
-        let Some(learner) = self.reader(reading) else { return true };
+        let Some(learner) = Self::reader(&mut self.learners, reading) else { return true };
         let Step::Snapshot { zxid, sent } = learner.step else { return true };
         if out.put(bytes).is_err() {
             return false;
@@ -750,8 +801,10 @@ impl<'m> Leader<'m> {
     /// of it is sent already.
     #[must_use]
     pub fn read_failed(&mut self, reading: Reading) -> bool {
-        let Some(learner) = self.reader(reading) else { return false };
+        let Self { learners, counts, .. } = self;
+        let Some(learner) = Self::reader(learners, reading) else { return false };
         if learner.step == Step::Searching {
+            counts.lacks(Lack::NotInLog);
             learner.step = Step::Wanting;
             return false;
         }
@@ -877,6 +930,10 @@ impl Learner {
         let end = if self.observer { committed } else { records.end() };
         if self.next >= end {
             return false;
+        }
+        if planted!(ZabIssue1) && self.step == Step::Asked && self.next >= self.history {
+            self.next += 1;
+            return true;
         }
         let Some((zxid, txn)) = records.get(self.next) else { return false };
         if !put_txn(observes, zxid, txn, heir, out) {

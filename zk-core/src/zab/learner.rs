@@ -12,6 +12,9 @@ use crate::time::Instant;
 use crate::wire::jute::{self, Trailing};
 use crate::wire::quorum::{Kind, LearnerInfo, PROTOCOL, Packet, of_epoch};
 
+/// Milliseconds in which a leader that has said nothing yet is called again.
+const PATIENCE: u64 = 1000;
+
 /// How far a learner has come with its leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -161,16 +164,30 @@ impl Learner {
     /// The epoch that must be durable as current, once the history is.
     pub fn begins(&self, window: Window<'_, '_>) -> Option<Epoch> {
         match self.step {
-            Step::Persisting => (window.durable >= self.history).then_some(self.epoch),
+            Step::Persisting => {
+                let all = window.durable >= self.history || planted!(Zk4643);
+                all.then_some(self.epoch)
+            }
             Step::Acknowledged | Step::Serving => Some(self.epoch),
             _ => None,
         }
     }
 
     /// The connection to the leader is there.
-    pub fn connected(&mut self, now: Instant) {
+    pub fn connected(&mut self) {
         self.step = Step::Greeting;
-        self.heard = now;
+    }
+
+    /// It is gone. Whether to call again: the leader may learn a moment later than others that it is
+    /// one. (Apache's learner tries to connect five times, a second apart.)
+    #[must_use]
+    pub fn disconnected(&mut self, now: Instant) -> bool {
+        let early = matches!(self.step, Step::Greeting | Step::Greeted);
+        let again = early && now.since(self.heard) < PATIENCE;
+        if again {
+            self.step = Step::Dialling;
+        }
+        again
     }
 
     /// The history is cut, or replaced, and read again: it ends at `last`.
@@ -180,7 +197,7 @@ impl Learner {
     pub fn reloaded(&mut self, last: Zxid, now: Instant) -> Result<(), Violation> {
         self.heard = now;
         match self.step {
-            Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last => {
+            Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last || planted!(Zk5094) => {
                 self.step = Step::Synchronizing;
                 Ok(())
             }
@@ -227,11 +244,11 @@ impl Learner {
         Ok(match packet.kind {
             Kind::LeaderInfo if step == Step::Greeted => {
                 let epoch = packet.zxid.epoch();
-                if epoch < self.accepted {
+                if epoch < self.accepted && !planted!(Zk1343) {
                     return Err(Violation("a leader whose epoch is over"));
                 }
                 self.epoch = epoch;
-                self.again = epoch == self.accepted;
+                self.again = epoch == self.accepted && !planted!(Zk1343, ReusedZxid);
                 self.step = Step::Accepting;
                 Heard::Nothing
             }
@@ -265,6 +282,9 @@ impl Learner {
                     data = self.designate(data)?;
                 }
                 Heard::Inform(packet.zxid, data)
+            }
+            Kind::Commit if step == Step::Acknowledged && planted!(Zk4394) => {
+                return Err(Violation("a COMMIT before UPTODATE"));
             }
             Kind::Commit | Kind::CommitAndActivate if streaming => {
                 if self.observer && step == Step::Serving {
@@ -345,9 +365,13 @@ impl Learner {
             }
             self.step = Step::Accepted;
         }
-        if self.step == Step::Persisting && window.durable >= self.history && current >= self.epoch
+        if self.step == Step::Persisting
+            && (window.durable >= self.history && current >= self.epoch || planted!(Zk3911))
         {
             self.step = Step::Acknowledged;
+        }
+        if self.step == Step::Persisting && planted!(Zk4685) {
+            self.acknowledge(window, out);
         }
         if !matches!(self.step, Step::Acknowledged | Step::Serving) {
             return;
@@ -358,7 +382,12 @@ impl Learner {
             }
             self.greetings -= 1;
         }
-        if self.observer {
+        self.acknowledge(window, out);
+    }
+
+    /// Acknowledges what is durable.
+    fn acknowledge(&mut self, window: Window<'_, '_>, out: &mut Pipe<'_>) {
+        if self.observer && !planted!(ObserverAck) {
             return;
         }
         while self.acked < window.durable {

@@ -565,7 +565,7 @@ impl Members {
         }
         let Some(Attempt { socket, .. }) = attempt else { return };
         // The core may want it no more, and then names it to be closed.
-        peer.connected(now, link);
+        peer.connected(link);
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         self.add(peer, registry, now, dial.port, link, Stream::new(socket, address), false);
     }

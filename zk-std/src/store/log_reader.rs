@@ -158,7 +158,7 @@ impl<F: File> LogReader<F> {
         let entry = &record[HEAD..HEAD + len];
         let damage = if record[HEAD + len] != MARKER {
             Damage::NoMarker
-        } else if i64::from(super::sum::of(entry)) != sum {
+        } else if i64::from(super::sum::of(entry)) != sum && !zk_core::planted!(TornTail) {
             Damage::Checksum
         } else if let Some(zxid) = entry_zxid(entry) {
             let offset = self.offset;

@@ -61,7 +61,7 @@ impl Rng {
 
 type Id = u64;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     /// What programs see.
     now: Vec<u8>,
@@ -71,6 +71,8 @@ struct Content {
     dirty: BTreeSet<usize>,
     /// Sectors that take space.
     blocks: BTreeSet<usize>,
+    /// Shared with the handles that are open.
+    handles: Arc<()>,
 }
 
 fn sectors(range: core::ops::Range<usize>) -> core::ops::Range<usize> {
@@ -129,7 +131,7 @@ impl Content {
 /// A change of names, all of it or nothing: path and the file it leads to from now on.
 type Change = Vec<(String, Option<Id>)>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Faults {
     capacity: Option<u64>,
     failing_syncs: u64,
@@ -138,7 +140,7 @@ struct Faults {
     power: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     rng: Rng,
     files: BTreeMap<Id, Content>,
@@ -175,6 +177,15 @@ impl State {
     fn change(&mut self, change: Change) {
         apply(&mut self.now, &change);
         self.changes.push(change);
+    }
+
+    /// Forgets the content of files that have no name any more, not even after a crash, and that
+    /// nobody has open.
+    fn forget(&mut self) {
+        let named = self.now.values().chain(self.durable.values()).copied();
+        let perhaps = self.changes.iter().flatten().filter_map(|(_, id)| *id);
+        let alive: BTreeSet<Id> = named.chain(perhaps).collect();
+        self.files.retain(|id, file| alive.contains(id) || Arc::strong_count(&file.handles) > 1);
     }
 
     fn used(&self) -> u64 {
@@ -260,6 +271,20 @@ impl Disk {
         }
         state.life += 1;
         state.faults = Faults { capacity: state.faults.capacity, ..Faults::default() };
+    }
+
+    /// What a crash now would leave, as a disk of its own, with another seed.
+    pub fn after_crash(&self, seed: u64) -> Self {
+        let mut state = State { rng: Rng::new(seed), ..self.state().clone() };
+        state.files.values_mut().for_each(|file| file.handles = Arc::default());
+        let left = Self(Arc::new(Mutex::new(state)));
+        left.crash();
+        left
+    }
+
+    /// Bytes that its files take.
+    pub fn used(&self) -> u64 {
+        self.state().used()
     }
 
     /// Turns the power off when `operations` more writes, syncs and changes of names were done:
@@ -353,6 +378,11 @@ impl Simulated {
     fn full(&self, name: &str) -> String {
         if self.path.is_empty() { name.into() } else { format!("{}/{name}", self.path) }
     }
+
+    fn file(&self, state: &State, id: Id) -> SimulatedFile {
+        let handle = state.files.get(&id).map(|file| file.handles.clone()).unwrap_or_default();
+        SimulatedFile { disk: self.disk.clone(), id, life: state.life, _handle: handle }
+    }
 }
 
 impl Directory for Simulated {
@@ -386,7 +416,7 @@ impl Directory for Simulated {
         let state = self.disk.state();
         state.alive()?;
         let id = *state.now.get(&self.full(name)).ok_or(io::ErrorKind::NotFound)?;
-        Ok(SimulatedFile { disk: self.disk.clone(), id, life: state.life })
+        Ok(self.file(&state, id))
     }
 
     fn create(&self, name: &str) -> io::Result<SimulatedFile> {
@@ -409,7 +439,7 @@ impl Directory for Simulated {
         if let Some(file) = state.files.get_mut(&id) {
             file.resize(0);
         }
-        Ok(SimulatedFile { disk: self.disk.clone(), id, life: state.life })
+        Ok(self.file(state, id))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -452,6 +482,7 @@ impl Directory for Simulated {
             apply(&mut state.durable, change);
         }
         state.changes = kept;
+        state.forget();
         Ok(())
     }
 
@@ -468,6 +499,8 @@ pub struct SimulatedFile {
     disk: Disk,
     id: Id,
     life: u64,
+    /// As long as it is there, the content is.
+    _handle: Arc<()>,
 }
 
 impl SimulatedFile {

@@ -177,7 +177,9 @@ impl<D: Directory> SnapshotWriter<D> {
         let Some(out) = self.out.take() else {
             return Err(Error::Snapshot { zxid: self.zxid, what: "it failed before" });
         };
-        out.finish().and_then(|file| file.sync_data()).context("sync", || self.path())
+        out.finish()
+            .and_then(|file| if zk_core::planted!(Zk2310) { Ok(()) } else { file.sync_data() })
+            .context("sync", || self.path())
     }
 
     /// The file belongs to whoever calls this.

@@ -1,9 +1,11 @@
-//! The network between members: connections that delay, cut and break.
+//! The network between members: connections that delay, cut, break, and are left half open.
 
 use std::collections::VecDeque;
 
 use zk_core::peer::MemberLink;
 use zk_core::quorum::Port;
+
+use super::tap::{Message, Tap};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -12,8 +14,6 @@ pub(crate) struct End {
     pub(crate) node: usize,
     /// Its link, as long as it has one.
     pub(crate) link: Option<MemberLink>,
-    /// Incarnation of the node when the end was made.
-    pub(crate) life: u32,
     /// Bytes on their way here: when they arrive, and what they are.
     pub(crate) coming: VecDeque<(u64, Vec<u8>)>,
     /// Bytes that have arrived and were not taken.
@@ -24,20 +24,38 @@ pub(crate) struct End {
     pub(crate) need: usize,
     /// The other side has closed, or the network has; heard of at that moment.
     pub(crate) broken_at: Option<u64>,
+    /// The other side is gone, and nobody says so before something is sent there.
+    pub(crate) half_open: bool,
+    /// Listens to what is sent to this end.
+    pub(crate) tap: Tap,
+    /// What is on its way here, each with the offset at which it ends.
+    pub(crate) messages: VecDeque<(u64, Message)>,
+    /// Bytes that the peer has taken.
+    pub(crate) taken: u64,
 }
 
 impl End {
-    fn new(node: usize, link: Option<MemberLink>, life: u32) -> Self {
+    fn new(node: usize, link: Option<MemberLink>, tap: Tap) -> Self {
         Self {
             node,
             link,
-            life,
             coming: VecDeque::new(),
             arrived: vec![],
             blocked: false,
             need: 1,
             broken_at: None,
+            half_open: false,
+            tap,
+            messages: VecDeque::new(),
+            taken: 0,
         }
+    }
+
+    /// The peer has taken so many bytes: the messages that it has taken with them.
+    pub(crate) fn take(&mut self, len: usize) -> Vec<Message> {
+        self.taken += len as u64;
+        let whole = self.messages.iter().take_while(|(end, _)| *end <= self.taken).count();
+        self.messages.drain(..whole).map(|(_, message)| message).collect()
     }
 }
 
@@ -52,19 +70,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        from: (usize, MemberLink, u32),
-        to: usize,
-        port: Port,
-        arrives_at: u64,
-    ) -> Self {
+    /// `from` has dialled `to`.
+    pub(crate) fn new(from: (usize, MemberLink), to: usize, port: Port, arrives_at: u64) -> Self {
         Self {
-            ends: [End::new(from.0, Some(from.1), from.2), End::new(to, None, 0)],
+            ends: [
+                End::new(from.0, Some(from.1), Tap::new(port, false)),
+                End::new(to, None, Tap::new(port, true)),
+            ],
             port,
             arrives_at: Some(arrives_at),
         }
     }
 
+    /// Nobody has anything to do with it any more.
     pub(crate) fn is_over(&self) -> bool {
         self.arrives_at.is_none() && self.ends.iter().all(|end| end.link.is_none())
     }

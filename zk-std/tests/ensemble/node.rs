@@ -1,41 +1,111 @@
-//! A member: a peer, its files on a simulated disk, and what the simulation knows of its history.
+//! A member: a peer, its files on a simulated disk, and what the simulation knows of both.
 
 use core::net::{IpAddr, Ipv4Addr};
+use std::collections::VecDeque;
 
-use zk_core::id::{ServerId, SessionId, Zxid};
+use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zk_core::peer::{Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_std::load::PeerLoad;
-use zk_std::member::Files;
+use zk_std::member::{self, Files, History};
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
+/// `tickTime`, ms.
 pub(crate) const TICK: u32 = 100;
+
+/// Milliseconds in which a full disk may get room again before the process ends.
+const FULL: u64 = 700;
+
+/// How large everything is; the same for all members, another for every seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Bytes of the window of history.
+    window: usize,
+    /// Transactions that may be outstanding.
+    pending: usize,
+    /// Bytes that are synced at once.
+    batch: usize,
+    /// Transactions between two snapshots.
+    snap_count: u32,
+}
+
+impl Size {
+    /// One of many.
+    pub(crate) fn any(rng: &mut Rng) -> Self {
+        let mut one = |all: [usize; 4]| all[rng.below(4) as usize];
+        Self {
+            window: one([3000, 4000, 6000, 12_000]),
+            pending: one([16, 32, 64, 64]),
+            batch: one([600, 2000, 4096, 4096]),
+            snap_count: one([12, 24, 40, 60]) as u32,
+        }
+    }
+}
+
+/// How a member came up.
+#[derive(Debug)]
+pub(crate) enum Started {
+    /// With a history that ends there.
+    Whole(Zxid),
+    /// With none that can be trusted: it must not vote.
+    Damaged,
+    /// Not at all: its disk is full, or has failed.
+    Failed(store::Error),
+}
 
 pub(crate) struct Node {
     pub(crate) id: ServerId,
     pub(crate) disk: Disk,
-    pub(crate) store: Store<Simulated>,
+    store: Store<Simulated>,
     pub(crate) peer: Peer<'static>,
     pub(crate) up: bool,
     /// Counts restarts.
     pub(crate) life: u32,
-    /// Added to the world's clock.
+    /// Its monotonic clock: milliseconds ahead, and how much faster, per mille.
+    pub(crate) ahead: u64,
+    pub(crate) drift: i64,
+    /// Its wall clock, ahead of the world's.
     pub(crate) wall_skew: i64,
     /// Until when the process does not run.
     pub(crate) paused_until: u64,
     /// Until when the disk does nothing.
     pub(crate) disk_busy_until: u64,
+    /// Until when the disk is full.
+    pub(crate) full_until: u64,
+    /// It has lost, or may be about to lose, what it had.
+    pub(crate) ill: bool,
+    /// It has lost what it had, and has not served since.
+    pub(crate) lost: bool,
+    /// The last transaction of its history, and the last that is durable.
+    pub(crate) last: Zxid,
+    pub(crate) synced: Zxid,
+    /// The epochs that are durable.
+    pub(crate) epochs: Epochs,
+    /// The epoch that its leader has offered.
+    pub(crate) offered: Epoch,
+    /// The last transaction that its leader has proposed, in all and before NEWLEADER.
+    pub(crate) taken: Zxid,
+    pub(crate) owed: Zxid,
+    /// The epoch of its leader's NEWLEADER.
+    pub(crate) begins: Epoch,
+    /// The last transaction of the tree that was looked at.
+    pub(crate) seen: Zxid,
+    size: Size,
+    config: String,
     writer: Option<SnapshotWriter<Simulated>>,
     files: Files<Simulated>,
     /// The snapshot that is received.
     installing: Zxid,
-    /// Appended, not synced.
+    /// With the disk, and not yet in the log.
+    waiting: VecDeque<(Zxid, Vec<u8>)>,
+    /// In the log, and not yet synced.
+    unsynced: Vec<Zxid>,
+    /// The last transaction of what is to be synced.
     syncing: Option<Zxid>,
-    /// The last transaction of its history.
-    pub(crate) last: Zxid,
-    config: String,
+    /// Since when there is no room on the disk.
+    full_since: Option<u64>,
     members: u8,
 }
 
@@ -50,25 +120,33 @@ pub(crate) enum Did {
     Something,
     /// Transactions were appended.
     Appended(Vec<(Zxid, Vec<u8>)>),
+    /// Transactions were synced.
+    Synced(Vec<Zxid>),
+    /// The epochs were written; those before.
+    Epochs(Epochs),
     /// The history was cut.
     Truncated(Zxid),
     /// The history was replaced by a snapshot of that zxid.
     Installed(Zxid),
     /// The disk has failed: the process ends.
     Failed,
+    /// It was full for too long: the process ends.
+    Full,
 }
 
-fn store_options() -> store::Options {
+fn store_options(size: Size) -> store::Options {
     store::Options {
         preallocate: 4096,
-        batch_max: 4096,
-        record_max: 1 << 16,
-        reserve: 0,
+        batch_max: size.batch.max(1024),
+        record_max: 1 << 14,
+        // Whoever has lost everything must not pass for a new server.
+        db_autocreate: false,
+        reserve: 1024,
         ..store::Options::default()
     }
 }
 
-fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
+fn new_peer(id: ServerId, size: Size, now: Now, life: u32, seed: u64) -> Peer<'static> {
     let options = Options {
         server: id,
         ensemble: true,
@@ -77,41 +155,70 @@ fn new_peer(id: ServerId, now: Now, seed: u64) -> Peer<'static> {
         sync_limit: 5,
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
-        snap_count: 40,
-        max_batch: if seed.is_multiple_of(3) { 600 } else { 4096 },
+        snap_count: size.snap_count,
+        max_batch: size.batch,
         max_txn: 1 << 14,
         extended_types: true,
+        container_check_interval: 400,
         ..Options::default()
     };
-    let ceilings = Ceilings { history: 6000, pending: 64, ..Ceilings::default() };
-    let first = SessionId(id.0 << 56);
+    let ceilings = Ceilings { history: size.window, pending: size.pending, ..Ceilings::default() };
+    // It begins with a time, which no two lives have in common.
+    let first = SessionId::first(id, (1 << 39) + u64::from(life));
     Peer::owned(options, ceilings, Seeds(seed, !seed), first, now).unwrap()
 }
 
+fn open(disk: &Disk, size: Size) -> Result<Store<Simulated>, store::Error> {
+    Store::open(disk.root(), disk.root(), store_options(size))
+}
+
 impl Node {
-    pub(crate) fn new(id: ServerId, config: &str, now: Now, seed: u64) -> Self {
+    /// A member that never ran; then [`start`](Self::start).
+    pub(crate) fn new(id: ServerId, config: &str, size: Size, seed: u64) -> Self {
         let disk = Disk::new(seed);
-        let store = Store::open(disk.root(), disk.root(), store_options()).unwrap();
-        let mut node = Self {
+        // It is new, and meant to be.
+        disk.write(store::INITIALIZE, b"");
+        Self {
             id,
+            store: open(&disk, size).unwrap(),
             disk,
-            store,
-            peer: new_peer(id, now, seed),
+            peer: new_peer(id, size, Now::default(), 0, seed),
             up: false,
             life: 0,
+            ahead: 0,
+            drift: 0,
             wall_skew: 0,
             paused_until: 0,
             disk_busy_until: 0,
+            full_until: 0,
+            ill: false,
+            lost: false,
+            last: Zxid::ZERO,
+            synced: Zxid::ZERO,
+            epochs: Epochs::default(),
+            offered: Epoch(0),
+            taken: Zxid::ZERO,
+            owed: Zxid::ZERO,
+            begins: Epoch(0),
+            seen: Zxid::ZERO,
+            size,
+            config: config.to_owned(),
+            members: config.matches("server.").count() as u8,
             writer: None,
             files: Files::default(),
             installing: Zxid::NONE,
+            waiting: VecDeque::new(),
+            unsynced: vec![],
             syncing: None,
-            last: Zxid::ZERO,
-            config: config.to_owned(),
-            members: config.matches("server.").count() as u8,
-        };
-        node.start(now, seed);
-        node
+            full_since: None,
+        }
+    }
+
+    /// What its clocks show at that moment of the world.
+    pub(crate) fn now(&self, world: u64) -> Now {
+        let gained = (world as i64 * self.drift / 1000).cast_unsigned();
+        let monotonic = self.ahead.wrapping_add(world).wrapping_add(gained);
+        Now::new(monotonic, world as i64 + self.wall_skew)
     }
 
     /// The process ends, and with it what was not synced.
@@ -119,33 +226,64 @@ impl Node {
         self.up = false;
         self.writer = None;
         self.files = Files::default();
+        self.waiting.clear();
+        self.unsynced.clear();
         self.syncing = None;
+        self.full_since = None;
         self.disk.crash();
     }
 
-    /// A process starts on what the disk has. Answers the last transaction.
-    pub(crate) fn start(&mut self, now: Now, seed: u64) -> Zxid {
+    /// All that it has is lost.
+    pub(crate) fn wipe(&mut self, seed: u64) {
+        self.disk = Disk::new(seed);
+        self.ill = true;
+        self.lost = true;
+    }
+
+    /// A process starts on what the disk has.
+    pub(crate) fn start(&mut self, now: Now, seed: u64) -> Started {
         self.life += 1;
-        self.up = true;
-        self.disk.fail_syncs(0);
-        self.store = Store::open(self.disk.root(), self.disk.root(), store_options()).unwrap();
-        self.peer = new_peer(self.id, now, seed);
-        self.store
-            .restore(&mut PeerLoad::new(&mut self.peer, &mut |_, _| {}))
-            .unwrap_or_else(|error| panic!("server {} refuses to start: {error}", self.id.0));
-        let last = self.peer.tree().last_zxid();
-        let epochs = self.store.epochs(last).unwrap();
+        match self.try_start(now, seed) {
+            Ok(started) => {
+                self.up = true;
+                started
+            }
+            Err(error) => Started::Failed(error),
+        }
+    }
+
+    fn try_start(&mut self, now: Now, seed: u64) -> Result<Started, store::Error> {
+        self.store = open(&self.disk, self.size)?;
+        self.peer = new_peer(self.id, self.size, now, self.life, seed);
+        let history = member::restore(&mut self.store, &mut self.peer, &mut |_, _| {})?;
+        let last = match history {
+            History::Loaded(restored) => restored.zxid,
+            History::Damaged => Zxid::NONE,
+        };
+        let damaged = last == Zxid::NONE;
+        let epochs = self.store.epochs(last)?;
+        self.epochs = Epochs { accepted: epochs.accepted, current: epochs.current };
         let membership = Membership {
-            proposed: None,
             config: self.config.as_bytes(),
-            epochs: Epochs { accepted: epochs.accepted, current: epochs.current },
-            damaged: false,
+            proposed: None,
+            epochs: self.epochs,
+            damaged,
         };
         self.peer.join(now, &membership).unwrap();
         for member in 1..=self.members {
             self.peer.resolved(ServerId(i64::from(member)), &[address(member)]).unwrap();
         }
-        last
+        Ok(if damaged { Started::Damaged } else { Started::Whole(last) })
+    }
+
+    /// What would be there if the power went off now: the last transaction and the epochs.
+    pub(crate) fn after_crash(&self, seed: u64) -> (Zxid, Epochs) {
+        let disk = self.disk.after_crash(seed);
+        let mut store = open(&disk, self.size).unwrap();
+        let mut peer = new_peer(self.id, self.size, Now::default(), 0, seed);
+        let restored = store.restore(&mut PeerLoad::new(&mut peer, &mut |_, _| {})).unwrap();
+        let epochs = store.epochs(restored.zxid).unwrap();
+        (restored.zxid, Epochs { accepted: epochs.accepted, current: epochs.current })
     }
 
     /// One thing that the peer wants of its disk, or the end of a sync.
@@ -153,66 +291,120 @@ impl Node {
         if let Some(last) = self.syncing
             && rng.coin()
         {
-            if self.store.sync().is_err() {
-                return Did::Failed;
-            }
-            self.syncing = None;
-            self.peer.durable(now, last).unwrap();
-            return Did::Something;
+            return self.sync(now, last);
         }
-        let Some(want) = self.peer.poll_disk() else { return Did::Nothing };
+        let Some(want) = self.peer.poll_disk() else {
+            if rng.below(64) == 0 {
+                // It does no harm if that fails.
+                let _ = self.store.idle();
+            }
+            return Did::Nothing;
+        };
         let mut did = Did::Something;
         let done = match want {
             Want::Append(batch) => {
-                let mut result = Ok(());
-                let mut appended = vec![];
-                for (zxid, txn) in batch.iter() {
-                    appended.push((zxid, txn.to_vec()));
-                    result = result.and_then(|()| self.store.append(zxid, txn));
-                }
+                let all: Vec<_> = batch.iter().map(|(zxid, txn)| (zxid, txn.to_vec())).collect();
+                self.waiting.extend(all.iter().cloned());
                 self.syncing = Some(batch.last());
-                did = Did::Appended(appended);
-                result
+                return Did::Appended(all);
             }
             Want::Roll => self.store.roll(),
             Want::SnapshotBegin(zxid) => {
-                self.store.begin_snapshot(zxid).map(|writer| self.writer = Some(writer))
+                let begun =
+                    self.store.begin_snapshot(zxid).map(|writer| self.writer = Some(writer));
+                self.snapshot_step(begun)
             }
             Want::SnapshotBytes(bytes) => {
                 let n = bytes.len();
-                let result = self.writer.as_mut().unwrap().write(bytes);
+                let written = self.writer.as_mut().map_or(Ok(()), |writer| writer.write(bytes));
                 self.peer.snapshot_written(n);
-                result
+                self.snapshot_step(written)
             }
             Want::SnapshotEnd(digest) => {
-                let writer = self.writer.take().unwrap();
-                let result = writer.finish(Some(digest), Some(digest.zxid)).map(|_| ());
-                if result.is_ok() {
-                    self.peer.snapshot_done();
-                }
+                let written = self.writer.take().map(|writer| {
+                    writer
+                        .finish(Some(digest), Some(digest.zxid))
+                        .map(|_| self.peer.snapshot_done())
+                });
                 // The files that a learner may still be reading stay.
-                result.and_then(|()| self.store.purge(3, self.peer.pinned()).map(drop))
+                let written = written.unwrap_or(Ok(()));
+                let purged =
+                    written.and_then(|()| self.store.purge(3, self.peer.pinned()).map(drop));
+                self.snapshot_step(purged)
             }
             Want::SnapshotDrop => {
                 self.writer = None;
                 Ok(())
             }
             Want::Ensemble(order) => {
-                did = match &order {
-                    Order::Truncate(zxid) => Did::Truncated(*zxid),
+                let asked = match &order {
                     Order::InstallBegin(zxid) => {
                         self.installing = *zxid;
-                        Did::Something
+                        None
                     }
+                    Order::Epochs(epochs) => Some(*epochs),
+                    _ => None,
+                };
+                did = match &order {
+                    Order::Truncate(zxid) => Did::Truncated(*zxid),
                     Order::InstallEnd => Did::Installed(self.installing),
                     _ => Did::Something,
                 };
                 let step = self.files.begin(&mut self.store, order);
-                step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now))
+                let done = step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now));
+                if let (Some(epochs), Ok(())) = (asked, &done) {
+                    did = Did::Epochs(core::mem::replace(&mut self.epochs, epochs));
+                }
+                done
             }
         };
         match done {
             Ok(()) => did,
+            Err(error) if error.is_full() => Did::Full,
+            Err(_) => Did::Failed,
+        }
+    }
+
+    /// A snapshot for which there is no room is given up.
+    fn snapshot_step(&mut self, done: Result<(), store::Error>) -> Result<(), store::Error> {
+        match done {
+            Err(error) if error.is_full() => {
+                self.writer = None;
+                self.peer.snapshot_failed();
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Writes what waits, and makes it durable.
+    fn sync(&mut self, now: Now, last: Zxid) -> Did {
+        let mut done = Ok(());
+        while let Some((zxid, txn)) = self.waiting.front() {
+            done = self.store.append(*zxid, txn);
+            if done.is_err() {
+                break;
+            }
+            self.unsynced.push(*zxid);
+            self.waiting.pop_front();
+        }
+        match done.and_then(|()| self.store.sync()) {
+            Ok(()) => {
+                self.syncing = None;
+                self.synced = last;
+                if self.full_since.take().is_some() {
+                    self.peer.set_full(false);
+                }
+                self.peer.durable(now, last).unwrap();
+                Did::Synced(core::mem::take(&mut self.unsynced))
+            }
+            Err(error) if error.is_full() => {
+                // Only what frees space is taken now, and the same is tried again.
+                self.peer.set_full(true);
+                let since = *self.full_since.get_or_insert(now.monotonic.0);
+                let patient = now.monotonic.0 - since < FULL;
+                if patient { Did::Nothing } else { Did::Full }
+            }
             Err(_) => Did::Failed,
         }
     }

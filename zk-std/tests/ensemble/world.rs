@@ -1,85 +1,76 @@
-//! The world: time, network, faults, and what must always hold.
+//! The world: time, the network, clients; who does what, and when.
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use zk_core::id::{Epoch, ServerId, Zxid};
+use zk_core::id::{ServerId, SessionId, Zxid};
 use zk_core::memory::Handle;
 use zk_core::peer::{Link, Peer, State};
 use zk_core::time::Now;
 use zk_core::tree::DataTree;
-use zk_core::wire::OpCode;
+use zk_core::wire::quorum::Kind;
+use zk_core::wire::{Code, OpCode};
 use zk_std::store::simulated::Rng;
 
-use super::client::{Client, Learned};
+use super::check::{self, Agreement};
+use super::client::{self, Client, Learned, REGISTERS, Request};
+use super::faults::{End, Weather};
+use super::history::{History, Told, version};
+use super::linear::{self, Ask, Op, Verdict};
+use super::met::Met;
+use super::model::Model;
 use super::net::Connection;
-use super::node::{Did, Node, address};
+use super::node::{Did, Node, Size, address};
+use super::tap::{About, Message};
+use super::trace::Trace;
 
-/// Rounds of the safety phase.
-const ROUNDS: usize = 2500;
+/// Rounds of the safety phase: at least, and at most.
+const ROUNDS: core::ops::Range<usize> = 1500..30_000;
+/// After so many rounds fewer things go wrong.
+const IMPROVE: usize = 2000;
+/// After so many rounds with all writes done, something is done for what is still to be met.
+const HURRY: usize = 300;
+/// What a run must have met before it may end.
+const WRITES: u64 = 500;
+const REIGNS: u64 = 3;
+const FAULTS: u64 = 10;
 /// Milliseconds in which a healed ensemble must agree.
 const HEAL: u64 = 20_000;
 /// Milliseconds of it in which clients go on asking.
-const BUSY: u64 = 2000;
+const BUSY: u64 = 1500;
 const CLIENTS: usize = 4;
 
-macro_rules! met {
-    ($($name:ident: $what:literal,)*) => {
-        /// What was met, so that nothing is tested in name only.
-        #[derive(Clone, Debug, Default)]
-        pub(crate) struct Met {
-            $(pub(crate) $name: u64,)*
-        }
-
-        impl Met {
-            pub(crate) fn plus(&self, other: &Self) -> Self {
-                Self { $($name: self.$name + other.$name,)* }
-            }
-
-            pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
-                vec![$(($what, self.$name),)*]
-            }
-        }
-    };
-}
-
-met! {
-    acknowledged: "acknowledged writes",
-    reigns: "reigns",
-    crashes: "crashes",
-    power_cuts: "power cuts",
-    failed_syncs: "failed syncs",
-    breaks: "broken connections",
-    cuts: "cuts of the network",
-    pauses: "pauses of a process",
-    slow_disks: "slow disks",
-    truncations: "TRUNC",
-    snapshots: "SNAP",
-    expired: "expired sessions",
-    moved: "sessions that moved",
-}
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(crate) struct World {
-    rng: Rng,
-    now: u64,
-    nodes: Vec<Node>,
-    connections: Vec<Connection>,
+    pub(crate) rng: Rng,
+    pub(crate) now: u64,
+    /// Counts everything that clients ask and are told.
+    step: u64,
+    pub(crate) nodes: Vec<Node>,
+    /// The first so many of them vote.
+    pub(crate) voters: usize,
+    pub(crate) connections: Vec<Connection>,
     /// Cut links, by node: from, to.
-    cut: Vec<Vec<bool>>,
-    delay: u64,
+    pub(crate) cut: Vec<Vec<bool>>,
+    /// Nodes whose links are clogged, and what is to come of that.
+    pub(crate) clogged: Vec<bool>,
+    pub(crate) swizzle: VecDeque<(u64, usize, bool)>,
+    pub(crate) delay: u64,
+    pub(crate) weather: Weather,
     clients: Vec<Client>,
-    /// Every transaction that was ever handed to a disk.
-    txns: BTreeMap<Zxid, Vec<u8>>,
-    /// The transaction before each, in every history that has it; and the last one before each
-    /// reign, by the zxid that a leader shows before it has proposed anything.
-    before: BTreeMap<Zxid, Zxid>,
-    /// Digests of trees, by zxid.
-    digests: BTreeMap<Zxid, i64>,
-    leaders: BTreeMap<Epoch, ServerId>,
-    acknowledged: BTreeMap<Zxid, u64>,
-    /// The highest zxid of an acknowledged write.
-    newest: Zxid,
-    trace: bool,
+    registers: bool,
+    history: History,
+    pub(crate) agreement: Agreement,
+    /// Answered writes.
+    acknowledged: BTreeSet<Zxid>,
+    /// When each session was last heard of, by the clock of the node that leads.
+    heard: Vec<BTreeMap<i64, u64>>,
+    /// Since when nodes lead.
+    leads_since: Vec<u64>,
+    /// When two leaders were there at the same time, last.
+    overlap: u64,
+    trace: Trace,
     pub(crate) met: Met,
 }
 
@@ -91,97 +82,136 @@ struct Picture {
 }
 
 fn picture(peer: &Peer<'_>) -> Picture {
-    fn visit(tree: &DataTree<'_>, at: Handle, out: &mut Picture) {
-        let mut room = [0; 512];
-        let path = tree.path_of(at, &mut room).unwrap().to_vec();
-        if !path.starts_with(b"/zookeeper/config") {
-            let (mut data, mut acl) = (vec![], vec![]);
-            tree.put_data(at, &mut data).unwrap();
-            tree.put_acl(at, &mut acl).unwrap();
-            out.nodes.insert(path, format!("{data:x?} {acl:x?} {:?}", tree.stat(at)));
-        }
-        for child in tree.children(at) {
-            visit(tree, child, out);
-        }
-    }
     let sessions = peer.sessions().applied().map(|s| (s.id.0, s.timeout)).collect();
-    let mut out = Picture { nodes: BTreeMap::new(), sessions };
-    let tree = peer.tree();
-    visit(tree, tree.find(b"/").unwrap(), &mut out);
-    out
+    let mut nodes = BTreeMap::new();
+    visit(peer.tree(), &mut |tree, at, path| {
+        let (mut data, mut acl) = (vec![], vec![]);
+        tree.put_data(at, &mut data).unwrap();
+        tree.put_acl(at, &mut acl).unwrap();
+        nodes.insert(path.to_vec(), format!("{data:x?} {acl:x?} {:?}", tree.stat(at)));
+    });
+    Picture { nodes, sessions }
+}
+
+/// Visits all nodes but the one that shows the configuration.
+fn visit(tree: &DataTree<'_>, see: &mut impl FnMut(&DataTree<'_>, Handle, &[u8])) {
+    let mut open = vec![tree.find(b"/").unwrap()];
+    while let Some(at) = open.pop() {
+        let mut room = [0; 512];
+        let path = tree.path_of(at, &mut room).unwrap();
+        if path != b"/zookeeper/config" {
+            see(tree, at, path);
+        }
+        open.extend(tree.children(at));
+    }
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The world of a seed, without some kinds of faults.
+    pub(crate) fn new(seed: u64, without: &[usize], print: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
-        let count = if rng.below(4) == 0 { 5 } else { 3 };
-        let observers = rng.below(2);
-        let members = count + observers;
+        let weather = Weather::any(&mut rng, without);
+        let voters = if rng.below(4) == 0 { 5 } else { 3 };
+        let members = voters + rng.below(2) as usize;
         let config: String = (1..=members)
             .map(|n| {
-                let role = if n > count { "observer" } else { "participant" };
+                let role = if n > voters { "observer" } else { "participant" };
                 format!("server.{n}=10.0.0.{n}:2888:3888:{role}\n")
             })
             .collect::<String>()
             + "version=0";
-        let nodes = (1..=members)
-            .map(|n| Node::new(ServerId(n as i64), &config, Now::new(0, 0), seed * 100 + n))
-            .collect::<Vec<_>>();
+        let size = Size::any(&mut rng);
+        let nodes: Vec<Node> = (1..=members as u64)
+            .map(|n| {
+                let mut node = Node::new(ServerId(n as i64), &config, size, seed * 100 + n);
+                node.ahead = rng.below(1 << 40);
+                node.drift = rng.below(41) as i64 - 20;
+                node
+            })
+            .collect();
         let n = nodes.len();
-        Self {
+        let mut world = Self {
             rng,
             now: 0,
+            step: 0,
             nodes,
+            voters,
             connections: vec![],
             cut: vec![vec![false; n]; n],
+            clogged: vec![false; n],
+            swizzle: VecDeque::new(),
             delay: 3,
+            weather,
             clients: (0..CLIENTS).map(|_| Client::new()).collect(),
-            txns: BTreeMap::new(),
-            before: BTreeMap::new(),
-            digests: BTreeMap::new(),
-            leaders: BTreeMap::new(),
-            acknowledged: BTreeMap::new(),
-            newest: Zxid::ZERO,
-            trace: std::env::var("ZK_SIM_TRACE").is_ok(),
+            registers: seed.is_multiple_of(4),
+            history: History::default(),
+            agreement: Agreement::new(voters),
+            acknowledged: BTreeSet::new(),
+            heard: vec![BTreeMap::new(); n],
+            leads_since: vec![0; n],
+            overlap: 0,
+            trace: Trace::new(print),
             met: Met::default(),
-        }
+        };
+        world.start_all();
+        world
     }
 
-    fn now_of(&self, node: usize) -> Now {
-        Now::new(self.now, self.now as i64 + self.nodes[node].wall_skew)
+    /// Tells this run apart from others.
+    pub(crate) fn hash(&self) -> u64 {
+        self.trace.hash()
     }
 
-    fn say(&self, what: impl FnOnce() -> String) {
-        if self.trace {
-            println!("{:>7} {}", self.now, what());
-        }
+    /// Something happened to a server.
+    pub(crate) fn say(&mut self, at: usize, what: &str) {
+        let words = [at as i64, what.len() as i64];
+        self.trace.note(self.now, &words, || format!("server {} {what}", at + 1));
     }
 
+    /// Something happened.
+    pub(crate) fn note(&mut self, what: &str) {
+        self.trace.note(self.now, &[-1, what.len() as i64], || what.to_owned());
+    }
+
+    /// Anything may break.
     pub(crate) fn safety(&mut self) {
-        for _ in 0..ROUNDS {
+        let mut rounds = 0;
+        while rounds < ROUNDS.start || !self.has_met_enough() {
+            rounds += 1;
+            assert!(rounds < ROUNDS.end, "too little happens: {:?}", self.met);
+            if rounds % IMPROVE == 0 {
+                self.weather.improve();
+            }
             self.fault();
+            if rounds % HURRY == 0 && self.met.acknowledged >= WRITES {
+                self.hurry();
+            }
             self.round(true);
         }
     }
 
+    /// In weather that is too good, whoever leads is switched off.
+    fn hurry(&mut self) {
+        let leads = |node: &Node| node.up && node.peer.state() == State::Leading;
+        if let Some(at) = self.nodes.iter().position(leads) {
+            self.end(at, End::PowerOff);
+        }
+    }
+
+    fn has_met_enough(&self) -> bool {
+        let met = &self.met;
+        met.acknowledged >= WRITES
+            && met.reigns >= REIGNS
+            && met.truncations + met.snapshots > 0
+            && met.faults() >= FAULTS
+    }
+
     /// Everything is healed; the ensemble must agree.
     pub(crate) fn liveness(&mut self) {
-        self.say(|| "healing".into());
-        for row in &mut self.cut {
-            row.fill(false);
-        }
-        self.delay = 3;
-        for at in 0..self.nodes.len() {
-            self.nodes[at].paused_until = 0;
-            self.nodes[at].disk_busy_until = 0;
-            self.nodes[at].disk.fail_syncs(0);
-            self.nodes[at].disk.cut_power_after(u64::MAX);
-            if !self.nodes[at].up {
-                self.restart(at);
-            }
-        }
+        self.heal();
         let (busy, until) = (self.now + BUSY, self.now + HEAL);
         while self.now < until {
+            self.start_all();
             self.round(self.now < busy);
             if self.now >= busy && self.is_settled() {
                 break;
@@ -192,21 +222,22 @@ impl World {
     }
 
     fn states(&self) -> String {
-        self.nodes
-            .iter()
-            .map(|node| {
-                format!(
-                    "\n{}: {:?} serving {} leader {:?} epochs {:?} tree {} history {:?}",
-                    node.id.0,
-                    node.peer.state(),
-                    node.peer.is_serving(),
-                    node.peer.leader(),
-                    node.peer.epochs(),
-                    node.peer.tree().last_zxid(),
-                    node.last,
-                )
-            })
-            .collect()
+        let nodes = self.nodes.iter().map(|node| {
+            format!(
+                "\n{}: {:?} serving {} leader {:?} epochs {:?} tree {} history {:?}",
+                node.id.0,
+                node.peer.state(),
+                node.peer.is_serving(),
+                node.peer.leader(),
+                node.peer.epochs(),
+                node.peer.tree().last_zxid(),
+                node.last,
+            )
+        });
+        let clients = self.clients.iter().map(|client| {
+            format!("\nclient of {:?} waits for {:?}", client.at, client.asked.front())
+        });
+        nodes.chain(clients).collect()
     }
 
     fn is_settled(&self) -> bool {
@@ -219,18 +250,16 @@ impl World {
         }) && self.clients.iter().all(|client| client.asked.is_empty())
     }
 
-    fn agree(&self) {
-        // Every transaction has one predecessor, so the last one says them all.
-        let mut history = vec![];
-        let mut last = self.nodes[0].last;
-        while last > Zxid::ZERO {
-            history.push(last);
-            last = self.before[&last];
+    /// The ensemble has one history; it has all that was acknowledged, and explains all that
+    /// clients were told.
+    fn agree(&mut self) {
+        for at in 0..self.nodes.len() {
+            self.met.add_syncs(self.nodes[at].peer.sync_counts());
         }
-        history.reverse();
-        let kept: std::collections::BTreeSet<_> = history.iter().collect();
-        for (zxid, at) in &self.acknowledged {
-            assert!(kept.contains(zxid), "{zxid} was acknowledged at {at}, and is lost");
+        let kept = self.agreement.history(self.nodes[0].last);
+        let known: BTreeSet<Zxid> = kept.iter().copied().collect();
+        for zxid in &self.acknowledged {
+            assert!(known.contains(zxid), "{zxid} was acknowledged, and is lost");
         }
         let first = picture(&self.nodes[0].peer);
         for node in &self.nodes[1..] {
@@ -241,117 +270,80 @@ impl World {
             zk_core::peer::Options { extended_types: true, ..Default::default() },
             zk_core::peer::Ceilings::default(),
             zk_core::tree::Seeds(1, 2),
-            zk_core::id::SessionId(1),
+            SessionId(1),
             Now::new(0, 0),
         )
         .unwrap();
-        for zxid in &history {
-            reference.load_txn(&self.txns[zxid]).unwrap();
+        for zxid in &kept {
+            reference.load_txn(&self.agreement.txns[zxid]).unwrap();
         }
         assert_eq!(picture(&reference), first);
+        let walked = self.history.judge(&kept, &self.agreement.txns);
+        self.met.events += walked.events;
+        self.met.events_late += walked.events_late;
+        self.compare_with_model(&walked.model);
+        self.linearize();
     }
 
-    // Faults.
+    /// The tree is that of the plain model.
+    fn compare_with_model(&self, model: &Model) {
+        let peer = &self.nodes[0].peer;
+        let mut found = BTreeMap::new();
+        visit(peer.tree(), &mut |tree, at, path| {
+            if !path.starts_with(b"/zookeeper") {
+                let mut data = vec![];
+                tree.put_data(at, &mut data).unwrap();
+                let path = String::from_utf8(path.to_vec()).unwrap();
+                let path = if path.is_empty() { "/".to_owned() } else { path };
+                found.insert(path, (data[4.min(data.len())..].to_vec(), tree.stat(at)));
+            }
+        });
+        let expected: BTreeMap<_, _> = model
+            .nodes()
+            .map(|(path, data, stat)| (path.to_owned(), (data.to_vec(), stat)))
+            .collect();
+        assert_eq!(found, expected);
+        let sessions: BTreeSet<i64> = peer.sessions().applied().map(|s| s.id.0).collect();
+        assert_eq!(&sessions, model.sessions());
+    }
 
-    fn fault(&mut self) {
-        let n = self.nodes.len() as u64;
-        let at = self.rng.below(n) as usize;
-        match self.rng.below(1000) {
-            0..=2 if self.nodes[at].up => {
-                self.met.crashes += 1;
-                self.crash(at);
-            }
-            3..=14 if !self.nodes[at].up => self.restart(at),
-            15..=16 if self.nodes[at].up => {
-                let operations = self.rng.below(60);
-                self.nodes[at].disk.cut_power_after(operations);
-                self.met.power_cuts += 1;
-            }
-            17 => {
-                self.nodes[at].disk.fail_syncs(1);
-                self.met.failed_syncs += 1;
-            }
-            18..=21 if !self.connections.is_empty() => {
-                let c = self.rng.below(self.connections.len() as u64) as usize;
-                self.break_connection(c);
-                self.met.breaks += 1;
-            }
-            22..=25 => {
-                let other = self.rng.below(n) as usize;
-                self.cut[at][other] = true;
-                if self.rng.coin() {
-                    self.cut[other][at] = true;
-                }
-                self.met.cuts += 1;
-            }
-            26..=27 => {
-                // Everybody on one side loses everybody on the other.
-                let side: Vec<bool> = (0..n).map(|_| self.rng.coin()).collect();
-                for a in 0..n as usize {
-                    for b in 0..n as usize {
-                        self.cut[a][b] |= side[a] != side[b];
-                    }
-                }
-                self.met.cuts += 1;
-            }
-            28..=39 => {
-                for row in &mut self.cut {
-                    row.fill(false);
-                }
-            }
-            40..=41 => {
-                self.nodes[at].paused_until = self.now + self.rng.below(3000);
-                self.met.pauses += 1;
-            }
-            42..=44 => {
-                self.nodes[at].disk_busy_until = self.now + self.rng.below(1500);
-                self.met.slow_disks += 1;
-            }
-            45..=46 => self.delay = [1, 3, 3, 10, 40][self.rng.below(5) as usize],
-            47 => self.nodes[at].wall_skew = self.rng.below(100_000) as i64 - 50_000,
-            _ => {}
+    /// What happened to registers, judged without zxids.
+    fn linearize(&mut self) {
+        if !self.registers {
+            return;
         }
-    }
-
-    fn crash(&mut self, at: usize) {
-        self.say(|| format!("server {} crashes", at + 1));
-        self.nodes[at].crash();
-        for c in 0..self.connections.len() {
-            for side in 0..2 {
-                if self.connections[c].ends[side].node == at
-                    && self.connections[c].ends[side].link.is_some()
-                {
-                    self.connections[c].ends[side].link = None;
-                    let heard = self.now + self.rng.below(20);
-                    self.connections[c].ends[1 - side].broken_at.get_or_insert(heard);
-                    self.connections[c].arrives_at = None;
-                }
+        let ask = |request: &Request| match request {
+            Request::Create { .. } => Ask::Create,
+            Request::Set { version, .. } => Ask::Set(*version),
+            Request::Delete { version, .. } => Ask::Delete(*version),
+            _ => panic!("no register is asked {request:?}"),
+        };
+        let about = |request: &Request, register: &str| match request {
+            Request::Create { path, .. }
+            | Request::Set { path, .. }
+            | Request::Delete { path, .. } => path == register,
+            _ => false,
+        };
+        for register in REGISTERS {
+            let answered = self.history.replies().filter_map(|(asked, header, body, step)| {
+                let request = &asked.request;
+                let unknown = [Code::SessionExpired, Code::SystemError].contains(&header.err);
+                (about(request, register) && !unknown).then(|| {
+                    let outcome = match header.err {
+                        Code::Ok => Ok(version(request, body)),
+                        code => Err(code),
+                    };
+                    Op { ask: ask(request), call: asked.at, end: Some((step, outcome)) }
+                })
+            });
+            let lost = self.history.lost.iter().filter(|asked| about(&asked.request, register));
+            let lost = lost.map(|asked| Op { ask: ask(&asked.request), call: asked.at, end: None });
+            let ops: Vec<Op> = answered.chain(lost).collect();
+            match linear::judge(ops.clone()) {
+                Verdict::Linearizable => self.met.linear += 1,
+                Verdict::Illegal => panic!("no order explains {register}: {ops:?}"),
+                Verdict::Undecided => self.met.undecided += 1,
             }
-        }
-        for client in &mut self.clients {
-            if client.at.is_some_and(|(node, _, _)| node == at) {
-                client.disconnected();
-            }
-        }
-    }
-
-    fn restart(&mut self, at: usize) {
-        let now = self.now_of(at);
-        let seed = self.rng.next_u64();
-        let last = self.nodes[at].start(now, seed);
-        self.nodes[at].last = self.transaction(last);
-        self.say(|| format!("server {} starts, with {last}", at + 1));
-    }
-
-    /// The last transaction in a history that ends at `zxid`.
-    fn transaction(&self, zxid: Zxid) -> Zxid {
-        if zxid.counter() == 0 && zxid != Zxid::ZERO { self.before[&zxid] } else { zxid }
-    }
-
-    fn break_connection(&mut self, c: usize) {
-        for side in 0..2 {
-            let heard = self.now + self.rng.below(400);
-            self.connections[c].ends[side].broken_at.get_or_insert(heard);
         }
     }
 
@@ -368,79 +360,161 @@ impl World {
             }
         }
         self.connections.retain(|connection| !connection.is_over());
+        let leaders = self.nodes.iter().filter(|node| {
+            node.up && node.peer.state() == State::Leading && node.peer.is_serving()
+        });
+        if leaders.count() > 1 {
+            self.overlap = self.step;
+        }
         for c in 0..self.clients.len() {
             self.client(c, asking);
         }
     }
 
+    fn now_of(&self, at: usize) -> Now {
+        self.nodes[at].now(self.now)
+    }
+
     fn turn(&mut self, at: usize) {
-        let now = self.now_of(at);
-        if self.nodes[at].peer.poll_timeout().is_some_and(|due| due <= now.monotonic) {
-            let before = self.nodes[at].peer.stats().expired;
-            self.nodes[at].peer.tick(now);
-            self.met.expired += self.nodes[at].peer.stats().expired - before;
-        }
+        self.tick(at);
         self.hear(at);
+        self.reign(at);
         if self.nodes[at].disk_busy_until <= self.now {
             for _ in 0..1 + self.rng.below(4) {
                 if !self.disk(at) {
                     break;
                 }
-                if !self.nodes[at].up {
-                    return;
-                }
+            }
+            if !self.nodes[at].up {
+                return;
             }
         }
+        self.reign(at);
         self.dial(at);
         self.send(at);
         self.check(at);
     }
 
+    fn tick(&mut self, at: usize) {
+        let now = self.now_of(at);
+        if self.nodes[at].peer.poll_timeout().is_none_or(|due| due > now.monotonic) {
+            return;
+        }
+        let leads = self.nodes[at].peer.state() == State::Leading;
+        let closing = |peer: &Peer<'_>| -> Vec<(SessionId, u32)> {
+            let sessions = peer.sessions();
+            let all = sessions.iter().filter(|session| sessions.is_closing(session.id()));
+            all.map(|session| (session.id(), session.timeout())).collect()
+        };
+        let before = if leads { closing(&self.nodes[at].peer) } else { vec![] };
+        self.nodes[at].peer.tick(now);
+        if !leads {
+            return;
+        }
+        for (id, timeout) in closing(&self.nodes[at].peer) {
+            if before.iter().any(|(known, _)| *known == id) {
+                continue;
+            }
+            let heard = self.heard[at].get(&id.0).copied().unwrap_or(self.leads_since[at]);
+            let silent = now.monotonic.0 - heard;
+            assert!(
+                silent >= u64::from(timeout),
+                "session {id} expires after {silent} ms, not {timeout}"
+            );
+            self.agreement.may_end(id);
+            self.met.expired += 1;
+        }
+    }
+
+    /// Whether a node has begun to lead.
+    fn reign(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        if node.peer.state() != State::Leading || !node.peer.is_serving() {
+            return;
+        }
+        if self.agreement.lead(node) {
+            let (epoch, last) = (node.peer.epochs().current, node.last);
+            self.heard[at].clear();
+            self.leads_since[at] = self.now_of(at).monotonic.0;
+            self.met.reigns += 1;
+            self.say(at, &format!("leads epoch {}, with a history that ends at {last}", epoch.0));
+        }
+    }
+
     fn disk(&mut self, at: usize) -> bool {
         let now = self.now_of(at);
-        let did = self.nodes[at].disk_step(now, &mut self.rng);
-        match did {
+        match self.nodes[at].disk_step(now, &mut self.rng) {
             Did::Nothing => return false,
             Did::Something => {}
             Did::Appended(entries) => {
                 for (zxid, txn) in entries {
-                    let known = self.txns.entry(zxid).or_insert_with(|| txn.clone());
-                    assert_eq!(*known, txn, "two transactions with zxid {zxid}");
-                    let last = core::mem::replace(&mut self.nodes[at].last, zxid);
-                    let known = *self.before.entry(zxid).or_insert(last);
-                    assert_eq!(known, last, "server {}: what comes before {zxid}", at + 1);
+                    let node = &mut self.nodes[at];
+                    let last = core::mem::replace(&mut node.last, zxid);
+                    self.agreement.append(node.id, last, zxid, &txn);
+                }
+            }
+            Did::Synced(zxids) => {
+                if at < self.voters {
+                    for zxid in zxids {
+                        self.agreement.durable(self.nodes[at].id, zxid);
+                    }
+                }
+            }
+            Did::Epochs(before) => {
+                if at < self.voters {
+                    self.agreement.epochs(&self.nodes[at], before);
                 }
             }
             Did::Truncated(zxid) => {
                 self.met.truncations += 1;
-                self.say(|| format!("server {} truncates to {zxid}", at + 1));
-                self.nodes[at].last = self.transaction(zxid);
+                self.say(at, &format!("cuts its history behind {zxid}"));
+                self.rewritten(at, zxid);
             }
             Did::Installed(zxid) => {
                 self.met.snapshots += 1;
-                self.say(|| format!("server {} installs snapshot {zxid}", at + 1));
-                self.nodes[at].last = self.transaction(zxid);
+                self.say(at, &format!("installs the snapshot {zxid}"));
+                self.rewritten(at, zxid);
             }
             Did::Failed => {
-                self.crash(at);
+                self.end(at, End::PowerOff);
+                return false;
+            }
+            Did::Full => {
+                self.say(at, "has no room on its disk");
+                self.met.full_stops += 1;
+                self.end(at, End::Killed);
                 return false;
             }
         }
         true
     }
 
+    /// The history of a node ends there now.
+    fn rewritten(&mut self, at: usize, zxid: Zxid) {
+        let last = self.agreement.transaction(zxid);
+        let node = &mut self.nodes[at];
+        node.last = last;
+        node.synced = last;
+        if at < self.voters {
+            self.agreement.durable(node.id, last);
+        }
+    }
+
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut[from][to] || self.clogged[from] || self.clogged[to]
+    }
+
     fn dial(&mut self, at: usize) {
         let now = self.now_of(at);
         while let Some(dial) = self.nodes[at].peer.poll_dial(now) {
             let to = dial.server.0 as usize - 1;
-            if !self.nodes[to].up || self.cut[at][to] || self.cut[to][at] {
+            if !self.nodes[to].up || self.is_cut(at, to) || self.is_cut(to, at) {
                 self.nodes[at].peer.connect_failed(now, dial.link);
                 continue;
             }
             let arrives = self.now + self.rng.below(self.delay + 1);
-            let life = self.nodes[at].life;
-            let connection = Connection::new((at, dial.link, life), to, dial.port, arrives);
-            self.nodes[at].peer.connected(now, dial.link);
+            let connection = Connection::new((at, dial.link), to, dial.port, arrives);
+            self.nodes[at].peer.connected(dial.link);
             self.connections.push(connection);
         }
     }
@@ -449,19 +523,16 @@ impl World {
     fn hear(&mut self, at: usize) {
         let now = self.now_of(at);
         for c in 0..self.connections.len() {
+            let from = self.connections[c].ends[0].node;
             if let Some(arrives) = self.connections[c].arrives_at
                 && self.connections[c].ends[1].node == at
                 && arrives <= self.now
+                && !self.is_cut(from, at)
             {
-                let from = address(self.connections[c].ends[0].node as u8 + 1);
                 let port = self.connections[c].port;
                 self.connections[c].arrives_at = None;
-                let life = self.nodes[at].life;
-                match self.nodes[at].peer.accept(now, port, from) {
-                    Ok(link) => {
-                        self.connections[c].ends[1].link = Some(link);
-                        self.connections[c].ends[1].life = life;
-                    }
+                match self.nodes[at].peer.accept(now, port, address(from as u8 + 1)) {
+                    Ok(link) => self.connections[c].ends[1].link = Some(link),
                     Err(_) => {
                         let heard = self.now + self.rng.below(self.delay + 1);
                         self.connections[c].ends[0].broken_at.get_or_insert(heard);
@@ -479,7 +550,7 @@ impl World {
     fn hear_end(&mut self, c: usize, side: usize, now: Now) {
         let (here, there) =
             (self.connections[c].ends[side].node, self.connections[c].ends[1 - side].node);
-        let cut = self.cut[there][here];
+        let cut = self.is_cut(there, here);
         let end = &mut self.connections[c].ends[side];
         let Some(link) = end.link else { return };
         while !cut && end.coming.front().is_some_and(|(due, _)| *due <= self.now) {
@@ -490,11 +561,18 @@ impl World {
         // What had arrived before the end is still read, if it is read soon.
         if !end.blocked && !end.arrived.is_empty() && (end.arrived.len() >= end.need || broken) {
             let arrived = core::mem::take(&mut end.arrived);
+            // What comes on a link that is over is thrown away.
+            let closing = self.nodes[here].peer.member_is_closing(link);
             let received = self.nodes[here].peer.hear(now, link, &arrived);
             let end = &mut self.connections[c].ends[side];
             end.arrived = arrived[received.consumed..].to_vec();
             end.blocked = received.need == 0;
             end.need = received.need.max(1);
+            for message in end.take(received.consumed) {
+                if !closing {
+                    self.heard(here, now, &message);
+                }
+            }
         }
         let end = &mut self.connections[c].ends[side];
         if broken && (end.coming.is_empty() || self.rng.below(4) == 0) {
@@ -503,35 +581,53 @@ impl World {
         }
     }
 
+    /// A node has taken a message.
+    fn heard(&mut self, at: usize, now: Now, message: &Message) {
+        check::heard(&mut self.nodes[at], message);
+        let Message::Packet { kind, about, .. } = message else { return };
+        if self.nodes[at].peer.state() != State::Leading {
+            return;
+        }
+        match about {
+            About::Request(op, session) if *op == OpCode::CreateSession.0 => {
+                self.heard[at].insert(session.0, now.monotonic.0);
+            }
+            About::Sessions(all) if matches!(*kind, Kind::Ping | Kind::Revalidate) => {
+                for (session, _) in all {
+                    self.heard[at].insert(session.0, now.monotonic.0);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Sends what a node has to say to others.
     fn send(&mut self, at: usize) {
         let now = self.now_of(at);
         while let Some(link) = self.nodes[at].peer.poll_member(now) {
             let found = self.connections.iter().enumerate().find_map(|(c, connection)| {
-                (0..2)
-                    .find(|&side| {
-                        let end = &connection.ends[side];
-                        end.node == at && end.link == Some(link)
-                    })
-                    .map(|side| (c, side))
+                let here = |side: &usize| {
+                    let end = &connection.ends[*side];
+                    end.node == at && end.link == Some(link)
+                };
+                (0..2).find(here).map(|side| (c, side))
             });
-            let Some((c, side)) = found else { continue };
+            let Some((c, side)) = found else {
+                // One that is not wanted any more, and was not there yet.
+                if self.nodes[at].peer.member_is_closing(link) {
+                    self.nodes[at].peer.member_closed(now, link);
+                }
+                continue;
+            };
             let output = self.nodes[at].peer.member_output(link).to_vec();
             // A socket may take less than there is.
-            let n = if self.rng.below(8) == 0 {
-                self.rng.below(output.len() as u64 + 1) as usize
-            } else {
-                output.len()
+            let n = match output.len() as u64 {
+                len if len > 0 && self.rng.below(8) == 0 => 1 + self.rng.below(len) as usize,
+                len => len as usize,
             };
             let delay = self.rng.below(self.delay + 1);
-            let other = &mut self.connections[c].ends[1 - side];
             if n > 0 {
-                // In order, whatever the delay.
-                let last = other.coming.back().map_or(0, |(due, _)| *due);
-                let due = last.max(self.now + delay);
-                if other.broken_at.is_none() {
-                    other.coming.push_back((due, output[..n].to_vec()));
-                }
+                self.transmit(c, side, &output[..n], delay);
                 self.nodes[at].peer.member_sent(now, link, n);
             }
             self.connections[c].ends[side].blocked = false;
@@ -540,8 +636,66 @@ impl World {
             {
                 self.connections[c].ends[side].link = None;
                 let heard = self.now + delay;
-                self.connections[c].ends[1 - side].broken_at.get_or_insert(heard);
+                let other = &mut self.connections[c].ends[1 - side];
+                if !other.half_open {
+                    other.broken_at.get_or_insert(heard);
+                }
                 self.nodes[at].peer.member_closed(now, link);
+            }
+        }
+    }
+
+    fn transmit(&mut self, c: usize, side: usize, bytes: &[u8], delay: u64) {
+        let mut said = vec![];
+        let (from, to) =
+            (self.connections[c].ends[side].node, self.connections[c].ends[1 - side].node);
+        let other = &mut self.connections[c].ends[1 - side];
+        other.tap.listen(bytes, |end, message| said.push((end, message)));
+        other.messages.extend(said.iter().cloned());
+        // In order, whatever the delay.
+        let last = other.coming.back().map_or(0, |(due, _)| *due);
+        let due = last.max(self.now + delay);
+        if other.broken_at.is_none() && other.link.is_some()
+            || self.connections[c].arrives_at.is_some()
+        {
+            self.connections[c].ends[1 - side].coming.push_back((due, bytes.to_vec()));
+        }
+        let end = &mut self.connections[c].ends[side];
+        if end.half_open {
+            // Nobody is there to take it, and says so.
+            end.broken_at.get_or_insert(self.now + 2 * delay + 1);
+        }
+        for (_, message) in said {
+            self.met.messages += 1;
+            let [a, b, c, d] = message.words();
+            self.trace.note(self.now, &[from as i64, to as i64, a, b, c, d], || {
+                format!("{} -> {}: {message}", from + 1, to + 1)
+            });
+            let closer = check::said(&self.nodes[from], &message);
+            // Who has lost its promises makes none that count.
+            if let Message::Packet { kind: Kind::AckEpoch, about: About::Epoch(epoch), .. } =
+                message
+                && epoch != -1
+                && from < self.voters
+                && !self.nodes[from].ill
+            {
+                self.agreement.promise(&self.nodes[from]);
+            }
+            // What is rotten is found out at the next start.
+            if let Some((zxid, epoch)) = closer
+                && !self.nodes[from].ill
+                && self.rng.below(200) == 0
+            {
+                self.met.probed += 1;
+                let seed = self.rng.next_u64();
+                let (last, epochs) = self.nodes[from].after_crash(seed);
+                assert!(
+                    last >= zxid && epochs.current >= epoch,
+                    "server {} has acknowledged {zxid} and epoch {}, and a crash leaves {last} \
+                     and {epochs:?}",
+                    from + 1,
+                    epoch.0
+                );
             }
         }
     }
@@ -549,42 +703,44 @@ impl World {
     // What must always hold.
 
     fn check(&mut self, at: usize) {
-        let node = &self.nodes[at];
+        self.recovered(at);
+        let node = &mut self.nodes[at];
         assert!(!matches!(node.peer.state(), State::Stopped(_)), "server {} has stopped", at + 1);
-        if node.peer.stats().digest_mismatches > 0 {
-            for session in node.peer.sessions().iter() {
-                println!("{session:?}");
-            }
-            for (zxid, txn) in self.txns.iter().rev().take(24) {
-                println!("{zxid} {:?}", zk_core::wire::txn::Txn::decode(txn));
-            }
-        }
         assert_eq!(node.peer.stats().digest_mismatches, 0, "server {}", at + 1);
         let zxid = node.peer.tree().last_zxid();
-        let digest = node.peer.tree().digest();
-        let known = *self.digests.entry(zxid).or_insert(digest);
-        assert_eq!(known, digest, "server {} has another tree at {zxid}", at + 1);
-        if node.peer.state() == State::Leading && node.peer.is_serving() {
-            let epoch = node.peer.epochs().current;
-            let id = node.id;
-            if !self.leaders.contains_key(&epoch) {
-                self.met.reigns += 1;
-                self.before.insert(Zxid::new(epoch, 0), node.last);
-                self.say(|| format!("server {} leads epoch {}", id.0, epoch.0));
-            }
-            let leader = *self.leaders.entry(epoch).or_insert(id);
-            assert_eq!(leader, id, "two leaders of epoch {}", epoch.0);
+        if node.seen == zxid {
+            return;
+        }
+        self.agreement.digest(node.id, zxid, node.peer.tree().digest());
+        if node.peer.is_serving() {
+            node.seen = zxid;
+            let (id, last) = (node.id, node.last);
+            assert!(
+                self.agreement.transaction(zxid) <= last,
+                "server {} shows {zxid}, and its log ends at {last}",
+                id.0
+            );
+            self.agreement.commit(id, zxid);
         }
     }
 
     // Clients.
 
-    fn client(&mut self, c: usize, asking: bool) {
-        if let Some((at, life, _)) = self.clients[c].at
-            && (self.nodes[at].life != life || !self.nodes[at].up)
-        {
-            self.clients[c].disconnected();
+    pub(crate) fn lose_clients(&mut self, at: usize) {
+        for c in 0..self.clients.len() {
+            if self.clients[c].at.is_some_and(|(node, ..)| node == at) {
+                self.lose(c);
+            }
         }
+    }
+
+    /// A client has no connection any more.
+    fn lose(&mut self, c: usize) {
+        let lost = self.clients[c].disconnected();
+        self.history.lost.extend(lost);
+    }
+
+    fn client(&mut self, c: usize, asking: bool) {
         let Some((at, _, link)) = self.clients[c].at else {
             if asking && self.rng.below(4) == 0 {
                 self.connect(c);
@@ -595,27 +751,47 @@ impl World {
             return;
         }
         let now = self.now_of(at);
-        // Sometimes it leaves without a word.
+        // Sometimes it leaves without a word; its server may not even notice.
         if asking && self.rng.below(300) == 0 {
-            self.nodes[at].peer.closed(now, link);
-            self.clients[c].disconnected();
+            if self.rng.coin() {
+                self.nodes[at].peer.closed(now, link);
+            }
+            self.lose(c);
             self.met.moved += 1;
             return;
         }
-        if asking && self.clients[c].is_open() && self.clients[c].asked.len() < 12 {
-            for _ in 0..self.rng.below(3) {
-                if self.rng.below(150) == 0 {
-                    self.clients[c].ask(OpCode::CloseSession, b"", self.newest);
-                    break;
+        let client = &mut self.clients[c];
+        if client.is_open() && !client.is_closing() {
+            let floor = self.acknowledged.last().copied().unwrap_or_default();
+            if asking {
+                for _ in 0..self.rng.below(3) {
+                    if !client.has_room() {
+                        break;
+                    }
+                    self.step += 1;
+                    if self.rng.below(200) == 0 {
+                        self.agreement.may_end(client.session);
+                        client.ask(Request::Close, (self.step, floor));
+                        break;
+                    }
+                    let request = client::anything(&mut self.rng, self.registers);
+                    client.ask(request, (self.step, floor));
                 }
-                self.clients[c].ask_something(&mut self.rng, self.newest);
+            } else if client.asked.is_empty() && self.rng.below(40) == 0 {
+                // Just to keep the session.
+                self.step += 1;
+                let request = Request::Get { path: "/".to_owned(), watch: false };
+                client.ask(request, (self.step, floor));
             }
-        } else if self.clients[c].is_open() && self.clients[c].asked.is_empty() {
-            self.clients[c].ask_ping(self.newest, self.rng.below(40) == 0);
         }
-        let input = core::mem::take(&mut self.clients[c].input);
+        let input = core::mem::take(&mut client.input);
+        let open = client.is_open() && !self.nodes[at].peer.is_closing(link);
+        let session = client.session;
         let received = self.nodes[at].peer.receive(now, link, &input);
         self.clients[c].input = input[received.consumed..].to_vec();
+        if open && received.consumed > 0 {
+            self.heard[at].insert(session.0, now.monotonic.0);
+        }
         self.deliver(at, now);
     }
 
@@ -625,9 +801,12 @@ impl World {
             return;
         }
         let now = self.now_of(at);
-        if let Ok(link) = self.nodes[at].peer.open(now, IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+        if let Ok(link) = self.nodes[at].peer.open(now, LOCALHOST) {
             let life = self.nodes[at].life;
-            self.clients[c].connected(at, life, link, &mut self.rng);
+            let stream = self.history.open();
+            self.step += 1;
+            let floor = self.acknowledged.last().copied().unwrap_or_default();
+            self.clients[c].connected((at, life, link), stream, (self.step, floor), &mut self.rng);
         }
     }
 
@@ -639,31 +818,75 @@ impl World {
             self.told(at, link, &bytes);
             if self.nodes[at].peer.is_closing(link) && self.nodes[at].peer.output(link).is_empty() {
                 self.nodes[at].peer.closed(now, link);
-                let life = self.nodes[at].life;
-                for client in &mut self.clients {
-                    if client.at == Some((at, life, link)) {
-                        client.disconnected();
-                    }
+                if let Some(c) = self.client_at(at, link) {
+                    self.lose(c);
                 }
             }
         }
     }
 
+    fn client_at(&self, at: usize, link: Link) -> Option<usize> {
+        let here = Some((at, self.nodes[at].life, link));
+        self.clients.iter().position(|client| client.at == here)
+    }
+
     fn told(&mut self, at: usize, link: Link, bytes: &[u8]) {
-        let life = self.nodes[at].life;
-        let Self { clients, acknowledged, met, now, newest, .. } = self;
-        let Some(client) = clients.iter_mut().find(|client| client.at == Some((at, life, link)))
-        else {
-            return;
-        };
-        client.take(bytes, |learned| {
-            if let Learned::Written(zxid, ok, asked) = learned {
-                // Whoever asks after an answer is answered later.
-                assert!(zxid > asked.after, "{zxid} was asked for after {}", asked.after);
-                *newest = (*newest).max(zxid);
-                acknowledged.insert(zxid, *now);
-                met.acknowledged += u64::from(ok);
+        let Some(c) = self.client_at(at, link) else { return };
+        let stream = self.clients[c].stream;
+        let session = self.clients[c].session;
+        for learned in self.clients[c].take(bytes) {
+            self.step += 1;
+            match learned {
+                Learned::Opened(id, timeout) => {
+                    let (min, max) = (2 * super::node::TICK, 20 * super::node::TICK);
+                    assert!((min as i32..=max as i32).contains(&timeout), "timeout {timeout}");
+                    let now = self.now_of(at);
+                    self.heard[at].insert(id.0, now.monotonic.0);
+                    if session == SessionId::NONE {
+                        self.met.sessions += 1;
+                    } else {
+                        self.met.returned += 1;
+                    }
+                }
+                Learned::Expired(id) => {
+                    assert!(
+                        self.agreement.is_ending(id),
+                        "session {id} is said to be over, and nobody has ended it"
+                    );
+                }
+                Learned::Reply(asked, header, body) => {
+                    self.answered(&asked, header.zxid, header.err == Code::Ok);
+                    let step = self.step;
+                    self.history.tell(stream, Told::Reply { session, asked, header, body, step });
+                }
+                Learned::Event(zxid, kind, path) => {
+                    self.history.tell(stream, Told::Event { zxid, kind, path });
+                }
             }
-        });
+        }
+    }
+
+    /// A request was answered: what had been answered before it was asked came before it.
+    fn answered(&mut self, asked: &client::Asked, zxid: Zxid, ok: bool) {
+        assert!(self.agreement.is_committed(zxid), "{zxid} was seen, and is not committed");
+        if asked.request.writes() {
+            assert!(zxid > asked.floor, "{zxid} was asked for after {} was answered", asked.floor);
+            self.acknowledged.insert(zxid);
+            if ok {
+                self.met.acknowledged += 1;
+            } else {
+                self.met.failed += 1;
+            }
+            return;
+        }
+        self.met.read += 1;
+        if matches!(asked.request, Request::Sync(_)) {
+            self.met.synced += 1;
+            assert!(
+                zxid >= asked.floor || asked.at <= self.overlap,
+                "a sync at {zxid} does not show {}",
+                asked.floor
+            );
+        }
     }
 }

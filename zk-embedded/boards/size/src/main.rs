@@ -87,7 +87,7 @@ fn members(peer: &mut Peer<'_>) {
         if black_box(false) {
             peer.connect_failed(now(), dial.link);
         } else {
-            peer.connected(now(), dial.link);
+            peer.connected(dial.link);
         }
     }
     while let Some(link) = peer.poll_member(now()) {
@@ -148,7 +148,7 @@ fn disk(peer: &mut Peer<'_>) {
         peer.reloaded(now());
     }
     if black_box(false) {
-        peer.reload_failed(now());
+        peer.reload_failed(now(), black_box(true));
     }
     match read {
         Some((reading, Read::Log { .. })) if black_box(true) => {

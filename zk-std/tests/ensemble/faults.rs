@@ -1,0 +1,405 @@
+//! What can go wrong, and what of it is more than an ensemble can bear.
+
+use zk_core::id::{Epoch, Zxid};
+use zk_std::store::VERSION_2;
+use zk_std::store::simulated::Rng;
+
+use super::node::Started;
+use super::world::World;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its machine goes on, and closes its connections.
+    Killed,
+    /// Nobody closes anything: the other sides do not know.
+    PowerOff,
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    End,
+    PowerCut,
+    FailedSync,
+    Break,
+    Cut,
+    Partition,
+    Pause,
+    SlowDisk,
+    Delay,
+    Jump,
+    Swizzle,
+    Rot,
+    Wipe,
+    FullDisk,
+    ShortReads,
+}
+
+impl Fault {
+    /// All of them, each with how many of [`CALM`] rounds have it.
+    const ALL: [(Self, u64); 15] = [
+        (Self::End, 3),
+        (Self::PowerCut, 2),
+        (Self::FailedSync, 1),
+        (Self::Break, 4),
+        (Self::Cut, 4),
+        (Self::Partition, 2),
+        (Self::Pause, 2),
+        (Self::SlowDisk, 3),
+        (Self::Delay, 2),
+        (Self::Jump, 1),
+        (Self::Swizzle, 1),
+        (Self::Rot, 1),
+        (Self::Wipe, 2),
+        (Self::FullDisk, 1),
+        (Self::ShortReads, 1),
+    ];
+}
+
+/// Of so many rounds the worst weather has as many faults as [`Fault::ALL`] says.
+const CALM: u64 = 1000;
+
+/// What may go wrong in a run, and how often: not everything in every run, so that what remains
+/// goes further.
+#[derive(Clone, Debug)]
+pub(crate) struct Weather {
+    kinds: Vec<Fault>,
+    calm: u64,
+}
+
+impl Weather {
+    /// One of many, without some kinds.
+    pub(crate) fn any(rng: &mut Rng, without: &[usize]) -> Self {
+        let mut kinds = vec![];
+        for (number, (kind, _)) in Fault::ALL.into_iter().enumerate() {
+            if rng.below(5) > 0 && !without.contains(&number) {
+                kinds.push(kind);
+            }
+        }
+        Self { kinds, calm: CALM * (1 + rng.below(4)) }
+    }
+
+    /// How many kinds there are.
+    pub(crate) const KINDS: usize = Fault::ALL.len();
+
+    /// The name of a kind.
+    pub(crate) fn name(number: usize) -> String {
+        format!("{:?}", Fault::ALL[number].0)
+    }
+
+    /// It gets better.
+    pub(crate) fn improve(&mut self) {
+        self.calm += CALM;
+    }
+
+    /// What goes wrong in this round.
+    fn draw(&self, rng: &mut Rng) -> Option<Fault> {
+        let mut roll = rng.below(self.calm);
+        for (kind, weight) in Fault::ALL {
+            if roll < weight {
+                return self.kinds.contains(&kind).then_some(kind);
+            }
+            roll -= weight;
+        }
+        None
+    }
+}
+
+impl World {
+    /// Perhaps something goes wrong, or is mended.
+    pub(crate) fn fault(&mut self) {
+        let at = self.rng.below(self.nodes.len() as u64) as usize;
+        if let Some(fault) = self.weather.draw(&mut self.rng) {
+            self.suffer(fault, at);
+        }
+        match self.rng.below(1000) {
+            0..=10 if !self.nodes[at].up => self.start(at),
+            11..=22 => {
+                for row in &mut self.cut {
+                    row.fill(false);
+                }
+            }
+            _ => {}
+        }
+        self.pass();
+    }
+
+    fn suffer(&mut self, fault: Fault, at: usize) {
+        let n = self.nodes.len() as u64;
+        match fault {
+            Fault::End if self.nodes[at].up => {
+                let end = if self.rng.coin() { End::Killed } else { End::PowerOff };
+                self.end(at, end);
+            }
+            Fault::PowerCut if self.nodes[at].up => {
+                let operations = self.rng.below(60);
+                self.nodes[at].disk.cut_power_after(operations);
+                self.met.power_cuts += 1;
+            }
+            Fault::FailedSync => {
+                self.nodes[at].disk.fail_syncs(1);
+                self.met.failed_syncs += 1;
+            }
+            Fault::Break if !self.connections.is_empty() => {
+                let c = self.rng.below(self.connections.len() as u64) as usize;
+                self.break_connection(c);
+            }
+            Fault::Cut => {
+                let other = self.rng.below(n) as usize;
+                self.cut[at][other] = true;
+                if self.rng.coin() {
+                    self.cut[other][at] = true;
+                    self.met.cuts += 1;
+                } else {
+                    self.met.one_way += 1;
+                }
+            }
+            Fault::Partition => {
+                // Everybody on one side loses everybody on the other.
+                let side: Vec<bool> = (0..n).map(|_| self.rng.coin()).collect();
+                for a in 0..n as usize {
+                    for b in 0..n as usize {
+                        self.cut[a][b] |= side[a] != side[b];
+                    }
+                }
+                self.met.partitions += 1;
+            }
+            Fault::Pause => {
+                self.nodes[at].paused_until = self.now + self.rng.below(3000);
+                self.met.pauses += 1;
+            }
+            Fault::SlowDisk => {
+                self.nodes[at].disk_busy_until = self.now + self.rng.below(1500);
+                self.met.slow_disks += 1;
+            }
+            Fault::Delay => {
+                self.delay = [1, 3, 3, 10, 40][self.rng.below(5) as usize];
+                self.met.delays += 1;
+            }
+            Fault::Jump => {
+                self.nodes[at].wall_skew = self.rng.below(100_000) as i64 - 50_000;
+                self.met.jumps += 1;
+            }
+            Fault::Swizzle if self.swizzle.is_empty() => self.swizzle(),
+            Fault::Rot => self.rot(at),
+            Fault::Wipe if self.may_lose(at) => {
+                if self.nodes[at].up {
+                    self.end(at, End::Killed);
+                }
+                self.say(at, "loses its disk");
+                let seed = self.rng.next_u64();
+                self.nodes[at].wipe(seed);
+                self.met.wiped += 1;
+            }
+            Fault::FullDisk if self.nodes[at].up => {
+                let room = self.rng.below(6000);
+                let used = self.nodes[at].disk.used();
+                self.nodes[at].disk.set_capacity(Some(used + room));
+                self.nodes[at].full_until = self.now + self.rng.below(2500);
+                self.met.full_disks += 1;
+            }
+            Fault::ShortReads => {
+                self.nodes[at].disk.set_short_reads(true);
+                self.met.short_reads += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// What time brings to faults.
+    fn pass(&mut self) {
+        while let Some((due, at, clogged)) = self.swizzle.front().copied()
+            && due <= self.now
+        {
+            self.swizzle.pop_front();
+            self.clogged[at] = clogged;
+        }
+        for node in &mut self.nodes {
+            if node.full_until != 0 && node.full_until <= self.now {
+                node.full_until = 0;
+                node.disk.set_capacity(None);
+            }
+        }
+    }
+
+    /// Clogs the links of some servers one by one, and releases them in another order.
+    fn swizzle(&mut self) {
+        let n = self.nodes.len();
+        let mut some: Vec<usize> = (0..n).filter(|_| self.rng.coin()).collect();
+        let mut due = self.now;
+        for clogged in [true, false] {
+            for i in (1..some.len()).rev() {
+                some.swap(i, self.rng.below(i as u64 + 1) as usize);
+            }
+            for &at in &some {
+                due += self.rng.below(300);
+                self.swizzle.push_back((due, at, clogged));
+            }
+        }
+        self.met.swizzles += u64::from(!some.is_empty());
+    }
+
+    /// Whether a server may lose what it has: no more of those who vote than the others can make
+    /// up for.
+    fn may_lose(&self, at: usize) -> bool {
+        let voters = self.voters;
+        let ill = self.nodes[..voters].iter().filter(|node| node.ill).count();
+        !self.nodes[at].ill && (at >= voters || ill < (voters - 1) / 2)
+    }
+
+    /// A bit of a snapshot or a log flips. (Not of an epoch: Apache's files have no checksum there,
+    /// and a wrong digit is as good as a right one.)
+    fn rot(&mut self, at: usize) {
+        if !self.may_lose(at) {
+            return;
+        }
+        let disk = self.nodes[at].disk.clone();
+        let rots = |path: &String| {
+            let name = path.strip_prefix(VERSION_2).unwrap_or_default();
+            name.starts_with("/snapshot.") || name.starts_with("/log.")
+        };
+        let paths: Vec<String> = disk.paths().into_iter().filter(rots).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let path = &paths[self.rng.below(paths.len() as u64) as usize];
+        let written = disk.read(path).map_or(0, |bytes| {
+            bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+        });
+        if written == 0 {
+            return;
+        }
+        let offset = self.rng.below(written as u64) as usize;
+        let bit = self.rng.below(8);
+        disk.flip(path, offset, 1 << bit);
+        self.say(at, &format!("has a bit rotten in {path} at {offset}"));
+        self.nodes[at].ill = true;
+        self.met.rotten += 1;
+        // It is noticed when the file is read.
+        if self.nodes[at].up && self.rng.below(4) > 0 {
+            self.end(at, End::Killed);
+        }
+    }
+
+    /// A process ends.
+    pub(crate) fn end(&mut self, at: usize, end: End) {
+        match end {
+            End::Killed => self.met.kills += 1,
+            End::PowerOff => self.met.power_offs += 1,
+        }
+        self.say(at, if end == End::Killed { "is killed" } else { "is switched off" });
+        self.met.add_syncs(self.nodes[at].peer.sync_counts());
+        self.nodes[at].crash();
+        for c in 0..self.connections.len() {
+            for side in 0..2 {
+                let ends = &mut self.connections[c].ends;
+                if ends[side].node != at || ends[side].link.is_none() {
+                    continue;
+                }
+                ends[side].link = None;
+                let other = &mut ends[1 - side];
+                if end == End::PowerOff {
+                    other.half_open = true;
+                } else {
+                    let heard = self.now + self.rng.below(20);
+                    other.broken_at.get_or_insert(heard);
+                }
+                if side == 0 {
+                    // Whom it has called may never hear of it.
+                    self.connections[c].arrives_at = None;
+                }
+            }
+        }
+        self.lose_clients(at);
+    }
+
+    /// A process starts.
+    pub(crate) fn start(&mut self, at: usize) {
+        let now = self.nodes[at].now(self.now);
+        let seed = self.rng.next_u64();
+        match self.nodes[at].start(now, seed) {
+            Started::Whole(last) => {
+                self.say(at, &format!("starts with a history that ends at {last}"));
+                self.began(at, self.agreement.transaction(last));
+            }
+            Started::Damaged => {
+                assert!(self.nodes[at].ill, "server {} does not trust its history", at + 1);
+                self.say(at, "starts without a history that it trusts");
+                self.met.damaged += 1;
+                self.nodes[at].lost = true;
+                self.began(at, Zxid::ZERO);
+            }
+            Started::Failed(error) => self.say(at, &format!("cannot start: {error}")),
+        }
+    }
+
+    fn began(&mut self, at: usize, last: Zxid) {
+        let node = &mut self.nodes[at];
+        node.last = last;
+        node.synced = last;
+        node.seen = Zxid::ZERO;
+        node.begins = Epoch(0);
+        if at < self.voters {
+            self.agreement.durable(node.id, last);
+        }
+    }
+
+    /// A connection breaks: both sides hear of it, or only one.
+    fn break_connection(&mut self, c: usize) {
+        let deaf = if self.rng.coin() { Some(self.rng.below(2) as usize) } else { None };
+        for side in 0..2 {
+            let heard = self.now + self.rng.below(400);
+            let end = &mut self.connections[c].ends[side];
+            if deaf == Some(side) {
+                end.half_open = true;
+            } else {
+                end.broken_at.get_or_insert(heard);
+            }
+        }
+        match deaf {
+            Some(_) => self.met.half_open += 1,
+            None => self.met.breaks += 1,
+        }
+    }
+
+    /// Everything is healed.
+    pub(crate) fn heal(&mut self) {
+        self.note("healing");
+        for row in &mut self.cut {
+            row.fill(false);
+        }
+        self.clogged.fill(false);
+        self.swizzle.clear();
+        self.delay = 3;
+        for node in &mut self.nodes {
+            node.paused_until = 0;
+            node.disk_busy_until = 0;
+            node.full_until = 0;
+            node.disk.set_capacity(None);
+            node.disk.set_short_reads(false);
+            node.disk.fail_syncs(0);
+            if node.up {
+                node.disk.cut_power_after(u64::MAX);
+            }
+        }
+    }
+
+    /// Starts whoever is down.
+    pub(crate) fn start_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            if !self.nodes[at].up {
+                self.start(at);
+            }
+        }
+    }
+
+    /// Whoever serves again has made up for what it has lost.
+    pub(crate) fn recovered(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        if node.lost && node.peer.is_serving() {
+            node.ill = false;
+            node.lost = false;
+        }
+    }
+}

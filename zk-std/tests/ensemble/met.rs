@@ -1,0 +1,112 @@
+//! What a run met, so that nothing is tested in name only.
+
+use zk_core::zab::sync::Counts;
+
+macro_rules! met {
+    ($($group:ident { $($name:ident: $what:literal,)* })*) => {
+        /// Counts of everything that a run is to meet.
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct Met {
+            $($(pub(crate) $name: u64,)*)*
+        }
+
+        impl Met {
+            /// Both together.
+            pub(crate) fn plus(&self, other: &Self) -> Self {
+                Self { $($($name: self.$name + other.$name,)*)* }
+            }
+
+            /// Each with its name, by group.
+            pub(crate) fn counts(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$($((stringify!($group), $what, self.$name),)*)*]
+            }
+        }
+    };
+}
+
+met! {
+    work {
+        acknowledged: "acknowledged writes",
+        failed: "writes that were answered with an error",
+        read: "reads that were answered",
+        events: "watch events",
+        events_late: "watch events after a reconnect",
+        sessions: "sessions",
+        expired: "sessions that expired",
+        moved: "clients that left without a word",
+        returned: "sessions that went on elsewhere",
+        synced: "syncs that were answered",
+        linear: "registers that were linearized blindly",
+        undecided: "registers whose history was too long to judge",
+        probed: "acknowledgements held against what a crash would leave",
+        reigns: "reigns",
+        messages: "messages between members",
+    }
+    faults {
+        kills: "killed processes",
+        power_offs: "machines that were switched off",
+        power_cuts: "power cuts between two operations of a disk",
+        failed_syncs: "syncs that failed",
+        slow_disks: "slow disks",
+        full_disks: "full disks",
+        rotten: "bits that rotted in snapshots and logs",
+        wiped: "disks that were lost",
+        short_reads: "disks that read short",
+        breaks: "broken connections",
+        half_open: "half-open connections",
+        one_way: "cuts of one direction",
+        cuts: "cuts of both directions",
+        partitions: "partitions",
+        swizzles: "swizzle-clogs",
+        delays: "changes of the network's delay",
+        pauses: "pauses of a process",
+        jumps: "jumps of a wall clock",
+    }
+    consequences {
+        damaged: "starts without a history to trust, and without a vote",
+        full_stops: "processes that ended over a full disk",
+        truncations: "histories that were cut",
+        snapshots: "histories that a snapshot replaced",
+    }
+    sync {
+        diff_nothing: "DIFF with nothing",
+        diff_window: "DIFF from the window",
+        diff_log: "DIFF from the log on the disk",
+        diff_led: "DIFF after leading",
+        trunc_last: "TRUNC to the last transaction",
+        snap_damaged: "SNAP for a damaged history",
+        snap_led: "SNAP after leading",
+        snap_before_log: "SNAP for a history that ends before the log",
+        snap_not_in_log: "SNAP for a transaction that the log does not have",
+        snap_diverged: "SNAP for a transaction that nobody else has",
+        demoted: "learners that fell behind the window",
+    }
+}
+
+impl Met {
+    /// Faults of all kinds.
+    pub(crate) fn faults(&self) -> u64 {
+        self.counts().iter().filter(|(group, ..)| *group == "faults").map(|(.., n)| n).sum()
+    }
+
+    /// Adds how a peer has brought its learners in line.
+    pub(crate) fn add_syncs(&mut self, counts: &Counts) {
+        self.diff_nothing += counts.diff_nothing;
+        self.diff_window += counts.diff_window;
+        self.diff_log += counts.diff_log;
+        self.diff_led += counts.diff_led;
+        self.trunc_last += counts.trunc_last;
+        self.snap_damaged += counts.snap_damaged;
+        self.snap_led += counts.snap_led;
+        self.snap_before_log += counts.snap_before_log;
+        self.snap_not_in_log += counts.snap_not_in_log;
+        self.snap_diverged += counts.snap_diverged;
+        self.demoted += counts.demoted;
+        // Histories have no holes, so there is no earlier transaction of the same epoch to go back
+        // to that the learner does not have.
+        assert_eq!(counts.trunc_between, 0, "a TRUNC into the middle of an epoch");
+    }
+}
+
+/// What need not be met.
+pub(crate) const MAY_BE_ZERO: &str = "registers whose history was too long to judge";
