@@ -377,6 +377,9 @@ def write_every_kind(server):
     client.ok("create", "/reaped/child", b"", OPEN, 0)
     client.call("exists", "/reaped", True)
     client.ok("delete", "/reaped/child", -1)
+    # Before anything else is asked: when it is reaped is the server's own time.
+    while not any(event["path"] == "/reaped" and event["type"] == wire.DELETED_EVENT for event in client.events):
+        client.recv_event()
     client.ok("setData", "/node", b"changed", 0)
     client.ok("setACL", "/node", READ_ONLY + [(31, "digest", wire.digest_id("bob:builder"))], 0)
     client.call("setData", "/node", b"", 7)
@@ -387,8 +390,6 @@ def write_every_kind(server):
     client.ok("multi", [("create", "/node/x", b"", OPEN, 0), ("check", "/node", 9), ("delete", "/node/m", -1)])
     closing.ok("create", "/closing", b"", OPEN, EPHEMERAL)
     closing.ok("closeSession")
-    while not any(event["path"] == "/reaped" and event["type"] == wire.DELETED_EVENT for event in client.events):
-        client.recv_event()
     client.close()
 
 

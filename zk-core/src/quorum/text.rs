@@ -84,7 +84,7 @@ fn parse(line: &str) -> Result<Line<'_>, Problem> {
         return Err(Problem::Escape);
     }
     let end = line.find(['=', ':', ' ', '\t', '\u{c}']).unwrap_or(line.len());
-    let (key, rest) = line.split_at(end);
+    let (key, rest) = line.split_at_checked(end).ok_or(Problem::Key)?;
     let value = rest.trim_start_matches(BLANK);
     let value = value.strip_prefix(['=', ':']).unwrap_or(value).trim_start_matches(BLANK);
     // The number behind the first dot; of the whole key if it has none.

@@ -607,7 +607,7 @@ impl<'m> Leader<'m> {
                                 }
                                 _ => &mut counts.diff_window,
                             };
-                            *count += 1;
+                            sync::tally(count);
                             learner.stream_from(from, window);
                         }
                         Decision::Trunc { zxid, from } => {
@@ -615,9 +615,9 @@ impl<'m> Leader<'m> {
                                 return false;
                             }
                             if zxid == own {
-                                counts.trunc_last += 1;
+                                sync::tally(&mut counts.trunc_last);
                             } else {
-                                counts.trunc_between += 1;
+                                sync::tally(&mut counts.trunc_between);
                             }
                             learner.stream_from(from, window);
                         }
@@ -660,7 +660,9 @@ impl<'m> Leader<'m> {
                 Step::Streaming | Step::Asked | Step::Synced | Step::Active => {
                     let from_log = learner.from_log;
                     let said = learner.say(window, now, heir, out);
-                    counts.demoted += u64::from(learner.from_log && !from_log);
+                    if learner.from_log && !from_log {
+                        sync::tally(&mut counts.demoted);
+                    }
                     if !said {
                         return false;
                     }
@@ -733,7 +735,7 @@ impl<'m> Leader<'m> {
                 learner.from_log = true;
                 learner.step = Step::Streaming;
                 learner.catch_up(window);
-                counts.diff_log += 1;
+                sync::tally(&mut counts.diff_log);
             } else if !found {
                 counts.lacks(Lack::NotInLog);
                 learner.step = Step::Wanting;
