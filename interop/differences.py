@@ -15,7 +15,8 @@ WORLD_READ = ("world", "anyone")
 class Knowledge:
     """What the steps so far say about the paths and sessions of a script."""
 
-    def __init__(self):
+    def __init__(self, root):
+        self.never = never(root)
         self.made = {}  # step number -> path that its reply named
         self.restricted = set()  # paths that ever had an ACL without READ for the world
         self.denied = set()  # (session, path) whose exists we refused and Apache did not
@@ -41,7 +42,7 @@ class Knowledge:
 
     def path(self, value):
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "made":
-            return self.made.get(value[1])
+            return self.made.get(value[1], self.never)
         return value
 
     def learn(self, name, values, path):
@@ -58,6 +59,11 @@ class Knowledge:
         if words[0] != "reply" or int(words[1]) >= len(self.calls):
             return None
         return self.calls[int(words[1])]
+
+
+def never(root):
+    """The path that stands for one that a step should have made, and did not."""
+    return root + "/never"
 
 
 def whole_request(name, body):

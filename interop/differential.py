@@ -41,9 +41,9 @@ class Pair:
         return list(self.pool.map(lambda server: replay(server.address, root, steps), self.servers))
 
 
-def compare(left, right, explained):
+def compare(root, left, right, explained):
     """The first step with an unexplained difference: (step, [(fact, apache, ours)]), or None."""
-    context = differences.Knowledge()
+    context = differences.Knowledge(root)
     for (step, one), (_, two) in zip(left[0], right[0]):
         context.begin(step, one)
         found = differing(dict(one.facts()), dict(two.facts()), context, explained)
@@ -78,7 +78,7 @@ def shrink(subject, root, steps):
         nonlocal runs
         runs += 1
         with Pair(subject) as pair:
-            return compare(*pair.replay(root, candidate), collections.Counter()) is not None
+            return compare(root, *pair.replay(root, candidate), collections.Counter()) is not None
 
     size = max(1, len(steps) // 2)
     while size and runs < SHRINK_RUNS:
@@ -110,7 +110,7 @@ def transcript(seed, subject, root, steps):
     """What to read when a script fails: the steps left, and where the two part."""
     with Pair(subject) as pair:
         left, right = pair.replay(root, steps)
-    found = compare(left, right, collections.Counter())
+    found = compare(root, left, right, collections.Counter())
     if found is None:
         return "seed %d did not differ again, alone on fresh servers (%d steps)" % (seed, len(steps))
     lines = ["seed %d, %d steps left:" % (seed, len(steps))]
@@ -148,7 +148,7 @@ def scripts(options):
                 seed = pending.pop(0)
                 made = Script(seed, LENGTH)
                 steps += len(made.steps)
-                if compare(*pair.replay(made.root, made.steps), explained) is not None:
+                if compare(made.root, *pair.replay(made.root, made.steps), explained) is not None:
                     failed.append(made)
                     break  # histories parted: start both afresh
     if failed:

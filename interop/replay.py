@@ -4,6 +4,7 @@ Times become "T", session ids become the script's session numbers, zxids count f
 script's start, lists without an order are sorted. Everything else is kept as it came.
 """
 
+import differences
 import tree
 import wire
 from wire import Client, Closed
@@ -141,7 +142,7 @@ class Replay:
     # Steps.
     def resolve(self, value, client):
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "made":
-            return self.made.get(value[1], self.root + "/never")
+            return self.made.get(value[1], differences.never(self.root))
         if isinstance(value, tuple) and len(value) == 2 and value[0] == "zxid":
             return client.zxid + value[1]
         if isinstance(value, list) and value and isinstance(value[0], tuple) and isinstance(value[0][0], str):
