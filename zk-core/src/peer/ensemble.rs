@@ -265,7 +265,11 @@ impl<'m> Peer<'m> {
         self.settle_digest();
         self.loaded_cursors();
         self.find_config();
-        self.show_config(now);
+        // A later one is in force elsewhere, or will be before clients are served; shown over, it could
+        // be lost with a snapshot.
+        if self.ensemble.quorums.pending().is_none() {
+            self.show_config(now);
+        }
         // A log without a snapshot is refused at the next start. But one of what is left of a damaged
         // history would be taken for all that there ever was.
         if self.ensemble.snapshot.is_none() && !self.ensemble.damaged {

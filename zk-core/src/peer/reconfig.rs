@@ -143,14 +143,15 @@ impl Peer<'_> {
         quorums.propose(text, None).map_err(|_| WRONG)
     }
 
-    /// What the history says of a configuration that is later than the one in force.
+    /// What the history says of a configuration that is later than the one in force. A configuration
+    /// without a version was written by somebody who knows better.
     pub(super) fn find_config(&mut self) {
         let len =
             self.tree.find(CONFIG).and_then(|at| self.tree.data(at)).map_or(0, |(len, _)| len);
         self.need_scratch(len);
         let Self { tree, scratch, options, ensemble, .. } = self;
         ensemble.quorums.withdraw();
-        if !options.reconfig {
+        if !options.reconfig || ensemble.quorums.committed.version() == 0 {
             return;
         }
         let Some((len, chunks)) = tree.find(CONFIG).and_then(|at| tree.data(at)) else { return };
