@@ -152,7 +152,7 @@ class Replay:
     def exchange(self, session, requests, outcome):
         """Send the payloads in one write and note the replies. requests: (name or None, xid, payload)"""
         client = self.live(session, outcome)
-        if client is None:
+        if client is None or not requests:
             return
         outcome.events.setdefault(session, [])
         try:
