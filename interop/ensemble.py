@@ -106,6 +106,30 @@ def differences(one, other):
     return lines
 
 
+def same_everywhere(ensemble, acked, sent):
+    """The tree that every server shows; it has every write that was acknowledged, once."""
+    found = views(ensemble)
+    for server, view in zip(ensemble.servers[1:], found[1:]):
+        wrong = differences(found[0], view)
+        if wrong:
+            raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
+                server.id, len(wrong), "\n  ".join(wrong[:10])))
+    wrong = check_ledger(found[0], acked, sent)
+    if wrong:
+        raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
+    return found[0]
+
+
+def collect(loads, what, acked, sent):
+    """Waits for loads to end, and adds what they know to the ledger."""
+    for load in loads:
+        now_acked, now_sent, unexpected = load.join()
+        if unexpected:
+            raise Failure("%s: %s" % (what, "\n".join(unexpected[:10])))
+        acked.update(now_acked)
+        sent.update(now_sent)
+
+
 def mixture(kinds):
     def check(options):
         rounds = LONG if options.long else SHORT
@@ -120,24 +144,11 @@ def mixture(kinds):
                 for load in loads:
                     load.until(WRITES)
                 leader.kill()
-                for load in loads:
-                    now_acked, now_sent, unexpected = load.join()
-                    if unexpected:
-                        raise Failure("round %d: %s" % (number, "\n".join(unexpected[:10])))
-                    acked.update(now_acked)
-                    sent.update(now_sent)
+                collect(loads, "round %d" % number, acked, sent)
                 ensemble.wait()
                 ensemble.start([leader])
-            found = views(ensemble)
-            for server, view in zip(ensemble.servers[1:], found[1:]):
-                wrong = differences(found[0], view)
-                if wrong:
-                    raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
-                        server.id, len(wrong), "\n  ".join(wrong[:10])))
-            wrong = check_ledger(found[0], acked, sent)
-            if wrong:
-                raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
-        return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found[0]))
+            found = same_everywhere(ensemble, acked, sent)
+        return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found))
 
     check.__doc__ = "ensemble-%s: three servers, the leader killed under load, nothing lost, the same tree" % kinds
     return check

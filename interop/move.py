@@ -6,9 +6,9 @@ tree, with every write that any of them acknowledged.
 """
 
 import apache
-from ensemble import Ensemble, differences, views
+from ensemble import Ensemble, collect, same_everywhere
 from report import Failure
-from workload import Load, check_ledger
+from workload import Load
 from zk import Zk
 
 WRITES = 100  # acknowledged creates through each server that stays, before and after each replacement
@@ -50,20 +50,8 @@ def there_and_back(options):
                 if load.alive() and server is not leader:
                     load.until(2 * WRITES)
                 load.stop()
-                now_acked, now_sent, unexpected = load.join()
-                if unexpected:
-                    raise Failure("replacing server %d: %s" % (server.id, "\n".join(unexpected[:10])))
-                acked.update(now_acked)
-                sent.update(now_sent)
+            collect(loads, "replacing server %d" % server.id, acked, sent)
         if any(server.kind != "a" for server in ensemble.servers):
             raise Failure("not all are Apache's again")
-        found = views(ensemble)
-        for server, view in zip(ensemble.servers[1:], found[1:]):
-            wrong = differences(found[0], view)
-            if wrong:
-                raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
-                    server.id, len(wrong), "\n  ".join(wrong[:10])))
-        wrong = check_ledger(found[0], acked, sent)
-        if wrong:
-            raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
-    return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found[0]))
+        found = same_everywhere(ensemble, acked, sent)
+    return "led by %s; %d acknowledged creates, %d nodes" % (" ".join(led), len(acked), len(found))

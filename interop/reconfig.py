@@ -7,14 +7,16 @@ server must show the same tree, with every write that any of them acknowledged.
 
 import os
 import shutil
+import socket
 import time
 
 import tree
 import wire
-from ensemble import Ensemble, differences, views
+from ensemble import Ensemble, collect, same_everywhere
 from report import Failure
-from server import HOST, four_letter, free_port
-from workload import Load, check_ledger
+from server import HOST, free_port
+from workload import Load
+from zk import Zk
 
 WRITES = 60  # acknowledged creates through each server between two steps
 SETTLE_SECONDS = 30
@@ -71,11 +73,7 @@ def ledgered(ensemble, servers, number, acked, sent, step):
         if load.alive():
             load.until(2 * WRITES)
         load.stop()
-        now_acked, now_sent, unexpected = load.join()
-        if unexpected:
-            raise Failure("step %d: %s" % (number, "\n".join(unexpected[:10])))
-        acked.update(now_acked)
-        sent.update(now_sent)
+    collect(loads, "step %d" % number, acked, sent)
     return result
 
 
@@ -147,15 +145,7 @@ def mixture(kinds):
             shutil.copy(config + ".bak", config)
             leader.launch()
             until("all serve", lambda: all(ensemble.mode(server) for server in ensemble.servers))
-            found = views(ensemble)
-            for server, view in zip(ensemble.servers[1:], found[1:]):
-                wrong = differences(found[0], view)
-                if wrong:
-                    raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
-                        server.id, len(wrong), "\n  ".join(wrong[:10])))
-            wrong = check_ledger(found[0], acked, sent)
-            if wrong:
-                raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
+            same_everywhere(ensemble, acked, sent)
             names = [sorted(name for name in os.listdir(server.home) if name.startswith("zoo.cfg"))
                      for server in others]
             expect("the files of both", names[0], names[1])
@@ -167,3 +157,63 @@ def mixture(kinds):
 
     check.__doc__ = "reconfig-%s: three servers, members join and leave under load, the leader too" % kinds
     return check
+
+
+def places(_options):
+    """reconfig-places: a server joins and then votes, a member moves to other ports, a lost quorum is rescued"""
+    acked, sent = {}, {}
+    with Ensemble("zzz", {"reconfigEnabled": "true"}) as ensemble:
+        ensemble.start()
+        for server in ensemble.servers:
+            server.keeps_config = True
+        leader = ensemble.wait()
+        follower = next(server for server in ensemble.servers if server is not leader)
+
+        # It joins as an observer. Its own file has another client port: it moves to the one it was given.
+        line = "server.4=%s:%d:%d:" % (HOST, free_port(), free_port())
+        port = free_port()
+        change(leader, joining="%sobserver;%s:%d" % (line, HOST, port))
+        key, value = (line + "observer").split("=")
+        fourth = Zk(dict({name: value for name, value in leader.config.items() if name != "dataDir"}, **{key: value}))
+        fourth.id, fourth.kind = 4, "z"
+        with open(os.path.join(fourth.data, "myid"), "w") as myid:
+            myid.write("4\n")
+        ensemble.servers.append(fourth)
+        fourth.launch()
+        fourth.port, fourth.keeps_config = port, True
+        until("it observes", lambda: ensemble.mode(fourth) == "observer")
+        change(leader, joining="%sparticipant;%s:%d" % (line, HOST, port))
+        until("it votes", lambda: ensemble.mode(fourth) == "follower")
+
+        # A follower is met elsewhere, by members and by clients. Then the leader dies.
+        ports = [free_port() for _ in range(3)]
+        change(leader, joining="server.%d=%s:%d:%d;%s:%d" % (follower.id, HOST, ports[0], ports[1], HOST, ports[2]))
+        follower.port = ports[2]
+        until("clients find it", lambda: ensemble.mode(follower) == "follower")
+        for moved in ports[:2]:
+            socket.create_connection((HOST, moved), timeout=5).close()
+        load = Load(follower.address, "/places", 2)
+        load.until(WRITES)
+        load.stop()
+        collect([load], "the moved follower", acked, sent)
+        leader.kill()
+        ensemble.wait()
+        leader.launch()
+        ensemble.wait()
+        same_everywhere(ensemble, acked, sent)
+
+        # All others are gone for good: what its own file says counts.
+        for server in ensemble.servers:
+            server.kill()
+        ensemble.servers = [follower]
+        for other in (leader, fourth):
+            other.close()
+        own = "server.%d=%s:%d:%d" % (follower.id, HOST, ports[0], ports[1])
+        follower.config = {name: value for name, value in follower.config.items() if not name.startswith("server.")}
+        follower.config.update(dict([own.split("=")]), standaloneEnabled="false")
+        follower.keeps_config = False
+        follower.launch()
+        until("it leads alone", lambda: ensemble.mode(follower) == "leader")
+        same_everywhere(ensemble, acked, sent)
+        expect("its configuration", shown(follower)[:-1], [own + ":participant"])
+    return "%d acknowledged creates" % len(acked)

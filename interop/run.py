@@ -55,6 +55,7 @@ CHECKS = {
 CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
 CHECKS["move"] = (move.there_and_back, True, True)
 CHECKS.update({"reconfig-" + kinds: (reconfig.mixture(kinds), "a" in kinds, True) for kinds in reconfig.MIXTURES})
+CHECKS["reconfig-places"] = (reconfig.places, False, True)
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 
 
