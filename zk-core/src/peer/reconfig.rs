@@ -128,11 +128,11 @@ impl Peer<'_> {
     /// # Errors
     /// [`Violation`]: it is none, or this server has no room for it, and cannot follow.
     pub(super) fn take_config(&mut self, text: &[u8]) -> Result<(), Violation> {
+        const WRONG: Violation =
+            Violation("a configuration that is none, or longer than this server's limit");
         if !self.options.reconfig {
             return Ok(());
         }
-        const WRONG: Violation =
-            Violation("a configuration that is none, or longer than this server's limit");
         let version = version(text).ok_or(WRONG)?;
         let quorums = &mut self.ensemble.quorums;
         if quorums.pending().unwrap_or(&quorums.committed).version() == version {
@@ -146,26 +146,16 @@ impl Peer<'_> {
     /// What the history says of a configuration that is later than the one in force. A configuration
     /// without a version was written by somebody who knows better.
     pub(super) fn find_config(&mut self) {
-        let len =
-            self.tree.find(CONFIG).and_then(|at| self.tree.data(at)).map_or(0, |(len, _)| len);
-        self.need_scratch(len);
-        let Self { tree, scratch, options, ensemble, .. } = self;
-        ensemble.quorums.withdraw();
-        if !options.reconfig || ensemble.quorums.committed.version() == 0 {
+        self.ensemble.quorums.withdraw();
+        if !self.options.reconfig || self.config().version() == 0 {
             return;
         }
-        let Some((len, chunks)) = tree.find(CONFIG).and_then(|at| tree.data(at)) else { return };
-        let Some(text) = scratch.get_mut(..len) else { return };
-        let mut at = 0;
-        for chunk in chunks {
-            if let Some(place) = text.get_mut(at..at + chunk.len()) {
-                place.copy_from_slice(chunk);
-            }
-            at += chunk.len();
-        }
-        // Whatever stands there instead of a configuration is not one.
-        if len > 0 && ensemble.quorums.propose(text, None).is_err() {
-            ensemble.quorums.withdraw();
+        let Some(at) = self.tree.find(CONFIG) else { return };
+        self.need_scratch(self.tree.data(at).map_or(0, |(len, _)| len));
+        let Self { tree, scratch, ensemble, .. } = self;
+        // Whatever stands there instead of a configuration is not one, and nothing is proposed.
+        if let Some(text) = tree.copy_data(at, scratch) {
+            let _ = ensemble.quorums.propose(text, None);
         }
     }
 

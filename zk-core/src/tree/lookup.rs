@@ -87,6 +87,14 @@ impl DataTree<'_> {
         Some((len, self.cells.chunks(node.blob(), node.name_len(), len)))
     }
 
+    /// Copies the node's data into the start of `room`. `None` for null, and if it does not fit.
+    pub fn copy_data<'r>(&self, at: Handle, room: &'r mut [u8]) -> Option<&'r [u8]> {
+        let node = &self.nodes[at];
+        let place = room.get_mut(..node.data_len()?)?;
+        self.cells.copy(node.blob(), node.name_len(), place);
+        Some(place)
+    }
+
     /// Writes the node's data as a `buffer`.
     ///
     /// # Errors

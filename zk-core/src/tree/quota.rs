@@ -7,7 +7,7 @@
 
 use super::count::Sum;
 use super::{DataTree, path};
-use crate::memory::{Chunks, Handle};
+use crate::memory::Handle;
 use crate::wire::jute::{Sink, Slice};
 use crate::wire::{Code, text};
 
@@ -100,20 +100,6 @@ fn limited(path: &[u8]) -> Option<&[u8]> {
     (name == LIMITS).then_some(limited)
 }
 
-fn parse_chunks(len: usize, chunks: Chunks<'_>) -> Track {
-    // Text that is longer than any counter is no counter.
-    let mut room = [0; LONGEST];
-    if len > room.len() {
-        return Track::NONE;
-    }
-    let mut at = 0;
-    for chunk in chunks {
-        room[at..at + chunk.len()].copy_from_slice(chunk);
-        at += chunk.len();
-    }
-    Track::parse(&room[..at])
-}
-
 impl DataTree<'_> {
     fn quota_node(&self, limited: &[u8], name: &[u8]) -> Option<Handle> {
         let top = self.find(path::QUOTA)?;
@@ -127,7 +113,8 @@ impl DataTree<'_> {
     }
 
     fn track(&self, at: Handle) -> Track {
-        self.data(at).map_or(Track::NONE, |(len, chunks)| parse_chunks(len, chunks))
+        // Text that is longer than any counter is no counter.
+        self.copy_data(at, &mut [0; LONGEST]).map_or(Track::NONE, Track::parse)
     }
 
     /// The deepest prefix of `path` that has limits; never the root or `/zookeeper`.
