@@ -16,7 +16,8 @@ use zk_core::wire::client::{
 };
 use zk_core::wire::election::{Notification, ServerState};
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};
-use zk_core::wire::quorum::{First, first};
+use zk_core::wire::quorum::{First, Kind, Packet, first};
+use zk_core::wire::txn::{SetDataTxn, TxnHeader};
 use zk_core::wire::{Code, OpCode};
 
 const CONFIG: &str = "server.1=127.0.0.1:22111:22121:participant\n\
@@ -688,4 +689,46 @@ fn a_leader_that_leaves_names_the_next() {
     assert!(last.unwrap().ends_with("000000080000000000000001ffffffff"), "{last:?}");
     assert_eq!(changing.pair.follower.peer.state(), State::Leading);
     assert_eq!(changing.pair.leader.peer.state(), State::Leading, "until its followers are gone");
+}
+
+/// A later configuration is proposed before the learner serves: so the one of NEWLEADER is in force, and
+/// clients are shown that.
+#[test]
+fn the_configuration_of_newleader_is_shown_although_another_is_proposed() {
+    let options = Options { reconfig: true, ..Options::default() };
+    let server = |id| Server::with_options(id, false, options.clone());
+    let mut pair = Pair::of(server(2), server(1));
+    let (follower, link) = (&mut pair.follower, pair.links[1]);
+    let version = |version: i64| CONFIG.replace("version=0", &format!("version={version:x}"));
+    let (first, next) = (Zxid::new(Epoch(1), 0), Zxid::new(Epoch(1), 1));
+    let header = TxnHeader {
+        client_id: SessionId(1),
+        cxid: zk_core::id::Xid(1),
+        zxid: next,
+        time: 1,
+        op: OpCode::Reconfig,
+    };
+    let text = version(next.0);
+    let data = Buffer::new(text.as_bytes());
+    let txn = encode(&(header, SetDataTxn { path: "/zookeeper/config".into(), data, version: -1 }));
+    for packet in [
+        Packet::with(Kind::LeaderInfo, first, &0x1_0000i32.to_be_bytes()),
+        Packet::new(Kind::Diff, Zxid::ZERO),
+        Packet::with(Kind::NewLeader, first, version(first.0).as_bytes()),
+        Packet::with(Kind::Proposal, next, &txn),
+        Packet::new(Kind::UpToDate, Zxid::NONE),
+    ] {
+        follower.says(link);
+        follower.hears(link, &encode(&packet));
+        follower.disk();
+        follower.says(link);
+    }
+    assert!(follower.peer.is_serving());
+    let quorums = follower.peer.quorums();
+    assert_eq!(quorums.committed.version(), first.0);
+    assert_eq!(quorums.pending().unwrap().version(), next.0);
+    let tree = follower.peer.tree();
+    let mut room = [0; 400];
+    let shown = tree.copy_data(tree.find(b"/zookeeper/config").unwrap(), &mut room);
+    assert_eq!(shown, Some(version(first.0).as_bytes()));
 }

@@ -136,12 +136,13 @@ impl Peer<'_> {
                 }
             }
             Heard::UpToDate => {
-                let Ensemble { quorums, offered, .. } = &self.ensemble;
+                let Ensemble { quorums, offered, .. } = &mut self.ensemble;
                 if quorums.pending().is_some_and(|pending| pending.version() == *offered) {
-                    self.commit_config(now);
-                    if !self.is_learner() {
-                        return Ok(true);
-                    }
+                    quorums.commit();
+                }
+                self.config_in_force(now);
+                if !self.is_learner() {
+                    return Ok(true);
                 }
                 self.ensemble.serving = true;
                 info!("serving, with leader {}", self.ensemble.learner.leader().0);

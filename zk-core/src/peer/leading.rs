@@ -63,7 +63,9 @@ impl Peer<'_> {
         let epoch = self.ensemble.leader.epoch();
         self.proposed = of_epoch(epoch);
         self.tree.applied(self.proposed);
-        self.commit_config(now);
+        // A quorum has the history, and with it the configuration.
+        self.ensemble.quorums.commit();
+        self.config_in_force(now);
         // Ephemeral nodes whose session is in no table would stay for ever: let it expire.
         let timeout = self.options.min_session_timeout;
         loop {

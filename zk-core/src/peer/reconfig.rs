@@ -182,15 +182,17 @@ impl Peer<'_> {
         self.ensemble.reconfigured = self.ensemble.serving;
     }
 
-    /// Puts the proposed configuration in force without a transaction: a leader's history says that a
-    /// quorum has it.
-    pub(super) fn commit_config(&mut self, now: Now) {
-        if self.ensemble.quorums.pending().is_none() {
+    /// A reign begins: clients are shown the configuration in force, and the server has its place in it.
+    /// It may have come without a transaction.
+    pub(super) fn config_in_force(&mut self, now: Now) {
+        if !self.options.reconfig {
             return;
         }
-        self.ensemble.quorums.commit();
-        info!("a configuration is in force: version {}", self.config().version());
-        self.show_config(now);
+        let shown = self.tree.find(CONFIG).map_or(Zxid::ZERO, |at| self.tree.stat(at).mzxid);
+        if shown.0 < self.config().version() {
+            info!("a configuration is in force: version {}", self.config().version());
+            self.show_config(now);
+        }
         self.take_place(now, false);
     }
 
