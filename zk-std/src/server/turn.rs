@@ -206,6 +206,11 @@ impl State {
     fn write(&mut self, now: Now) -> Result<(), Error> {
         self.more = true;
         for _ in 0..ROUNDS {
+            // Before a configuration is acknowledged, its file is written.
+            if let Some(dynamic) = &mut self.dynamic {
+                dynamic.note(&self.peer);
+                self.move_client_port();
+            }
             let disk = self.write_disk(now)?;
             let members = self.write_members(now);
             let links = self.write_links(now);
@@ -220,11 +225,6 @@ impl State {
     fn turn_members(&mut self, now: Now) {
         if let Some(members) = &mut self.members {
             members.turn(&mut self.peer, self.poll.registry(), now);
-        }
-        // Before anything is said of a configuration, its file is written.
-        if let Some(dynamic) = &mut self.dynamic {
-            dynamic.note(&self.peer);
-            self.move_client_port();
         }
     }
 
