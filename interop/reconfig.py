@@ -49,6 +49,14 @@ def shown(server):
     return lines
 
 
+def shows(server, lines):
+    """Whether a server serves, and shows these members."""
+    try:
+        return sorted(shown(server)[:-1]) == sorted(lines)
+    except (OSError, wire.Closed):
+        return False
+
+
 def expect(what, found, wanted):
     if found != wanted:
         raise Failure("%s: %s instead of %s" % (what, found, wanted))
@@ -113,7 +121,8 @@ def mixture(kinds):
             new = ledgered(ensemble, [leader], 3, acked, sent, lambda: change(leader, joining=back))
             line[follower.id] = back
             expect("it came back", sorted(new[:-1]), sorted(line.values()))
-            until("all follow", lambda: all(ensemble.mode(server) for server in ensemble.servers))
+            # Apache's server opens its port for clients anew, and refuses them meanwhile, before it shows this.
+            until("all show it", lambda: all(shows(server, line.values()) for server in ensemble.servers))
 
             # The leader leaves. Its clients may not hear of it.
             left = {line[server.id] for server in others}
@@ -126,18 +135,14 @@ def mixture(kinds):
                 client.close()
 
             ledgered(ensemble, others, 4, acked, sent, leave)
-            until("both serve", lambda: all(ensemble.mode(server) for server in others))
-            for server in others:
-                expect("without the leader, at server %d" % server.id, set(shown(server)[:-1]), left)
+            until("both show that the leader left", lambda: all(shows(server, left) for server in others))
 
             # All over, with the files as the servers left them.
             for server in ensemble.servers:
                 server.kill()
             for server in others:
                 server.launch()
-            until("both serve again", lambda: all(ensemble.mode(server) for server in others))
-            for server in others:
-                expect("after a start, at server %d" % server.id, set(shown(server)[:-1]), left)
+            until("both show it after a start", lambda: all(shows(server, left) for server in others))
             back = "%s;%s:%d" % (line[leader.id], HOST, leader.port)
             change(others[0], joining=back)
             # Its own files say that it is no member: it starts with those of before, which do.
