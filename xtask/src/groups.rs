@@ -78,7 +78,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "sim",
         what: "ensembles in the simulator, 1000 seeds, and planted bugs",
-        budget: 480,
+        budget: 300,
         long: false,
         needs: &[],
         here: everywhere,
@@ -87,7 +87,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "seeds",
         what: "the fuzz targets on their seeds",
-        budget: 40,
+        budget: 80,
         long: false,
         needs: &[],
         here: everywhere,
@@ -114,7 +114,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "targets",
         what: "no_std builds of zk-core for every target",
-        budget: 240,
+        budget: 540,
         long: false,
         needs: &[Need::BareMetal],
         here: everywhere,
@@ -123,7 +123,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "size",
         what: "size of the smallest firmware image",
-        budget: 60,
+        budget: 90,
         long: false,
         needs: &[Need::BareMetal],
         here: everywhere,
@@ -132,7 +132,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "qemu",
         what: "zk-core's own tests on an emulated Cortex-M3",
-        budget: 60,
+        budget: 90,
         long: false,
         needs: &[Need::BareMetal, Need::QemuArm],
         here: everywhere,
@@ -141,7 +141,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "interop",
         what: "ZooKeeper's own clients, server and files",
-        budget: 780,
+        budget: 720,
         long: false,
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,

@@ -27,6 +27,7 @@ const LINE: usize = 64;
 
 impl Peer<'_> {
     /// Proposes a reconfiguration.
+    #[inline(never)] // its frame is not needed below other writes
     pub(super) fn propose_config(
         &mut self,
         ask: &Ask<'_>,

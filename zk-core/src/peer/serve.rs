@@ -387,6 +387,7 @@ impl Peer<'_> {
     /// Writes the reply to a read; nothing, if it cannot. Of one that takes long, with
     /// [`Pace::Slice`], it writes a part, which is not shown before it is whole. Answers how many
     /// bytes the whole reply takes.
+    #[inline(never)] // its frame is not needed below the other answers
     fn put_reply(
         &mut self,
         at: Handle,
@@ -532,6 +533,7 @@ impl Peer<'_> {
         Served::Done
     }
 
+    #[inline(never)] // likewise
     fn serve_auth(&mut self, at: Handle, xid: Xid, body: &[u8]) -> Served {
         let Ok(packet) = jute::decode::<AuthPacket<'_>>(body) else {
             self.drop_malformed(at);
