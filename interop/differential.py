@@ -14,6 +14,7 @@ from script import Script
 
 CONFIG = {"DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER), "enforceQuota": "true",
           "forceSync": "no"}
+PROPERTIES = {"znode.container.checkIntervalMs": 2 * 10 ** 9}  # each would reap at moments of its own
 LENGTH = 50
 SHORT, LONG = 200, 10000
 REPORTED = 3  # failing seeds before giving up; the first is shrunk and explained
@@ -25,7 +26,7 @@ class Pair:
     """Apache and the subject, started afresh whenever their histories may have parted."""
 
     def __init__(self, subject):
-        self.servers = [Apache(CONFIG), subject(CONFIG)]
+        self.servers = [Apache(CONFIG, PROPERTIES), subject(CONFIG, PROPERTIES)]
         self.pool = concurrent.futures.ThreadPoolExecutor(2)
 
     def __enter__(self):

@@ -28,6 +28,7 @@ import files  # noqa: E402
 import hostile  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
+import local  # noqa: E402
 import move  # noqa: E402
 import reconfig  # noqa: E402
 import timers  # noqa: E402
@@ -49,6 +50,8 @@ CHECKS = {
     "words-hash": (words.hashes, False, False),
     "words-leader": (words.leader, True, False),
     "zkcli": (zkcli.session, True, False),
+    "local": (local.alike, True, True),
+    "read-only": (local.read_only, True, True),
     "kazoo": (kazoo_suite.against(1), False, False),
     "kazoo-ensemble": (kazoo_suite.against(3), False, False),
 }

@@ -50,6 +50,7 @@ pub mod planted;
 pub mod quorum;
 pub mod request;
 pub mod session;
+pub mod text;
 pub mod time;
 mod trace;
 pub mod tree;

@@ -71,6 +71,11 @@ impl Peer<'_> {
             self.drop_link(link);
             return Handshake::Taken;
         }
+        if self.is_read_only() && request.read_only.0 != Some(true) {
+            debug!("a client is refused: it did not ask for a server that can only be read");
+            self.drop_link(link);
+            return Handshake::Taken;
+        }
         let (min, max) = (self.options.min_session_timeout, self.options.max_session_timeout);
         let asked = u32::try_from(request.timeout).unwrap_or(0);
         let timeout = asked.max(min).min(max);
@@ -95,11 +100,20 @@ impl Peer<'_> {
             self.drop_link(link);
             return Handshake::Taken;
         }
+        let local = self.options.local_sessions;
+        if self.is_read_only() && !local {
+            debug!("a client is refused: without a leader there are only local sessions");
+            self.drop_link(link);
+            return Handshake::Taken;
+        }
         let body = timeout.to_be_bytes();
         let id = self.sessions.peek();
         self.connections[link].session = id;
-        let asked = self.submit(id, Xid(0), OpCode::CreateSession, &body, List::EMPTY, link, now);
-        if asked.is_err() {
+        if !local
+            && self
+                .submit(id, Xid(0), OpCode::CreateSession, &body, List::EMPTY, link, now)
+                .is_err()
+        {
             self.connections[link].session = SessionId::NONE;
             return Handshake::Later;
         }
@@ -109,8 +123,12 @@ impl Peer<'_> {
         if let Ok(at) = self.sessions.open(id, timeout, now.monotonic) {
             self.sessions.attach(at, link);
             self.sessions.own(at, me);
+            self.sessions.set_local(at, local);
         }
         self.connections[link].state = LinkState::Opening;
+        if local {
+            self.session_opened(link, now);
+        }
         Handshake::Taken
     }
 
@@ -131,6 +149,7 @@ impl Peer<'_> {
     }
 
     fn respond(&mut self, link: Handle, id: SessionId) {
+        let read_only = self.is_read_only();
         let connection = &mut self.connections[link];
         let valid = id != SessionId::NONE;
         let passwd = if valid { password(id) } else { [0; PASSWORD_LEN] };
@@ -139,7 +158,7 @@ impl Peer<'_> {
             timeout: if valid { i32::try_from(connection.timeout).unwrap_or(i32::MAX) } else { 0 },
             session_id: id,
             passwd: Buffer(Some(&passwd)),
-            read_only: Trailing(connection.read_only_field.then_some(false)),
+            read_only: Trailing(connection.read_only_field.then_some(read_only)),
         };
         // The output of a connection that was just opened has room for its first frame.
         let _ = put_frame(&mut connection.output, |out| jute::write(&response, out));
@@ -160,7 +179,13 @@ impl Peer<'_> {
     ) -> Handshake {
         let id = request.session_id;
         let known = password_is(id, request.passwd.bytes());
-        if known && self.is_learner() {
+        let local = self.sessions.is_local(id);
+        if self.is_read_only() && !local && self.sessions.find(id).is_some() {
+            // It is the leader's, which is elsewhere.
+            self.drop_link(link);
+            return Handshake::Taken;
+        }
+        if known && self.is_learner() && !local {
             if self.forward_return(link, id, timeout).is_err() {
                 return Handshake::Later;
             }

@@ -15,7 +15,7 @@ use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::{Handle, Pipe, Ring, Table};
 use crate::quorum::{Config, ConfigError, Quorums};
 use crate::time::{Instant, Now};
-use crate::trace::warning;
+use crate::trace::{info, warning};
 use crate::tree::path::CONFIG;
 use crate::zab::leader::{self, Leader};
 use crate::zab::learner::Learner;
@@ -75,6 +75,10 @@ const ADDRESSES_MAX: usize = 16 * crate::quorum::MEMBERS_MAX;
 /// Bytes of a snapshot that wait for the disk before the leader's link is not read.
 #[cfg(feature = "alloc")]
 const INSTALL_MAX: usize = 1 << 20;
+
+/// Milliseconds, or a tick if that is more, that an election may take before clients that only read
+/// are served. Answers to `QuorumPeer.run`.
+const READ_ONLY_GRACE: u32 = 2000;
 
 #[cfg(feature = "alloc")]
 impl Storage<'_> {
@@ -137,6 +141,8 @@ pub(super) struct Ensemble<'m> {
     pub(super) scanner: Scanner,
     /// The election waits for the disk.
     settling: bool,
+    /// When clients that only read may be served.
+    read_only_at: Option<Instant>,
     /// Clients may be served.
     pub(super) serving: bool,
     /// The link to the leader.
@@ -176,6 +182,7 @@ impl<'m> Ensemble<'m> {
             install: Pipe::new(install),
             scanner: Scanner::new(0),
             settling: false,
+            read_only_at: None,
             serving: false,
             uplink: None,
             syncs: Ring::new(syncs),
@@ -239,9 +246,14 @@ impl<'m> Peer<'m> {
     pub fn is_serving(&self) -> bool {
         match self.state {
             State::Standalone => true,
-            State::Leading | State::Following | State::Observing => self.ensemble.serving,
-            State::Recovering | State::Looking | State::Stopped(_) => false,
+            State::Recovering | State::Stopped(_) => false,
+            _ => self.ensemble.serving,
         }
+    }
+
+    /// Whether what is served can only be read: there is no leader.
+    pub fn is_read_only(&self) -> bool {
+        self.state == State::Looking && self.ensemble.serving
     }
 
     pub(super) fn is_learner(&self) -> bool {
@@ -343,6 +355,7 @@ impl<'m> Peer<'m> {
         }
         ensemble.offered = 0;
         ensemble.reconfigured = false;
+        ensemble.read_only_at = None;
         ensemble.serving = false;
         ensemble.uplink = None;
         ensemble.learner = Learner::default();
@@ -368,6 +381,10 @@ impl<'m> Peer<'m> {
             return;
         }
         ensemble.settling = false;
+        if self.options.read_only && !ensemble.damaged {
+            let grace = self.options.tick_time.max(READ_ONLY_GRACE);
+            ensemble.read_only_at = Some(now.monotonic.plus(u64::from(grace)));
+        }
         ensemble.floor = self.proposed.epoch();
         let last = if ensemble.damaged { Zxid::NONE } else { self.proposed };
         let epoch = ensemble.epochs.current.max(ensemble.floor);
@@ -387,6 +404,15 @@ impl<'m> Peer<'m> {
             return;
         }
         let Some((vote, state)) = self.ensemble.election.decided() else { return };
+        if state == ServerState::Looking {
+            return;
+        }
+        self.ensemble.read_only_at = None;
+        if core::mem::take(&mut self.ensemble.serving) {
+            // They only read.
+            self.close_clients();
+            self.sessions.settle();
+        }
         match state {
             ServerState::Looking => {}
             ServerState::Leading => self.lead(now),
@@ -456,6 +482,12 @@ impl<'m> Peer<'m> {
                 let Ensemble { election, quorums, .. } = &mut self.ensemble;
                 election.tick(now.monotonic, quorums);
                 self.elect(now);
+                let Ensemble { read_only_at, serving, .. } = &mut self.ensemble;
+                if read_only_at.is_some_and(|at| at <= now.monotonic) {
+                    info!("no leader: serving clients that only read");
+                    *read_only_at = None;
+                    *serving = true;
+                }
             }
             State::Leading => self.tick_leader(now),
             State::Following | State::Observing => {
@@ -472,7 +504,10 @@ impl<'m> Peer<'m> {
     /// When that has something to do.
     pub(super) fn ensemble_timeout(&self) -> Option<Instant> {
         let role = match self.state {
-            State::Looking => self.ensemble.election.poll_timeout(),
+            State::Looking => {
+                let election = self.ensemble.election.poll_timeout();
+                [election, self.ensemble.read_only_at].into_iter().flatten().min()
+            }
             State::Leading => Some(self.ensemble.leader.next_tick()),
             State::Following | State::Observing => self.ensemble.learner.deadline(),
             _ => return None,

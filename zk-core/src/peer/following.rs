@@ -7,11 +7,12 @@ use super::pipeline::{Busy, PendingEntry};
 use super::{Peer, State};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
+use crate::request::prep::multi_ops;
 use crate::request::reply;
 use crate::time::Now;
 use crate::trace::{info, warning};
 use crate::wire::OpCode;
-use crate::wire::client::{Id, RequestHeader};
+use crate::wire::client::{CreateMode, CreateRequest, Id, RequestHeader};
 use crate::wire::jute::{self, List, Reader};
 use crate::wire::quorum::{
     self, Kind, OVERHEAD, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched,
@@ -252,10 +253,26 @@ impl Peer<'_> {
         link: Handle,
         now: Now,
     ) -> Result<(), Busy> {
+        let me = self.options.server;
+        if self.options.local_sessions_upgrading
+            && makes_ephemeral(op, body)
+            && let Some(at) = self.sessions.usable(session)
+            && self.sessions.get(at).is_local()
+        {
+            // First it becomes one of the ensemble's sessions; nobody hears of that.
+            let (op, timeout) = (OpCode::CreateSession, self.sessions.get(at).timeout());
+            let (body, none) = (timeout.to_be_bytes(), List::EMPTY);
+            if self.is_learner() {
+                self.forward(session, Xid(0), op, &body, none, link)?;
+            } else {
+                self.propose(session, Xid(0), op, &body, none, me, None, now)?;
+            }
+            info!("session {:#x} becomes one of the ensemble's", session.0);
+            self.sessions.set_local(at, false);
+        }
         if self.is_learner() {
             return self.forward(session, cxid, op, body, ids, link);
         }
-        let me = self.options.server;
         self.propose(session, cxid, op, body, ids, me, Some(link), now)
     }
 
@@ -377,8 +394,10 @@ impl Peer<'_> {
     pub(super) fn asker(&self, header: &TxnHeader) -> Option<(Handle, OpCode)> {
         let at = self.sessions.get(self.sessions.find(header.client_id)?).connection();
         let connection = self.connections.get(at).filter(|_| at != NIL)?;
-        if connection.state == LinkState::Opening {
-            return (header.op == OpCode::CreateSession).then_some((at, OpCode::CreateSession));
+        // A session that was local has been opened before.
+        if connection.state == LinkState::Opening || header.op == OpCode::CreateSession {
+            return (connection.state == LinkState::Opening && header.op == OpCode::CreateSession)
+                .then_some((at, OpCode::CreateSession));
         }
         // The oldest that was forwarded.
         let mut from = 0;
@@ -403,6 +422,20 @@ impl Peer<'_> {
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
         reply::most(op, body, self.config().text().len())
+    }
+}
+
+/// Whether a request creates an ephemeral node. Answers to
+/// `QuorumZooKeeperServer.checkUpgradeSession`.
+fn makes_ephemeral(op: OpCode, body: &[u8]) -> bool {
+    match op {
+        OpCode::Create | OpCode::Create2 => {
+            Reader::new(body).read::<CreateRequest<'_>>().is_ok_and(|request| {
+                CreateMode::from_flags(request.flags).is_some_and(CreateMode::is_ephemeral)
+            })
+        }
+        OpCode::Multi => multi_ops(body).any(|(op, body)| makes_ephemeral(op, body)),
+        _ => false,
     }
 }
 

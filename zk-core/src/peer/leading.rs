@@ -202,7 +202,8 @@ impl Peer<'_> {
         let Touched { session, timeout } = Reader::new(packet.data.bytes())
             .read()
             .map_err(|_| Violation("a revalidation without a session"))?;
-        let entry = self.sessions.usable(session);
+        let local = self.sessions.is_local(session);
+        let entry = self.sessions.usable(session).filter(|_| !local);
         let mut data = [0; 9];
         let answer = Revalidated { session, valid: entry.is_some() };
         let encoded = jute::encode(&answer, &mut data).is_ok();

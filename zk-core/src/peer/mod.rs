@@ -449,11 +449,15 @@ impl<'m> Peer<'m> {
         if self.has_slices() { Some(Instant(0)) } else { self.next_timer() }
     }
 
+    /// Whether it decides on what is proposed, and on which sessions have expired.
+    fn decides(&self) -> bool {
+        matches!(self.state, State::Standalone | State::Leading) && self.is_serving()
+    }
+
     /// When time brings something.
     fn next_timer(&self) -> Option<Instant> {
-        // Sessions expire where they are decided on.
-        let decides = matches!(self.state, State::Standalone | State::Leading) && self.is_serving();
-        let sessions = self.sessions.next_turn().filter(|_| decides);
+        let expire = self.decides() || self.options.local_sessions && self.is_serving();
+        let sessions = self.sessions.next_turn().filter(|_| expire);
         [sessions, self.timers.next(), self.ensemble_timeout()].into_iter().flatten().min()
     }
 

@@ -378,6 +378,9 @@ impl Peer<'_> {
         if waits {
             let connection = &mut self.connections[pending.link];
             connection.reserved = connection.reserved.saturating_sub(pending.reply);
+            let local = err == Code::SessionExpired && self.sessions.is_local(header.client_id);
+            // The leader does not know it.
+            let err = if local { Code::EphemeralOnLocalSession } else { err };
             let answer = Answer { op: pending.op, err, cxid: header.cxid, node };
             self.answer(pending.link, &answer, seq, now);
             if planted!(LateWatch)
@@ -411,7 +414,7 @@ impl Peer<'_> {
         let mut ops = prep::multi_ops(frame.get(REQUEST_HEADER..).unwrap_or_default());
         let mut noted = 0;
         // A transaction was made of it, in scratches as long as the frame.
-        while let (Some(place), Some(op)) = (acl_scratch.get_mut(noted), ops.next()) {
+        while let (Some(place), Some((op, _))) = (acl_scratch.get_mut(noted), ops.next()) {
             *place = u8::from(op == OpCode::Create2);
             noted += 1;
         }

@@ -113,7 +113,7 @@ impl Peer<'_> {
         };
         let connection = &self.connections[at];
         let session = self.sessions.usable(connection.session);
-        let kind = class(header.op);
+        let kind = self.class_of(at, header.op);
         // Alone, and nothing to propose: answered from where it lies.
         if connection.input.is_empty() && kind != Class::Write {
             let served = match session {
@@ -210,9 +210,10 @@ impl Peer<'_> {
             return false;
         }
         let header: Result<RequestHeader, _> = jute::decode(connection.frame(0, waiting));
-        if header.is_ok_and(|header| class(header.op) == Class::Write) {
+        if header.is_ok_and(|header| self.class_of(at, header.op) == Class::Write) {
             return false;
         }
+        let Some(connection) = self.connections.get_mut(at) else { return false };
         // If a write has overtaken it, its room was reserved.
         let room = if connection.looked > 0 { self.options.max_frame + READ_OVERHEAD } else { 0 };
         connection.reserved -= room;
@@ -266,7 +267,9 @@ impl Peer<'_> {
             let behind = Connection::behind(from, waiting);
             let payload = connection.frame(from, waiting);
             let Ok(header) = jute::decode::<RequestHeader>(payload) else { return };
-            match class(header.op) {
+            let kind = self.class_of(at, header.op);
+            let Some(connection) = self.connections.get_mut(at) else { return };
+            match kind {
                 Class::Write => {}
                 Class::Read if from > 0 => {
                     let room = self.options.max_frame + READ_OVERHEAD;
@@ -318,6 +321,7 @@ impl Peer<'_> {
             return Served::Done;
         };
         let body = reader.rest();
+        let read_only = self.is_read_only();
         let connection = &mut self.connections[at];
         let begun = pace == Pace::Slice && self.long.is_some();
         let waits = connection.crowded || connection.output.len() >= self.options.reply_high_mark;
@@ -326,6 +330,10 @@ impl Peer<'_> {
         }
         let result = match op {
             OpCode::Ping => Ok(()),
+            OpCode::CloseSession => return self.close_local(at, xid),
+            _ if read_only && (op == OpCode::Sync || class(op) == Class::Write) => {
+                Err(NoReply::Code(Code::NotReadOnly))
+            }
             OpCode::Sync => {
                 if connection.sync.is_none() && self.is_learner() {
                     // The leader says when.
@@ -531,6 +539,28 @@ impl Peer<'_> {
         }
         self.finish_link(at);
         Served::Done
+    }
+
+    #[inline(never)] // likewise
+    /// The end of a session that nobody else knows of.
+    fn close_local(&mut self, at: Handle, xid: Xid) -> Served {
+        let header = ReplyHeader { xid, zxid: self.tree.last_zxid(), err: Code::Ok };
+        self.sessions.closed(self.connections[at].session);
+        self.reply_and_finish(at, header)
+    }
+
+    /// How a request of a connection is served by this peer now.
+    fn class_of(&self, at: Handle, op: OpCode) -> Class {
+        match class(op) {
+            Class::Write
+                if self.is_read_only()
+                    || op == OpCode::CloseSession
+                        && self.sessions.is_local(self.connections[at].session) =>
+            {
+                Class::Barrier
+            }
+            class => class,
+        }
     }
 
     #[inline(never)] // likewise

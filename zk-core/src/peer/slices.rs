@@ -150,6 +150,15 @@ impl Peer<'_> {
             && let Some(id) = self.sessions.expire(now.monotonic)
         {
             left = left.saturating_sub(1 + self.tree.ephemerals_of(id));
+            if self.sessions.is_local(id) {
+                info!("session {:#x} has expired", id.0);
+                let link = self.sessions.closed(id);
+                self.drop_link(link);
+                continue;
+            }
+            if !self.decides() {
+                continue;
+            }
             let (op, list) = (OpCode::CloseSession, List::EMPTY);
             // If there is no room for the transaction now, the session comes again a tick later.
             if self.propose(id, Xid(0), op, b"", list, me, None, now).is_err() {

@@ -53,7 +53,10 @@ impl Peer<'_> {
         if planted!(FollowerExpiry) && self.is_learner() && self.is_serving() {
             self.expire_as_follower(now);
         }
-        if !matches!(self.state, State::Standalone | State::Leading) || !self.is_serving() {
+        if !self.decides() {
+            if self.options.local_sessions && self.is_serving() {
+                self.expire(now);
+            }
             self.trim();
             return;
         }

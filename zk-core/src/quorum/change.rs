@@ -1,7 +1,6 @@
 //! What a configuration becomes when servers join and leave: the text, as the client of a
 //! reconfiguration asks for it. Answers to the incremental part of `PrepRequestProcessor`'s reconfig.
 
-use core::fmt::Write;
 use core::net::IpAddr;
 
 use super::config::Config;
@@ -42,24 +41,24 @@ pub fn change(
     for joins in listed(joining) {
         entry(joins)?;
     }
-    let mut out = Fill { bytes: room, len: 0 };
+    let mut out = Fill::new(room);
     let mut line = |id: ServerId, value: &str| {
-        writeln!(out, "server.{}={value}", id.0).map_err(|_| ChangeError::Room)
+        out.put("server.").number(id.0, 10).put("=").put(value).put("\n");
     };
     // Of what is said of a server twice, the later counts.
     let joins = |id, from| joined(joining).skip(from).any(|(other, _)| other == id);
     for member in config.members() {
         let leaves = listed(leaving).any(|left| number(left) == Ok(member.id));
         if !leaves && !joins(member.id, 0) {
-            line(member.id, config.line(member))?;
+            line(member.id, config.line(member));
         }
     }
     for (at, (id, value)) in joined(joining).enumerate() {
         if !joins(id, at + 1) {
-            line(id, value)?;
+            line(id, value);
         }
     }
-    Ok(out.len)
+    if out.is_whole() { Ok(out.len()) } else { Err(ChangeError::Room) }
 }
 
 /// Whether the servers that joined serve clients, and share no address with another.

@@ -1,10 +1,10 @@
 //! One configuration.
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use super::server::{Role, Server};
 use super::sort_by;
-use super::text::{Fill, Line, Lines, bucket, grouped, length};
+use super::text::{Fill, Line, Lines, bucket, grouped};
 use crate::id::ServerId;
 use crate::memory::Table;
 
@@ -269,15 +269,14 @@ impl<'m> Config<'m> {
     /// Writes all lines but the last, in Apache's order. `source` is the text that was read.
     fn write(&mut self, source: &str) {
         let Self { text, members, grouped, members_len, grouped_len, .. } = self;
-        let mut out = Fill { bytes: text, len: 0 };
+        let mut out = Fill::new(text);
         for member in members.iter_mut().take(*members_len) {
-            let _ = write!(out, "server.{}=", member.id.0);
-            let start = out.len;
+            let start = out.put("server.").number(member.id.0, 10).put("=").len();
             if let Ok(server) = Server::parse(member.value(source)) {
-                let _ = write!(out, "{server}");
+                server.put(&mut out);
             }
-            (member.at, member.len) = (start as u32, (out.len - start) as u32);
-            let _ = out.write_str("\n");
+            (member.at, member.len) = (start as u32, (out.len() - start) as u32);
+            out.put("\n");
         }
 
         let grouped = grouped.get_mut(..*grouped_len).unwrap_or_default();
@@ -292,13 +291,12 @@ impl<'m> Config<'m> {
             groups().map(place).filter(|&next| done.is_none_or(|done| done < next)).min()
         {
             let (_, _, group) = next;
-            let _ = write!(out, "group.{group}");
+            out.put("group.").number(group, 10);
             let ids = grouped.iter().filter(|entry| entry.group == Some(group));
             for (at, entry) in ids.enumerate() {
-                let before = if at == 0 { '=' } else { ':' };
-                let _ = write!(out, "{before}{}", entry.id.0);
+                out.put(if at == 0 { "=" } else { ":" }).number(entry.id.0, 10);
             }
-            let _ = out.write_str("\n");
+            out.put("\n");
             done = Some(next);
         }
 
@@ -307,19 +305,19 @@ impl<'m> Config<'m> {
         sort_by(grouped, |one, other| key(one).cmp(&key(other)));
         for entry in grouped {
             if let Some(weight) = entry.weight {
-                let _ = writeln!(out, "weight.{}={weight}", entry.id.0);
+                out.put("weight.").number(entry.id.0, 10).put("=");
+                out.number(i64::from(weight), 10).put("\n");
             }
         }
-        self.version_at = out.len;
+        self.version_at = out.len();
     }
 
     /// Gives the configuration another version, as the first of an ensemble gets one from the
     /// leader that establishes it.
     pub fn set_version(&mut self, version: i64) {
         self.version = version;
-        let mut out = Fill { bytes: &mut self.text, len: self.version_at };
-        let _ = write!(out, "version={version:x}");
-        self.text_len = out.len;
+        let mut out = Fill::behind(&mut self.text, self.version_at);
+        self.text_len = out.put("version=").number(version, 16).len();
     }
 
     /// Zxid of the reconfiguration that made this configuration, or the first zxid of an epoch;
@@ -509,19 +507,21 @@ impl Found {
                 let server = Server::parse(value).map_err(|_| Problem::Server)?;
                 self.members += 1;
                 self.voters += usize::from(server.role == Role::Participant);
-                self.text += length(format_args!("server.{}={server}\n", id.0));
+                let mut line = Fill::default();
+                server.put(line.put("server.=\n").number(id.0, 10));
+                self.text += line.len();
                 before.any(|line| matches!(line, Line::Server(other, _) if other == id))
             }
             Line::Group(group, value) => {
                 self.hierarchical = true;
-                self.text += length(format_args!("group.{group}="));
+                self.text += Fill::default().put("group.=").number(group, 10).len();
                 for (place, id) in grouped(value).enumerate() {
                     let id = id?;
                     self.grouped += 1;
                     if self.grouped > MEMBERS_MAX {
                         return Err(Problem::TooMany);
                     }
-                    self.text += length(format_args!("{}:", id.0));
+                    self.text += Fill::default().put(":").number(id.0, 10).len();
                     let mut here = grouped(value).flatten().take(place);
                     if here.any(|other| other == id) || before.any(|line| names(line, id)) {
                         return Err(Problem::Twice);
@@ -531,7 +531,9 @@ impl Found {
             }
             Line::Weight(id, weight) => {
                 self.hierarchical = true;
-                self.text += length(format_args!("weight.{}={weight}\n", id.0));
+                let mut line = Fill::default();
+                line.put("weight.=\n").number(id.0, 10).number(i64::from(weight), 10);
+                self.text += line.len();
                 before.any(|line| is_weight_of(line, id))
             }
             Line::Version(_) => before.any(|line| matches!(line, Line::Version(_))),
@@ -553,7 +555,7 @@ impl Found {
                         return Err(Problem::Ungrouped(id));
                     }
                     if !all.any(|line| is_weight_of(line, id)) {
-                        self.text += length(format_args!("weight.{}=1\n", id.0));
+                        self.text += Fill::default().put("weight.=1\n").number(id.0, 10).len();
                     }
                 }
                 Line::Group(_, value) => {

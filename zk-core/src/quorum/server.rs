@@ -11,7 +11,9 @@
 use core::fmt;
 use core::net::Ipv6Addr;
 
-use heapless::{String, Vec};
+use heapless::Vec;
+
+use super::text::Fill;
 
 /// The most addresses that a server may have.
 pub const ADDRESSES_MAX: usize = 16;
@@ -26,6 +28,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// `participant` or `observer`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Participant => "participant",
+            Self::Observer => "observer",
+        }
+    }
+
     /// Reads `participant` or `observer`, in any case.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -41,10 +52,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Participant => "participant",
-            Self::Observer => "observer",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -103,38 +111,57 @@ impl<'a> Host<'a> {
     /// As Java's `getHostString`, by which Apache sorts the addresses of a server.
     fn name(self) -> Name<'a> {
         let Ok(address) = self.0.parse::<Ipv6Addr>() else { return Name::Given(self.0) };
-        let mut text = String::new();
-        let [a, b, c, d, e, f, g, h] = address.segments();
-        // The longest form has 39 bytes.
-        let _ = match address.to_ipv4_mapped() {
-            Some(mapped) => fmt::write(&mut text, format_args!("{mapped}")),
-            None => fmt::write(
-                &mut text,
-                format_args!("{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{f:x}:{g:x}:{h:x}"),
-            ),
-        };
-        Name::Literal(text)
+        let mut room = [0; NAME_MAX];
+        let mut out = Fill::new(&mut room);
+        match address.to_ipv4_mapped() {
+            Some(mapped) => {
+                for (at, part) in mapped.octets().iter().enumerate() {
+                    out.put(if at == 0 { "" } else { "." }).number((*part).into(), 10);
+                }
+            }
+            None => {
+                for (at, part) in address.segments().iter().enumerate() {
+                    out.put(if at == 0 { "" } else { ":" }).number((*part).into(), 16);
+                }
+            }
+        }
+        let len = out.len();
+        Name::Literal(room, len)
+    }
+
+    fn put(self, out: &mut Fill<'_>) {
+        let name = self.name();
+        let name = name.as_str();
+        let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
+        out.put(open).put(name).put(close);
     }
 }
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name();
-        let name = name.as_str();
-        if name.contains(':') { write!(f, "[{name}]") } else { f.write_str(name) }
+        let mut room = [0; NAME_MAX];
+        let mut out = Fill::new(&mut room);
+        self.put(&mut out);
+        // A name that is no literal may be longer.
+        f.write_str(if out.is_whole() { out.text() } else { self.0 })
     }
 }
 
+/// Bytes of the longest literal, without its brackets: eight groups of four digits.
+const NAME_MAX: usize = 41;
+
 enum Name<'a> {
     Given(&'a str),
-    Literal(String<40>),
+    Literal([u8; NAME_MAX], usize),
 }
 
 impl Name<'_> {
     fn as_str(&self) -> &str {
         match self {
             Self::Given(name) => name,
-            Self::Literal(text) => text,
+            Self::Literal(text, len) => {
+                core::str::from_utf8(text.get(..*len).unwrap_or_default()).unwrap_or_default()
+            }
         }
     }
 }
@@ -206,8 +233,17 @@ impl<'a> Server<'a> {
     }
 }
 
-impl fmt::Display for Server<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Server<'_> {
+    /// Writes it as the value of a line to the start of `room`, if it fits, and answers how long
+    /// it is.
+    pub fn write(&self, room: &mut [u8]) -> usize {
+        let mut out = Fill::new(room);
+        self.put(&mut out);
+        out.len()
+    }
+
+    /// Answers to `QuorumServer.toString`.
+    pub(super) fn put(&self, out: &mut Fill<'_>) {
         let mut addresses = self.addresses.clone();
         super::sort_by(&mut addresses, |one, two| {
             let (name, other) = (Host(one.host).name(), Host(two.host).name());
@@ -215,13 +251,13 @@ impl fmt::Display for Server<'_> {
             name.as_str().cmp(other.as_str()).then_with(ports)
         });
         for (at, Address { host, quorum, election }) in addresses.iter().enumerate() {
-            let bar = if at == 0 { "" } else { "|" };
-            write!(f, "{bar}{}:{quorum}:{election}", Host(host))?;
+            Host(host).put(out.put(if at == 0 { "" } else { "|" }));
+            out.put(":").number((*quorum).into(), 10).put(":").number((*election).into(), 10);
         }
-        write!(f, ":{}", self.role)?;
-        match self.client {
-            Some((host, port)) => write!(f, ";{}:{port}", Host(host)),
-            None => Ok(()),
+        out.put(":").put(self.role.name());
+        if let Some((host, port)) = self.client {
+            Host(host).put(out.put(";"));
+            out.put(":").number(port.into(), 10);
         }
     }
 }
@@ -293,7 +329,10 @@ mod tests {
     use super::*;
 
     fn written(value: &str) -> Result<String, String> {
-        Server::parse(value).map(|server| server.to_string()).map_err(|problem| problem.to_string())
+        let server = Server::parse(value).map_err(|problem| problem.to_string())?;
+        let mut room = [0; 400];
+        let len = server.write(&mut room);
+        Ok(core::str::from_utf8(&room[..len]).unwrap().to_string())
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The text of a configuration: lines of Java properties, and the order in which Apache writes them.
 
-use core::fmt::{self, Write};
-
 use super::server::split;
 use super::{ConfigError, Problem};
 use crate::id::ServerId;
+use crate::text;
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,37 +125,54 @@ pub(super) fn bucket(id: i64, count: usize) -> usize {
     (hash ^ (hash >> 16)) as usize & (buckets - 1)
 }
 
-/// Counts what is written.
+/// Text that is written into a slice from its start. What does not fit is counted, not written.
 #[derive(Debug, Default)]
-pub(super) struct Count(pub(super) usize);
-
-impl Write for Count {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = self.0.saturating_add(text.len());
-        Ok(())
-    }
-}
-
-/// The length of what `args` write.
-pub(super) fn length(args: fmt::Arguments<'_>) -> usize {
-    let mut count = Count::default();
-    // Counting does not fail.
-    let _ = count.write_fmt(args);
-    count.0
-}
-
-/// Fills a slice from its start.
-#[derive(Debug)]
 pub(super) struct Fill<'b> {
-    pub(super) bytes: &'b mut [u8],
-    pub(super) len: usize,
+    bytes: &'b mut [u8],
+    len: usize,
 }
 
-impl Write for Fill<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+impl<'b> Fill<'b> {
+    /// Writes to the start of `bytes`.
+    pub(super) fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, len: 0 }
+    }
+
+    /// Goes on behind `len` bytes that were written before.
+    pub(super) fn behind(bytes: &'b mut [u8], len: usize) -> Self {
+        Self { bytes, len }
+    }
+
+    /// Bytes of the text.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether all of the text had room.
+    pub(super) fn is_whole(&self) -> bool {
+        self.len <= self.bytes.len()
+    }
+
+    /// What was written.
+    pub(super) fn text(&self) -> &str {
+        core::str::from_utf8(self.bytes.get(..self.len).unwrap_or_default()).unwrap_or_default()
+    }
+
+    pub(super) fn put(&mut self, text: &str) -> &mut Self {
+        self.put_bytes(text.as_bytes())
+    }
+
+    /// A number to the base of `radix`.
+    pub(super) fn number(&mut self, value: i64, radix: u64) -> &mut Self {
+        self.put_bytes(text::number(value, radix, 1, &mut [0; text::LONGEST]))
+    }
+
+    fn put_bytes(&mut self, text: &[u8]) -> &mut Self {
+        let end = self.len.saturating_add(text.len());
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(text);
+        }
         self.len = end;
-        Ok(())
+        self
     }
 }

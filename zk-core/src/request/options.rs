@@ -20,6 +20,14 @@ pub struct Options {
     pub reconfig: bool,
     /// `standaloneEnabled`: a reconfiguration leaves two voters at least, else one.
     pub standalone: bool,
+    /// `readonlymode.enabled`: without a leader, clients that ask for it are served what is here.
+    pub read_only: bool,
+    /// `localSessionsEnabled`: new sessions are known to their server alone. Their ids take no zxid, so
+    /// [`SessionId::first`](crate::id::SessionId::first) must come from a clock. Not for a peer alone.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: a local session that creates an ephemeral node becomes one of
+    /// the ensemble.
+    pub local_sessions_upgrading: bool,
     /// `minSessionTimeout`, ms.
     pub min_session_timeout: u32,
     /// `maxSessionTimeout`, ms.
@@ -73,6 +81,9 @@ impl Default for Options {
             sync_limit: 5,
             reconfig: false,
             standalone: true,
+            read_only: false,
+            local_sessions: false,
+            local_sessions_upgrading: false,
             min_session_timeout: 6000,
             max_session_timeout: 60_000,
             max_frame: 0xf_ffff,

@@ -8,9 +8,9 @@ use base64ct::{Base64, Encoding};
 use hmac_sha1_compact::Hash as Sha1;
 
 use crate::memory::Full;
+use crate::text;
 use crate::wire::client::Id;
 use crate::wire::jute::{self, List, Sink, Slice};
-use crate::wire::text;
 
 /// Bytes of all identities of a connection.
 pub const IDENTITIES_LEN: usize = 512;

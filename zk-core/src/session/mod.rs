@@ -62,6 +62,8 @@ pub struct Session {
     closing: bool,
     /// It was heard of since the leader was told last.
     touched: bool,
+    /// No other server knows of it.
+    local: bool,
     /// The server that speaks for it; none before any has.
     owner: Option<ServerId>,
 }
@@ -81,6 +83,7 @@ impl Session {
         applied: false,
         closing: false,
         touched: false,
+        local: false,
         owner: None,
     };
 
@@ -102,6 +105,11 @@ impl Session {
     /// Its connection at this peer, or NIL.
     pub fn connection(&self) -> Handle {
         self.connection
+    }
+
+    /// Whether it is known to this server alone.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// The server that speaks for it, as the leader knows.
@@ -206,6 +214,21 @@ impl<'m> Sessions<'m> {
     /// A session that may be used: known, and not closing.
     pub fn usable(&self, id: SessionId) -> Option<Handle> {
         self.find(id).filter(|&at| !self.entries[at].closing)
+    }
+
+    /// Whether the session is known to this server alone.
+    pub fn is_local(&self, id: SessionId) -> bool {
+        self.find(id).is_some_and(|at| self.entries[at].local)
+    }
+
+    /// Says whether the session is known to this server alone.
+    pub fn set_local(&mut self, at: Handle, local: bool) {
+        self.entries[at].local = local;
+    }
+
+    /// Sessions that are known to this server alone.
+    pub fn local_count(&self) -> usize {
+        self.iter().filter(|session| session.local).count()
     }
 
     /// Whether the session's closeSession is under way.
@@ -357,7 +380,7 @@ impl<'m> Sessions<'m> {
         for number in 0..self.entries.used() {
             let Ok(at) = Handle::try_from(number) else { return };
             let Some(entry) = self.entries.get(at) else { continue };
-            if entry.touched {
+            if entry.touched && !entry.local {
                 if !tell(entry.id, entry.timeout) {
                     return;
                 }

@@ -8,8 +8,9 @@
 use super::count::Sum;
 use super::{DataTree, path};
 use crate::memory::Handle;
+use crate::text;
+use crate::wire::Code;
 use crate::wire::jute::{Sink, Slice};
-use crate::wire::{Code, text};
 
 /// Name of the node with the limits.
 const LIMITS: &[u8] = b"zookeeper_limits";

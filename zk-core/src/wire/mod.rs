@@ -10,7 +10,6 @@ pub mod file;
 pub mod frame;
 pub mod jute;
 pub mod quorum;
-pub mod text;
 pub mod txn;
 
 pub use code::{Code, OpCode};

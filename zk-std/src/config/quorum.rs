@@ -103,7 +103,9 @@ impl fmt::Display for QuorumServer {
             addresses: self.addresses.iter().map(ServerAddress::borrowed).collect(),
             client: client.map(|client| (client.host.as_str(), client.port)),
         };
-        fmt::Display::fmt(&server, f)
+        let mut text = vec![0; server.write(&mut [])];
+        server.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
     }
 }
 

@@ -38,6 +38,9 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         sync_limit: config.sync_limit,
         reconfig: config.reconfig_enabled,
         standalone: config.standalone_enabled,
+        read_only: config.read_only_mode_enabled,
+        local_sessions: member && config.local_sessions_enabled,
+        local_sessions_upgrading: config.local_sessions_upgrading_enabled,
         min_session_timeout: config.min_session_timeout,
         max_session_timeout: config.max_session_timeout,
         max_frame,
@@ -81,8 +84,6 @@ pub(super) fn ensemble(
         ));
     }
     for (set, key) in [
-        (config.read_only_mode_enabled, "readonlymode.enabled"),
-        (config.local_sessions_enabled, "localSessionsEnabled"),
         (config.observer_master_port.is_some(), "observerMasterPort"),
         (!config.leader_serves, "leaderServes"),
         (config.force_snapshot_sync, "forceSnapshotSync"),

@@ -12,6 +12,8 @@ pub enum Role {
     Standalone,
     /// It looks for a leader.
     Looking,
+    /// It looks for a leader, and serves clients that only read.
+    ReadOnly,
     /// It leads.
     Leader,
     /// It follows, and votes.
@@ -26,6 +28,7 @@ impl fmt::Display for Role {
         f.write_str(match self {
             Self::Standalone => "standalone",
             Self::Looking => "looking",
+            Self::ReadOnly => "read-only",
             Self::Leader => "leader",
             Self::Follower => "follower",
             Self::Observer => "observer",
@@ -55,6 +58,7 @@ impl Standing {
             State::Leading => Role::Leader,
             State::Following => Role::Follower,
             State::Observing => Role::Observer,
+            State::Looking if peer.is_read_only() => Role::ReadOnly,
             State::Recovering | State::Looking | State::Stopped(_) => Role::Looking,
         };
         Self {

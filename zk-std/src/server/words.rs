@@ -175,7 +175,7 @@ impl Words {
             }
             "ruok" => write!(out, "imok"),
             "isro" if !asked.peer.is_serving() => write!(out, "null"),
-            "isro" => write!(out, "rw"),
+            "isro" => write!(out, "{}", if asked.peer.is_read_only() { "ro" } else { "rw" }),
             "srvr" => {
                 writeln!(out, "Zookeeper version: {VERSION}")?;
                 server(&asked, out)
@@ -324,7 +324,7 @@ impl Words {
                 Role::Leader => "leading - broadcast",
                 Role::Follower => "following - broadcast",
                 Role::Observer => "observing - broadcast",
-                Role::Standalone | Role::Looking => "looking",
+                Role::Standalone | Role::Looking | Role::ReadOnly => "looking",
             };
             line("peer_state", &phase)?;
             line("quorum_size", &peer.config().voters().count())?;
@@ -349,7 +349,8 @@ impl Words {
         line("avg_latency", &Average(latency.total, latency.count))?;
         line("outstanding_requests", &peer.outstanding())?;
         line("znode_count", &tree.node_count())?;
-        line("global_sessions", &peer.sessions().len())?;
+        let local = peer.sessions().local_count();
+        line("global_sessions", &(peer.sessions().len() - local))?;
         line("last_client_response_size", &last_reply)?;
         line("packets_sent", &(stats.sent + metrics.words_answered))?;
         line("packets_received", &(stats.received + metrics.words_asked))?;
@@ -365,7 +366,7 @@ impl Words {
         }
         // Apache's map holds the root under two names.
         line("approximate_data_size", &(tree.data_size() + 1))?;
-        line("local_sessions", &0)?;
+        line("local_sessions", &local)?;
         line("uptime", &asked.now.monotonic.since(self.started))?;
         line("max_latency", &latency.max)?;
         line("min_client_response_size", &min_reply)?;

@@ -73,6 +73,14 @@ impl Agreement {
         if node.peer.state() == State::Leading {
             let by = self.accepted.get(&current).map_or(0, BTreeSet::len);
             assert!(by >= self.quorum, "epoch {} begins, accepted by {by} voters", current.0);
+        } else if node.peer.state() == State::Looking {
+            // A transaction of an epoch has all of its leader's history before it.
+            assert!(
+                node.synced.epoch() >= current,
+                "{} is not of epoch {}",
+                node.synced,
+                current.0
+            );
         } else if node.begins == current {
             assert!(
                 node.synced >= node.owed,

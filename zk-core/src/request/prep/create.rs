@@ -4,12 +4,13 @@ use super::acl::fix_acl;
 use super::{Prep, Progress, Refusal, STAT};
 use crate::id::SessionId;
 use crate::request::changes::NodeState;
+use crate::text;
 use crate::trace::repeated;
 use crate::tree::{MAX_TTL, Owner, digest, path};
 use crate::wire::client::{CreateMode, CreateRequest, perms};
 use crate::wire::jute::{self, List, Reader, Sink, Slice, Trailing};
 use crate::wire::txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn};
-use crate::wire::{Code, OpCode, text};
+use crate::wire::{Code, OpCode};
 
 /// Characters of a sequence number, at least.
 const SEQUENCE_WIDTH: usize = 10;
@@ -33,6 +34,13 @@ impl Prep<'_, '_> {
             return Err(Code::BadArguments.into());
         }
         self.check_session(ask)?;
+        if mode.is_ephemeral() {
+            // Its server should have made it one of the ensemble's.
+            let session = self.sessions.find(ask.session).ok_or(Code::SessionExpired)?;
+            if self.sessions.get(session).is_local() {
+                return Err(Code::EphemeralOnLocalSession.into());
+            }
+        }
         let requested = request.path.0.ok_or(Refusal::Malformed)?;
         let (parent_path, _) = path::split(requested).ok_or(Code::BadArguments)?;
         if requested.contains(&0) {

@@ -102,16 +102,18 @@ impl Prep<'_, '_> {
     }
 }
 
-/// The types of the operations of a multi, as they were asked; ends where the body is malformed.
-pub fn multi_ops(body: &[u8]) -> impl Iterator<Item = OpCode> + '_ {
+/// The operations of a multi as they were asked, with their bodies and what follows; ends where
+/// that is malformed.
+pub fn multi_ops(body: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> + '_ {
     let mut reader = Reader::new(body);
     core::iter::from_fn(move || {
         let header: MultiHeader = reader.read().ok()?;
         if header.done {
             return None;
         }
+        let rest = reader.rest();
         skip_op(header.op, &mut reader).ok()?;
-        Some(header.op)
+        Some((header.op, rest))
     })
 }
 

@@ -20,6 +20,11 @@ use zk_core::tree::Seeds;
 
 use crate::memory::Memory;
 
+/// The vectors of a chip's own interrupts: there is no chip, and the linker wants one at least.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [usize; 1] = [0];
+
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {

@@ -8,10 +8,11 @@ pub const LONGEST: usize = 20;
 /// A number to the base of `radix` (at most 16), with zeros in front up to `width` characters, the
 /// sign included. Answers to `%d`, `%010d` and `%x` of Java.
 pub fn number(value: i64, radix: u64, width: usize, room: &mut [u8; LONGEST]) -> &[u8] {
-    let negative = value < 0;
+    // `%x` shows the bits.
+    let negative = value < 0 && radix == 10;
     let zeros = LONGEST - width.clamp(1, LONGEST) + usize::from(negative);
     let mut at = LONGEST;
-    let mut rest = value.unsigned_abs();
+    let mut rest = if negative { value.unsigned_abs() } else { value.cast_unsigned() };
     while let Some(next) = at.checked_sub(1)
         && (rest > 0 || at > zeros)
     {
@@ -46,6 +47,7 @@ mod tests {
             (i64::from(i32::MIN), 10, 10, "-2147483648"),
             (0, 16, 1, "0"),
             (0xfe80, 16, 1, "fe80"),
+            (-1, 16, 1, "ffffffffffffffff"),
         ] {
             assert_eq!(number(value, radix, width, &mut room), text.as_bytes());
         }
