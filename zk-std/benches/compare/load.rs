@@ -73,7 +73,7 @@ pub(crate) struct Load {
 }
 
 /// Makes sure that `path` exists.
-fn parent(port: u16, paths: &[String]) -> Result<()> {
+pub(crate) fn parent(port: u16, paths: &[String]) -> Result<()> {
     let mut stream = session::open(port)?;
     let acl = session::open_acl()?;
     for (xid, path) in (1..).zip(paths) {
@@ -86,15 +86,18 @@ fn parent(port: u16, paths: &[String]) -> Result<()> {
 }
 
 impl Load {
-    /// Opens the sessions and creates their nodes under `/name`, which must be new.
-    pub(crate) fn new(server: &Server, name: &str, work: Work, value: usize) -> Result<Self> {
+    /// Opens the sessions, at the servers in turn, and creates their nodes under `/name`, which must
+    /// be new.
+    pub(crate) fn new(servers: &[Server], name: &str, work: Work, value: usize) -> Result<Self> {
+        let mut ports = servers.iter().map(|server| server.port).cycle();
+        let mut next = || ports.next().ok_or("no server");
         let mut paths = vec![format!("/{name}")];
         paths.extend((0..SESSIONS).map(|number| format!("/{name}/s{number:02}")));
-        parent(server.port, &paths)?;
+        parent(next()?, &paths)?;
         let poll = Poll::new()?;
         let mut sessions = Vec::new();
         for (number, path) in paths.iter().skip(1).enumerate() {
-            let mut session = Session::prepare(server.port, path, NODES, value)?.into_mio()?;
+            let mut session = Session::prepare(next()?, path, NODES, value)?.into_mio()?;
             let both = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut session.stream, Token(number), both)?;
             sessions.push(session);
@@ -103,9 +106,9 @@ impl Load {
     }
 
     /// Keeps every session's window full for `time`, then waits for what is in flight.
-    pub(crate) fn run(&mut self, server: &Server, time: Duration) -> Result<Measured> {
+    pub(crate) fn run(&mut self, servers: &[Server], time: Duration) -> Result<Measured> {
         let before: u64 = self.sessions.iter().map(|session| session.done).sum();
-        let usage = Usage::of(server.pid())?;
+        let usage = cpu(servers)?;
         let start = Instant::now();
         let mut open = true;
         for session in &mut self.sessions {
@@ -115,7 +118,8 @@ impl Load {
             go_on()?;
             self.poll.poll(&mut self.events, Some(SILENCE))?;
             if self.events.is_empty() {
-                return Err(format!("{}: no answer within {SILENCE:?}", server.kind.name()).into());
+                let name = servers.first().map_or("nobody", |server| server.kind.name());
+                return Err(format!("{name}: no answer within {SILENCE:?}").into());
             }
             open = open && start.elapsed() < time;
             for event in &self.events {
@@ -125,7 +129,7 @@ impl Load {
             }
         }
         let took = start.elapsed();
-        let cpu = Usage::of(server.pid())?.since(usage);
+        let cpu = cpu(servers)?.since(usage);
         let done = self.sessions.iter().map(|session| session.done).sum::<u64>() - before;
         Ok(Measured {
             rate: done as f64 / took.as_secs_f64(),
@@ -153,6 +157,11 @@ fn feed(session: &mut Session<mio::net::TcpStream>, work: Work, open: bool) -> R
     session.send()
 }
 
+/// CPU time of servers, together.
+pub(crate) fn cpu(servers: &[Server]) -> Result<Usage> {
+    Usage::of_all(servers.iter().map(Server::pid))
+}
+
 /// One session with one request in flight.
 #[derive(Debug)]
 pub(crate) struct Single {
@@ -161,18 +170,24 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    /// Opens the session and creates its nodes under `/name`, which must be new.
-    pub(crate) fn new(server: &Server, name: &str, work: Work, value: usize) -> Result<Self> {
+    /// Opens the session, at the first server, and creates its nodes under `/name`, which must be
+    /// new.
+    pub(crate) fn new(servers: &[Server], name: &str, work: Work, value: usize) -> Result<Self> {
+        let port = servers.first().ok_or("no server")?.port;
         let path = format!("/{name}");
-        parent(server.port, core::slice::from_ref(&path))?;
-        Ok(Self { session: Session::prepare(server.port, &path, NODES, value)?, work })
+        parent(port, core::slice::from_ref(&path))?;
+        Ok(Self { session: Session::prepare(port, &path, NODES, value)?, work })
     }
 
     /// Asks and waits, over and over, for `time`; returns how long each answer took and the
-    /// server's CPU per operation in microseconds.
-    pub(crate) fn run(&mut self, server: &Server, time: Duration) -> Result<(Vec<Duration>, f64)> {
+    /// servers' CPU per operation in microseconds.
+    pub(crate) fn run(
+        &mut self,
+        servers: &[Server],
+        time: Duration,
+    ) -> Result<(Vec<Duration>, f64)> {
         let mut times = Vec::new();
-        let usage = Usage::of(server.pid())?;
+        let usage = cpu(servers)?;
         let start = Instant::now();
         while start.elapsed() < time {
             go_on()?;
@@ -181,7 +196,7 @@ impl Single {
             self.session.finish()?;
             times.push(asked.elapsed());
         }
-        let cpu = Usage::of(server.pid())?.since(usage).as_secs_f64() * 1e6 / times.len() as f64;
+        let cpu = cpu(servers)?.since(usage).as_secs_f64() * 1e6 / times.len() as f64;
         Ok((times, cpu))
     }
 

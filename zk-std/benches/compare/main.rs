@@ -10,6 +10,10 @@ mod alone;
 #[cfg(target_os = "linux")]
 mod bare;
 #[cfg(target_os = "linux")]
+mod ensemble;
+#[cfg(target_os = "linux")]
+mod fanout;
+#[cfg(target_os = "linux")]
 mod instructions;
 #[cfg(target_os = "linux")]
 mod load;
@@ -44,7 +48,7 @@ usage: cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [
   --rounds N     turns of each server (3)
   --seconds S    length of a turn under load (0.8)
   --only TEXT    only the groups that have one of these texts, with commas between, in their names:
-                 tmpfs, disk, single, start, idle, tree, stalls, calls, instructions
+                 tmpfs, disk, single, ensemble, start, idle, tree, stalls, calls, instructions
   --rows TEXT    of the loaded rows only those with TEXT in their names: 10 KiB
   --disk DIR     a directory on the disk to measure (the build's own)
   --output json  JSON on standard output instead of a table";

@@ -48,8 +48,19 @@ impl Usage {
         Ok(Self(Duration::from_nanos(ticks * 1_000_000_000 / hz)))
     }
 
+    /// Of several processes together.
+    pub(crate) fn of_all(pids: impl Iterator<Item = u32>) -> Result<Self> {
+        pids.map(Self::of).sum()
+    }
+
     pub(crate) fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl core::iter::Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        Self(all.map(|usage| usage.0).sum())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::process::{Memory, notice_signals};
 use crate::server::{BOTH, HEAP, Kind, Programs, Server};
 use crate::stalls::Watched;
 use crate::table::{Against, Row, Table, Target, median};
-use crate::{Options, Result, bare, session, tree};
+use crate::{Options, Result, bare, ensemble, session, tree};
 
 /// A file system in memory.
 const TMPFS: &str = "/dev/shm";
@@ -40,10 +40,10 @@ const STALL_MS: f64 = 20.0;
 /// So many times the instructions that were written down are allowed.
 const RATCHET: f64 = 1.02;
 /// What Apache gets where its memory is not measured.
-const LARGE_HEAP: &str = "-Xmx3000m";
+pub(crate) const LARGE_HEAP: &str = "-Xmx3000m";
 
 /// A row of load: what, bytes of a value, targets for throughput and CPU.
-type Loaded = (Work, usize, Option<f64>, Option<f64>);
+pub(crate) type Loaded = (Work, usize, Option<f64>, Option<f64>);
 
 const LOADED: [Loaded; 8] = [
     (Work::Get, 100, Some(4.0), Some(6.0)),
@@ -70,18 +70,21 @@ pub(crate) fn measure(options: &Options) -> Result<Table> {
     Ok(run.table)
 }
 
-struct Run<'o> {
-    options: &'o Options,
-    programs: Programs,
+pub(crate) struct Run<'o> {
+    pub(crate) options: &'o Options,
+    pub(crate) programs: Programs,
     /// How long one server is loaded before the other has its turn.
-    turn: Duration,
+    pub(crate) turn: Duration,
     table: Table,
     /// Of parents, so that each is new.
     names: usize,
 }
 
 /// A number for each round, for zk and for the other.
-type Rounds = [Vec<f64>; 2];
+pub(crate) type Rounds = [Vec<f64>; 2];
+
+/// Servers of zk's, and as many of Apache's: one, or three that are an ensemble.
+pub(crate) type Pair = [Vec<Server>; 2];
 
 impl Run<'_> {
     fn all(&mut self) -> Result<()> {
@@ -107,6 +110,9 @@ impl Run<'_> {
         }
         if self.wants("disk") {
             self.on_disk(disk.path())?;
+        }
+        if self.wants("ensemble") {
+            ensemble::measure(self, tmpfs, disk.path())?;
         }
         if self.wants("start") {
             self.starts(tmpfs)?;
@@ -141,42 +147,47 @@ impl Run<'_> {
         wanted
     }
 
-    fn fact(&mut self, fact: String) {
+    pub(crate) fn fact(&mut self, fact: String) {
         self.table.facts.push(fact);
     }
 
-    fn name(&mut self) -> String {
+    pub(crate) fn name(&mut self) -> String {
         self.names += 1;
         format!("bench{}", self.names)
     }
 
     /// Both servers on directories in `dir`, and warm.
-    fn pair(&mut self, dir: &Path) -> Result<[Server; 2]> {
-        let start = |kind: Kind| -> Result<Server> {
+    fn pair(&mut self, dir: &Path) -> Result<Pair> {
+        let start = |kind: Kind| -> Result<Vec<Server>> {
             let home = tempfile::Builder::new().prefix(kind.name()).tempdir_in(dir)?.keep();
-            Ok(self.programs.start(kind, &home)?.0)
+            Ok(vec![self.programs.start(kind, &home)?.0])
         };
-        let servers = [start(Kind::Zk)?, start(Kind::Apache)?];
-        let name = self.name();
-        for server in &servers {
-            for work in [Work::Mix, Work::CreateDelete] {
-                let mut load = Load::new(server, &format!("{name}{work:?}"), work, 100)?;
-                load.run(server, WARM_UP / 2)?;
-                load.close()?;
-            }
-        }
-        Ok(servers)
+        let pair = [start(Kind::Zk)?, start(Kind::Apache)?];
+        self.warm(&pair)?;
+        Ok(pair)
     }
 
-    fn loaded(&mut self, place: &str, dir: &Path, rows: &[Loaded]) -> Result<()> {
-        let servers = self.pair(dir)?;
-        for &row in rows {
-            self.loaded_row(place, &servers, row)?;
+    pub(crate) fn warm(&mut self, pair: &Pair) -> Result<()> {
+        let name = self.name();
+        for servers in pair {
+            for work in [Work::Mix, Work::CreateDelete] {
+                let mut load = Load::new(servers, &format!("{name}{work:?}"), work, 100)?;
+                load.run(servers, WARM_UP / 2)?;
+                load.close()?;
+            }
         }
         Ok(())
     }
 
-    fn loaded_row(&mut self, place: &str, servers: &[Server; 2], row: Loaded) -> Result<()> {
+    fn loaded(&mut self, place: &str, dir: &Path, rows: &[Loaded]) -> Result<()> {
+        let pair = self.pair(dir)?;
+        for &row in rows {
+            self.loaded_row(place, &pair, row)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn loaded_row(&mut self, place: &str, pair: &Pair, row: Loaded) -> Result<()> {
         let (work, value, rate_target, cpu_target) = row;
         let title = format!("{} {}", work.name(), bytes(value));
         if self.options.rows.as_ref().is_some_and(|wanted| !title.contains(wanted)) {
@@ -184,15 +195,15 @@ impl Run<'_> {
         }
         let name = self.name();
         let mut loads = Vec::new();
-        for server in servers {
-            let mut load = Load::new(server, &name, work, value)?;
-            load.run(server, self.turn / 2)?;
+        for servers in pair {
+            let mut load = Load::new(servers, &name, work, value)?;
+            load.run(servers, self.turn / 2)?;
             loads.push(load);
         }
         let (mut rates, mut cpus) = (Rounds::default(), Rounds::default());
         for _ in 0..self.options.rounds {
-            for (which, (load, server)) in loads.iter_mut().zip(servers).enumerate() {
-                let measured = load.run(server, self.turn)?;
+            for (which, (load, servers)) in loads.iter_mut().zip(pair).enumerate() {
+                let measured = load.run(servers, self.turn)?;
                 rates[which].push(measured.rate);
                 cpus[which].push(measured.cpu);
             }
@@ -204,7 +215,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn row(
+    pub(crate) fn row(
         &mut self,
         heading: &str,
         name: &str,
@@ -223,7 +234,7 @@ impl Run<'_> {
 
     /// One request in flight: against Apache, and against the bare machine.
     fn single(&mut self, place: &str, dir: &Path) -> Result<()> {
-        let servers = self.pair(dir)?;
+        let pair = self.pair(dir)?;
         let record = record_of_set(100);
         for work in [Work::Get, Work::Set] {
             // Header, path and the rest there; header, data and stat back. A file in memory is
@@ -240,17 +251,17 @@ impl Run<'_> {
             };
             let name = format!("single{}", self.names + 1);
             let mut singles = Vec::new();
-            for server in &servers {
-                let mut single = Single::new(server, &name, work, 100)?;
-                single.run(server, self.turn / 2)?;
+            for servers in &pair {
+                let mut single = Single::new(servers, &name, work, 100)?;
+                single.run(servers, self.turn / 2)?;
                 singles.push(single);
             }
             let (mut p50, mut cpus, mut machine) =
                 (Rounds::default(), Rounds::default(), Vec::new());
             for _ in 0..self.options.rounds {
                 machine.push(half(&bare()?));
-                for (which, (single, server)) in singles.iter_mut().zip(&servers).enumerate() {
-                    let (times, cpu) = single.run(server, self.turn)?;
+                for (which, (single, servers)) in singles.iter_mut().zip(&pair).enumerate() {
+                    let (times, cpu) = single.run(servers, self.turn)?;
                     p50[which].push(half(&times));
                     cpus[which].push(cpu);
                 }
@@ -405,7 +416,7 @@ impl Run<'_> {
     }
 
     /// How many nodes a large tree has.
-    fn nodes(&self) -> usize {
+    pub(crate) fn nodes(&self) -> usize {
         if self.options.short { 200_000 } else { 1_000_000 }
     }
 
@@ -473,13 +484,13 @@ fn allow_files(sessions: usize) -> Result<()> {
 }
 
 /// The median, microseconds.
-fn half(times: &[Duration]) -> f64 {
+pub(crate) fn half(times: &[Duration]) -> f64 {
     let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
     median(&times)
 }
 
 /// Bytes of the log record of a setData of `value` bytes on one of the nodes of a lone session.
-fn record_of_set(value: usize) -> usize {
+pub(crate) fn record_of_set(value: usize) -> usize {
     let header = TxnHeader {
         client_id: SessionId::NONE,
         cxid: Xid(0),
@@ -494,6 +505,6 @@ fn record_of_set(value: usize) -> usize {
     entry + RECORD_OVERHEAD
 }
 
-fn bytes(value: usize) -> String {
+pub(crate) fn bytes(value: usize) -> String {
     if value.is_multiple_of(1024) { format!("{} KiB", value / 1024) } else { format!("{value} B") }
 }

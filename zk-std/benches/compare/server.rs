@@ -3,7 +3,7 @@
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -101,19 +101,49 @@ impl Programs {
     /// Starts a server on `home/data` and returns it with the time from there to its first
     /// answer to a request.
     pub(crate) fn start(&self, kind: Kind, home: &Path) -> Result<(Server, Duration)> {
-        fs::create_dir_all(home)?;
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = probe.local_addr()?.port();
-        drop(probe);
-        let cfg = home.join("zoo.cfg");
+        self.configure(home, free_port()?, "")?;
+        let mut server = self.launch(kind, home)?;
+        let time = server.serves()?;
+        Ok((server, time))
+    }
+
+    /// Starts three servers that are an ensemble, in directories under `home`.
+    pub(crate) fn start_three(&self, kind: Kind, home: &Path) -> Result<Vec<Server>> {
+        let mut lines = "initLimit=10\nsyncLimit=5\n4lw.commands.whitelist=*\n".to_owned();
+        for id in 1..=3 {
+            let (quorum, election) = (free_port()?, free_port()?);
+            lines += &format!("server.{id}=127.0.0.1:{quorum}:{election}\n");
+        }
+        let mut servers = Vec::new();
+        for id in 1..=3 {
+            let home = home.join(format!("{}{id}", kind.name()));
+            self.configure(&home, free_port()?, &lines)?;
+            fs::write(home.join("data/myid"), format!("{id}\n"))?;
+            servers.push(self.launch(kind, &home)?);
+        }
+        for server in &mut servers {
+            server.serves()?;
+        }
+        Ok(servers)
+    }
+
+    fn configure(&self, home: &Path, port: u16, lines: &str) -> Result<()> {
         let data = home.join("data");
+        fs::create_dir_all(&data)?;
         let text = format!(
-            "{CONFIG}{}dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
+            "{CONFIG}{}{lines}dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n",
             self.config,
             data.display()
         );
-        fs::create_dir_all(&data)?;
-        fs::write(&cfg, text)?;
+        Ok(fs::write(home.join("zoo.cfg"), text)?)
+    }
+
+    /// Starts a server as its `zoo.cfg` says.
+    pub(crate) fn launch(&self, kind: Kind, home: &Path) -> Result<Server> {
+        let cfg = home.join("zoo.cfg");
+        let text = fs::read_to_string(&cfg)?;
+        let port = text.lines().find_map(|line| line.strip_prefix("clientPort="));
+        let port = port.ok_or("zoo.cfg without clientPort")?.parse()?;
         let log = home.join("server.log");
         let out = File::create(&log)?;
         let mut command = self.command(kind, &cfg)?;
@@ -122,20 +152,12 @@ impl Programs {
         let child = command.spawn().map_err(|error| {
             format!("cannot start {}: {error}", command.get_program().display())
         })?;
-        let mut server = Server { kind, port, child };
-        loop {
-            go_on()?;
-            if first_answer(port)? {
-                return Ok((server, begin.elapsed()));
-            }
-            let ended = server.child.try_wait()?;
-            if ended.is_some() || begin.elapsed() > START {
-                let log = fs::read_to_string(&log).unwrap_or_default();
-                return Err(format!("{} does not serve ({ended:?}):\n{log}", kind.name()).into());
-            }
-            std::thread::sleep(RETRY);
-        }
+        Ok(Server { kind, port, home: home.to_owned(), begin, child })
     }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Whether a new session could read the root.
@@ -179,12 +201,46 @@ fn starting(error: &std::io::Error) -> bool {
 pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) port: u16,
+    /// Its directory.
+    pub(crate) home: PathBuf,
+    begin: Instant,
     child: Child,
 }
 
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits for its first answer to a request; how long it took from its start.
+    pub(crate) fn serves(&mut self) -> Result<Duration> {
+        loop {
+            go_on()?;
+            if first_answer(self.port)? {
+                return Ok(self.begin.elapsed());
+            }
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || self.begin.elapsed() > START {
+                let log = fs::read_to_string(self.home.join("server.log")).unwrap_or_default();
+                let name = self.kind.name();
+                return Err(format!("{name} does not serve ({ended:?}):\n{log}").into());
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// What it says of itself as its mode; nothing while it does not serve.
+    pub(crate) fn mode(&self) -> Result<Option<String>> {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
+            return Ok(None);
+        };
+        stream.set_read_timeout(Some(START))?;
+        let mut text = String::new();
+        // A server that starts may close the connection over it.
+        if stream.write_all(b"srvr").and_then(|()| stream.read_to_string(&mut text)).is_err() {
+            return Ok(None);
+        }
+        Ok(text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned))
     }
 
     /// Ends it as an operator does, and waits.
