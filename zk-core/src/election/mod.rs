@@ -15,7 +15,7 @@
 //!
 //! - Only the latest word of a server counts. In Apache, a server that followed a leader and now
 //!   looks for one counts as both.
-//! - When all voters agree there is no better vote to wait for.
+//! - When all voters agree that can be reached, there is no better vote to wait for.
 //! - While it waits, a vote that ends the agreement ends the waiting at once.
 //! - Its own vote is told again at fixed times, whatever is heard meanwhile, and at once when a
 //!   link comes up.
@@ -68,6 +68,8 @@ pub struct Voter {
     unheard: bool,
     /// When it was last heard, it was looking for a leader.
     looks: bool,
+    /// It was called in this round, and did not answer.
+    away: bool,
     /// Its latest vote.
     heard: Option<Heard>,
 }
@@ -163,6 +165,7 @@ impl<'m> Election<'m> {
         let heard = Heard::of(n);
         let looks = n.state == ServerState::Looking;
         self.others[at].looks = looks;
+        self.others[at].away = false;
         if !quorums.is_voter(from) {
             // Its vote does not count, but it may ask.
             self.others[at].unheard |= looks;
@@ -260,6 +263,15 @@ impl<'m> Election<'m> {
     pub fn link_up(&mut self, other: ServerId) {
         if let Some(other) = self.find(other).and_then(|at| self.others.get_mut(at)) {
             other.unheard |= other.votes;
+            other.away = false;
+        }
+    }
+
+    /// The server `other` was called, and cannot be reached now.
+    pub fn missed(&mut self, now: Instant, quorums: &Quorums<'_>, other: ServerId) {
+        if let Some(other) = self.find(other).and_then(|at| self.others.get_mut(at)) {
+            other.away = true;
+            self.count(now, quorums);
         }
     }
 
@@ -398,7 +410,7 @@ impl<'m> Election<'m> {
         };
         let next = if self.initial.zxid == Zxid::NONE || !quorums.has_quorum(agrees) {
             None
-        } else if quorums.voters().all(agrees) {
+        } else if quorums.voters().all(|id| agrees(id) || self.is_away(id)) {
             return self.decide(self.vote, quorums);
         } else {
             Some(decide_at.unwrap_or_else(|| now.plus(self.options.finalize_wait)))
@@ -440,6 +452,10 @@ impl<'m> Election<'m> {
         if let Phase::Looking { tell_at, interval, .. } = &mut self.phase {
             *tell_at = now.plus(*interval);
         }
+    }
+
+    fn is_away(&self, id: ServerId) -> bool {
+        self.find(id).and_then(|at| self.others.get(at)).is_some_and(|other| other.away)
     }
 
     fn heard(&self, id: ServerId) -> Option<Heard> {

@@ -146,3 +146,31 @@ fn who_has_a_leader_does_not_dial_for_an_answer() {
     let (state, vote) = election.poll_vote(ServerId(3)).unwrap();
     assert_eq!((state, vote.leader), (ServerState::Following, ServerId(2)));
 }
+
+/// Who cannot be reached has no better vote to wait for; whoever speaks again may.
+#[test]
+fn nobody_waits_for_a_server_that_cannot_be_reached() {
+    let quorums = quorums(1..=3);
+    let agrees = notification(ServerState::Looking, 2, 1);
+    for (missed, comes_back) in [(false, false), (true, false), (true, true)] {
+        let mut election = Election::owned(ServerId(1), Options::default());
+        election.look(NOW, &quorums, Zxid::ZERO, 0);
+        if missed {
+            election.missed(NOW, &quorums, ServerId(3));
+        }
+        if comes_back {
+            election.link_up(ServerId(3));
+        }
+        assert_eq!(election.decided(), None, "a quorum is needed");
+        election.receive(NOW, &quorums, ServerId(2), &agrees);
+        assert_eq!(election.decided().is_some(), missed && !comes_back);
+        // Now all have said what they can.
+        election.missed(NOW, &quorums, ServerId(3));
+        let (vote, state) = election.decided().unwrap();
+        assert_eq!((vote.leader, state), (ServerId(2), ServerState::Following));
+        // The next round, it may be there.
+        election.look(NOW, &quorums, Zxid::ZERO, 0);
+        election.receive(NOW, &quorums, ServerId(2), &notification(ServerState::Looking, 2, 2));
+        assert_eq!(election.decided(), None);
+    }
+}

@@ -91,8 +91,9 @@ pub struct MemberConnection<'m> {
     blocked: bool,
     /// It is dialled because the other side asked to be called back.
     called: bool,
-    /// This side has made the connection.
-    dialled: bool,
+    /// This side has made the connection, and nothing has come on it: the other side may close it,
+    /// and call back.
+    untried: bool,
     /// Bytes that are to come and that nobody wants.
     skip: usize,
 }
@@ -113,7 +114,7 @@ impl<'m> MemberConnection<'m> {
             ready: false,
             blocked: false,
             called: false,
-            dialled: false,
+            untried: false,
             skip: 0,
         }
     }
@@ -217,7 +218,7 @@ impl<'m> Members<'m> {
         link.ready = false;
         link.blocked = false;
         link.called = false;
-        link.dialled = false;
+        link.untried = false;
         link.skip = 0;
         Ok(at)
     }
@@ -244,7 +245,7 @@ impl<'m> Members<'m> {
         self.links
             .iter()
             .take(self.used)
-            .any(|link| link.state == Link::Closing && link.dialled && link.server == Some(server))
+            .any(|link| link.state == Link::Closing && link.untried && link.server == Some(server))
     }
 
     /// Meets that server on its quorum port.
@@ -387,7 +388,7 @@ impl Peer<'_> {
             }
             Port::Election => {
                 connection.state = Link::Open;
-                connection.dialled = true;
+                connection.untried = true;
                 let hello = quorums.addresses(me, Port::Election).next();
                 let written = hello.is_some_and(|(host, port)| {
                     put_hello(me, host, port, &mut connection.output).is_some()
@@ -404,10 +405,15 @@ impl Peer<'_> {
 
     /// A connection that [`poll_dial`](Self::poll_dial) asked for cannot be made now.
     pub fn connect_failed(&mut self, now: Now, link: MemberLink) {
-        if let Some(connection) = self.ensemble.members.get_mut(link.0)
-            && connection.state == Link::Dialling
-        {
-            connection.state = Link::Waiting(now.monotonic.plus(RETRY));
+        let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
+        let Some(connection) = members.get_mut(link.0) else { return };
+        if connection.state != Link::Dialling {
+            return;
+        }
+        connection.state = Link::Waiting(now.monotonic.plus(RETRY));
+        if let (Port::Election, Some(server)) = (connection.port, connection.server) {
+            election.missed(now.monotonic, quorums, server);
+            self.elect(now);
         }
     }
 
@@ -519,6 +525,7 @@ impl Peer<'_> {
             }
             Err(_) => return Err(Violation("a notification of unreasonable length")),
         };
+        link.untried = false;
         let Some(from) = link.server else { return Ok(taken) };
         // A message that is no notification is passed over.
         if let Ok(notification) = Notification::decode(start, len) {
@@ -692,10 +699,10 @@ impl Peer<'_> {
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
         let (port, state, server) = (connection.port, connection.state, connection.server);
-        let dialled = connection.dialled;
+        let untried = connection.untried;
         members.vacate(at);
         if port == Port::Election
-            && dialled
+            && untried
             && let Some(server) = server
             && members.find(server, port).is_none()
         {
