@@ -341,3 +341,92 @@ impl Peer<'_> {
         }
     }
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::id::{Epoch, SessionId};
+    use crate::peer::{Ceilings, Disk, Epochs, Link, Membership, Options, Order};
+    use crate::tree::Seeds;
+    use crate::wire::client::ConnectRequest;
+    use crate::wire::frame;
+    use crate::wire::jute::Buffer;
+
+    const NOW: Now = Now::new(1000, 1000);
+
+    /// The disk does all that it is asked, at once.
+    fn settle(peer: &mut Peer<'_>) {
+        while let Some(disk) = peer.poll_disk() {
+            match disk {
+                Disk::Append(batch) => {
+                    let last = batch.last();
+                    peer.durable(NOW, last).unwrap();
+                }
+                Disk::Ensemble(Order::Epochs(_)) => peer.epochs_written(NOW),
+                Disk::SnapshotBytes(bytes) => {
+                    let len = bytes.len();
+                    peer.snapshot_written(len);
+                }
+                Disk::SnapshotEnd(_) => peer.snapshot_done(),
+                Disk::SnapshotBegin(_) | Disk::SnapshotDrop | Disk::Roll => {}
+                Disk::Ensemble(order) => panic!("{order:?}"),
+            }
+        }
+    }
+
+    /// A client that opens a session: one transaction.
+    fn client(peer: &mut Peer<'_>) -> Link {
+        let link = peer.open(NOW, IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout: 10_000,
+            session_id: SessionId::NONE,
+            passwd: Buffer::new(&[0; 16]),
+            read_only: jute::Trailing(None),
+        };
+        let mut bytes = [0; 64];
+        let len = jute::encode(&request, &mut bytes[frame::LEN..]).unwrap();
+        bytes[..frame::LEN].copy_from_slice(&(len as u32).to_be_bytes());
+        peer.receive(NOW, link, &bytes[..frame::LEN + len]);
+        settle(peer);
+        link
+    }
+
+    /// ZOOKEEPER-1277: there is no zxid behind the last one of an epoch but the first of the next.
+    #[test]
+    fn an_epoch_whose_zxids_are_used_up_ends_with_an_election() {
+        let options = Options { server: ServerId(1), ensemble: true, ..Options::default() };
+        let session = SessionId(1 << 56);
+        let mut peer =
+            Peer::owned(options, Ceilings::default(), Seeds(1, 2), session, NOW).unwrap();
+        peer.load_reset();
+        let membership = Membership {
+            config: b"server.1=h:1:2",
+            proposed: None,
+            epochs: Epochs::default(),
+            damaged: false,
+        };
+        peer.join(NOW, &membership).unwrap();
+        settle(&mut peer);
+        assert!(peer.state() == State::Leading && peer.is_serving());
+        // As if most of them had been given.
+        peer.proposed = Zxid::new(Epoch(1), u32::MAX - 1);
+        let first = client(&mut peer);
+        assert_eq!(peer.tree().last_zxid(), Zxid::new(Epoch(1), u32::MAX));
+        assert!(peer.session(first).is_some());
+        // It is asked for one more than there are, and gives none.
+        let second = client(&mut peer);
+        assert_eq!(peer.outstanding(), 0);
+        peer.tick(NOW);
+        assert!(peer.is_closing(first) && peer.is_closing(second));
+        settle(&mut peer);
+        assert!(peer.state() == State::Leading && peer.is_serving());
+        assert_eq!(peer.ensemble.leader.epoch(), Epoch(2));
+        let third = client(&mut peer);
+        assert_eq!(peer.tree().last_zxid(), Zxid::new(Epoch(2), 1));
+        assert!(peer.session(third).is_some());
+    }
+}

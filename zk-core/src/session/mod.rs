@@ -601,6 +601,11 @@ mod tests {
         });
         assert_eq!(told, 2);
         sessions.take_touched(|_, _| panic!());
+        // One that is this server's alone is nobody else's affair.
+        let local = sessions.find(ids[0]).unwrap();
+        sessions.set_local(local, true);
+        sessions.touch(local, Instant(1000));
+        sessions.take_touched(|_, _| panic!());
     }
 
     #[test]

@@ -175,6 +175,15 @@ fn a_local_session_goes_on_at_its_server_only_and_expires_there() {
     let bytes = said(&mut pair.leader, elsewhere);
     let response: ConnectResponse<'_> = jute::decode(&bytes[4..]).unwrap();
     assert_eq!(response.session_id, SessionId::NONE);
+    // Nor does a server whose leader knows it.
+    let at_leader = Client::new(&mut pair.leader, None);
+    let leaders = pair.leader.peer.session(at_leader.link).unwrap();
+    let elsewhere = connect(&mut pair.follower, leaders, None);
+    pair.talk(usize::MAX);
+    let bytes = said(&mut pair.follower, elsewhere);
+    let response: ConnectResponse<'_> = jute::decode(&bytes[4..]).unwrap();
+    assert_eq!(response.session_id, SessionId::NONE);
+    assert!(!pair.leader.peer.is_closing(at_leader.link));
     // Here it leaves its old connection.
     let again = connect(&mut pair.follower, session, None);
     let bytes = said(&mut pair.follower, again);
