@@ -247,6 +247,7 @@ impl<'m> Peer<'m> {
         match self.state {
             State::Standalone => true,
             State::Recovering | State::Stopped(_) => false,
+            State::Leading => self.ensemble.serving && self.options.leader_serves,
             _ => self.ensemble.serving,
         }
     }

@@ -451,7 +451,10 @@ impl<'m> Peer<'m> {
 
     /// Whether it decides on what is proposed, and on which sessions have expired.
     fn decides(&self) -> bool {
-        matches!(self.state, State::Standalone | State::Leading) && self.is_serving()
+        match self.state {
+            State::Leading => self.ensemble.serving,
+            state => state == State::Standalone,
+        }
     }
 
     /// When time brings something.

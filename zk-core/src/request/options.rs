@@ -22,6 +22,8 @@ pub struct Options {
     pub standalone: bool,
     /// `readonlymode.enabled`: without a leader, clients that ask for it are served what is here.
     pub read_only: bool,
+    /// `leaderServes`: a leader has clients of its own, too.
+    pub leader_serves: bool,
     /// `localSessionsEnabled`: new sessions are known to their server alone. Their ids take no zxid, so
     /// [`SessionId::first`](crate::id::SessionId::first) must come from a clock. Not for a peer alone.
     pub local_sessions: bool,
@@ -82,6 +84,7 @@ impl Default for Options {
             reconfig: false,
             standalone: true,
             read_only: false,
+            leader_serves: true,
             local_sessions: false,
             local_sessions_upgrading: false,
             min_session_timeout: 6000,

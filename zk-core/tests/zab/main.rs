@@ -349,6 +349,29 @@ fn requests_go_to_the_leader_and_come_back_committed() {
     assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
 }
 
+/// `leaderServes=no`: a leader that has no clients of its own serves those of others.
+#[test]
+fn a_leader_may_leave_clients_to_others() {
+    let options = Options { leader_serves: false, ..Options::default() };
+    let server = |id| Server::with_options(id, false, options.clone());
+    let mut pair = Pair::of(server(2), server(1));
+    pair.talk(usize::MAX);
+    assert!(pair.leader.peer.open(pair.leader.now, address()).is_err());
+    assert!(!pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
+    let client = pair.open_session();
+    let session = pair.follower.peer.session(client).unwrap();
+    assert!(pair.leader.peer.sessions().find(session).is_some());
+    // It decides when the session is over.
+    for later in (1400..=16_000).step_by(100) {
+        let now = Now::new(later, later as i64);
+        (pair.leader.now, pair.follower.now) = (now, now);
+        pair.leader.peer.tick(now);
+        pair.follower.peer.tick(now);
+        pair.talk(usize::MAX);
+    }
+    assert!(pair.follower.peer.sessions().find(session).is_none());
+}
+
 /// A leader of Apache's pings whoever it has sent NEWLEADER, and closes the link if anything but the
 /// ACK comes back.
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
         sync_limit: config.sync_limit,
         reconfig: config.reconfig_enabled,
         standalone: config.standalone_enabled,
+        leader_serves: config.leader_serves,
         read_only: config.read_only_mode_enabled,
         local_sessions: member && config.local_sessions_enabled,
         local_sessions_upgrading: config.local_sessions_upgrading_enabled,
@@ -85,7 +86,6 @@ pub(super) fn ensemble(
     }
     for (set, key) in [
         (config.observer_master_port.is_some(), "observerMasterPort"),
-        (!config.leader_serves, "leaderServes"),
         (config.force_snapshot_sync, "forceSnapshotSync"),
         (!config.sync_enabled, "syncEnabled"),
         (config.enable_eager_acl_check, "enableEagerACLCheck"),
