@@ -35,9 +35,9 @@ cargo xtask size [--install]
 cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk DIR] ..
     Compare zk with Apache ZooKeeper on this machine, in turn, and print ratios (Linux; needs
     Java, Apache ZooKeeper and valgrind). What misses its target is shown, and fails nothing; a
-    wrong answer does. --only: groups with TEXT in their name: tmpfs, single, disk, start, idle,
-    tree, stalls (what another client waits), calls (the same of the core alone), instructions.
-    docs/benchmarks.md says what the rows mean.
+    wrong answer does. --only: groups with TEXT in their name: tmpfs, single, disk, ensemble,
+    start, idle, tree, stalls (what another client waits), calls (the same of the core alone),
+    instructions. docs/benchmarks.md says what the rows mean.
 cargo xtask fuzz TARGET [FILE | -OPTION ..]
     Search with one fuzz target until something is found or you stop it, or run one FILE. Options
     are libFuzzer's (-max_total_time=SECONDS, -help=1).
