@@ -27,17 +27,26 @@ SERVERS = {"a": apache.Apache, "z": Zk}
 
 
 class Ensemble:
-    """Three servers; `kinds` has a letter for each: a for Apache's, z for ours."""
+    """Servers; `kinds` has a letter for each: a for Apache's, z for ours, a capital for an observer."""
 
     def __init__(self, kinds, config=None):
-        lines = {"server.%d" % (n + 1): "%s:%d:%d" % (HOST, free_port(), free_port()) for n in range(len(kinds))}
+        self.ports = {number: (free_port(), free_port()) for number in range(1, len(kinds) + 1)}
         self.servers = []
         for number, kind in enumerate(kinds, 1):
-            server = SERVERS[kind](dict(CONFIG, **lines, **(config or {})))
-            server.id, server.kind = number, kind
+            lines = {}
+            for other, role in enumerate(kinds, 1):
+                quorum, election = self.ports_for(number, other)
+                observer = ":observer" if role.isupper() else ""
+                lines["server.%d" % other] = "%s:%d:%d%s" % (HOST, quorum, election, observer)
+            server = SERVERS[kind.lower()](dict(dict(CONFIG, **lines), **(config or {})))
+            server.id, server.kind = number, kind.lower()
             with open(os.path.join(server.data, "myid"), "w") as myid:
                 myid.write("%d\n" % number)
             self.servers.append(server)
+
+    def ports_for(self, _number, other):
+        """The ports for members of a server as the configuration of another one names them."""
+        return self.ports[other]
 
     def __enter__(self):
         return self
@@ -55,12 +64,13 @@ class Ensemble:
     def running(self):
         return [server for server in self.servers if server.process is not None]
 
-    def wait(self, seconds=SERVE_SECONDS):
-        """Waits until every running server serves, and there is one leader. Returns it."""
+    def wait(self, seconds=SERVE_SECONDS, among=None):
+        """Waits until every running server (of `among`) serves, and there is one leader. Returns it."""
         deadline = time.monotonic() + seconds
         while True:
-            modes = {server.id: self.mode(server) for server in self.running()}
-            leaders = [server for server in self.running() if modes[server.id] == "leader"]
+            servers = self.running() if among is None else among
+            modes = {server.id: self.mode(server) for server in servers}
+            leaders = [server for server in servers if modes[server.id] == "leader"]
             if len(leaders) == 1 and all(modes.values()):
                 return leaders[0]
             if time.monotonic() > deadline:

@@ -30,6 +30,7 @@ import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
 import local  # noqa: E402
 import move  # noqa: E402
+import partition  # noqa: E402
 import reconfig  # noqa: E402
 import timers  # noqa: E402
 import words  # noqa: E402
@@ -58,6 +59,7 @@ CHECKS = {
 CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True) for kinds in ensemble.MIXTURES})
 CHECKS["move"] = (move.there_and_back, True, True)
 CHECKS.update({"reconfig-" + kinds: (reconfig.mixture(kinds), "a" in kinds, True) for kinds in reconfig.MIXTURES})
+CHECKS.update({"partition-" + kinds: (partition.mixture(kinds), "a" in kinds, True) for kinds in partition.MIXTURES})
 CHECKS["reconfig-places"] = (reconfig.places, False, True)
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
 

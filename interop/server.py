@@ -6,6 +6,7 @@ so that every check treats both alike.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -33,10 +34,23 @@ class StartError(Exception):
     """The server ended, or never answered, instead of serving."""
 
 
+given_ports = set()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, that was not given before, and that no connection gets for its own end."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as limits:
+        first = int(limits.read().split()[0])
+    while True:
+        port = random.randrange(10000, first)
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        if port not in given_ports:
+            given_ports.add(port)
+            return port
 
 
 def four_letter(port, word, timeout=10):

@@ -2,11 +2,13 @@
 
 import random
 import threading
+import time
 
 import wire
 from wire import CONTAINER, OPEN, TTL, Client, Closed
 
 WINDOW = 20  # requests in flight per client
+IO_SECONDS = 60
 
 
 class Worker(threading.Thread):
@@ -22,22 +24,27 @@ class Worker(threading.Thread):
         self.random = random.Random(seed)
         self.acked, self.sent, self.unexpected = {}, {}, []
         self.sequential = []  # names that sequential creates were answered with
-        self.client = Client(address, timeout=600000, io_timeout=60)
+        self.client = Client(address, timeout=600000, io_timeout=IO_SECONDS)
+        self.number, self.newest = 0, 0
         self.stopping = False
 
     def run(self):
-        number, waiting = 0, []
         try:
             self.client.call("create", self.root, b"", OPEN, 0)
             self.client.call("create", self.root + "/stirred", b"", OPEN, 0)
-            while waiting or not self.stopping:
-                while len(waiting) < WINDOW and not self.stopping:
-                    number += 1
-                    waiting.append(self.request(number))
-                self.answered(waiting.pop(0), self.client.recv())
-            self.client.close()
+            self.work(WINDOW)
         except (Closed, OSError):
-            self.client.close()
+            pass
+        self.client.close()
+
+    def work(self, window):
+        """Asks and is answered, with so many requests in flight, until it is to stop."""
+        waiting = []
+        while waiting or not self.stopping:
+            while len(waiting) < window and not self.stopping:
+                self.number += 1
+                waiting.append(self.request(self.number))
+            self.answered(waiting.pop(0), self.client.recv())
 
     def request(self, number):
         """Send one request; returns (ledger path or None, data, operation)."""
@@ -78,6 +85,9 @@ class Worker(threading.Thread):
 
     def answered(self, request, reply):
         path, data, operation = request
+        if 0 < reply.zxid < self.newest:
+            self.unexpected.append("%s is at %#x after %#x" % (reply, reply.zxid, self.newest))
+        self.newest = max(self.newest, reply.zxid)
         if path is None:
             return
         if reply.err != 0 or operation[0] == "multi" and reply.body[0][0] == -1:
@@ -90,17 +100,69 @@ class Worker(threading.Thread):
         self.on_ack()
 
 
+class Roamer(Worker):
+    """One session that goes on at the next of some servers when its connection ends.
+
+    What it is answered may never be older than what it was answered before, wherever it is.
+    """
+
+    WINDOW, PACE_SECONDS, IO_SECONDS, RETRY_SECONDS = 4, 0.015, 2, 0.05
+
+    def __init__(self, servers, root, seed, on_ack):
+        self.servers, self.moves = list(servers), 0
+        super().__init__(self.servers[0].address, root, seed, on_ack)
+        self.client.ok("create", root, b"", OPEN, 0)
+        self.client.ok("create", root + "/stirred", b"", OPEN, 0)
+
+    def run(self):
+        while True:
+            try:
+                self.client.sock.settimeout(self.IO_SECONDS)
+                self.work(self.WINDOW)
+                break
+            except (Closed, OSError):
+                self.client.close()
+                if self.stopping or not self.reconnect():
+                    break
+        self.client.close()
+
+    def reconnect(self):
+        """Goes on with its session, anywhere; whether it could before it was to stop."""
+        while not self.stopping:
+            self.moves += 1
+            server = self.servers[self.moves % len(self.servers)]
+            try:
+                client = Client(server.address, 600000, self.client.session, self.client.password, self.newest,
+                                io_timeout=self.IO_SECONDS)
+            except (Closed, OSError):
+                time.sleep(self.RETRY_SECONDS)  # a server that does not serve gives no event to wait for
+                continue
+            if client.session == self.client.session:
+                self.client = client
+                return True
+            self.unexpected.append("its session is gone, says server %d" % server.id)
+            client.close()
+            return False
+        return False
+
+    def request(self, number):
+        time.sleep(self.PACE_SECONDS)  # it is to be there all the time, not to fill the tree
+        return super().request(number)
+
+
 class Load:
     """Several workers on one server; `until(count)` waits for that many acknowledged creates."""
 
     def __init__(self, address, root, workers, seed=0):
+        self.begin(address, root, workers, seed, lambda *values: Worker(address, *values))
+
+    def begin(self, address, root, workers, seed, worker):
         self.count, self.changed = 0, threading.Condition()
         admin = Client(address)
         admin.ok("create", root, b"", OPEN, 0)
         admin.ok("closeSession")
         admin.close()
-        self.workers = [Worker(address, "%s/w%d" % (root, n), "%s %d" % (seed, n), self.acked)
-                        for n in range(workers)]
+        self.workers = [worker("%s/w%d" % (root, n), "%s %d" % (seed, n), self.acked) for n in range(workers)]
         for worker in self.workers:
             worker.start()
 
@@ -134,6 +196,13 @@ class Load:
             sent.update(worker.sent)
             unexpected.extend(worker.unexpected)
         return acked, sent, unexpected
+
+
+class Roaming(Load):
+    """Roamers on servers that may go away: they do not end before they are told to."""
+
+    def __init__(self, servers, root, workers, seed=0):
+        self.begin(servers[0].address, root, workers, seed, lambda *values: Roamer(servers, *values))
 
 
 def check_ledger(found, acked, sent):
