@@ -112,7 +112,8 @@ impl Peer<'_> {
                 leader.hear(now.monotonic, at, packet, window, version)?;
                 if fresh && let Some((server, _)) = leader.server(at) {
                     self.greeted(at, server)?;
-                    if self.ensemble.leader.is_outbid() {
+                    let Ensemble { leader, quorums, .. } = &self.ensemble;
+                    if leader.is_outbid(at) && quorums.is_voter(server) {
                         info!("server {} has accepted a later epoch: electing anew", server.0);
                         self.look(now);
                         return Ok(true);

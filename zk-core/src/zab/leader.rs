@@ -196,8 +196,6 @@ pub struct Leader<'m> {
     tick_at: Instant,
     second: bool,
     serial: u32,
-    /// A voter has accepted a later epoch.
-    outbid: bool,
     /// Who should lead in the configuration that was proposed last.
     heir: ServerId,
     /// It is in force, and that is another: nothing more is committed.
@@ -220,7 +218,6 @@ impl<'m> Leader<'m> {
             tick_at: Instant(0),
             second: false,
             serial: 0,
-            outbid: false,
             heir: ServerId(0),
             retired: false,
             counts: Counts::default(),
@@ -251,7 +248,6 @@ impl<'m> Leader<'m> {
         self.deadline = now.plus(timing.init());
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
-        self.outbid = false;
         self.heir = me;
         self.retired = false;
         for learner in self.learners.iter_mut() {
@@ -269,10 +265,11 @@ impl<'m> Leader<'m> {
         self.epoch
     }
 
-    /// Whether a voter has come that has accepted a later epoch, from a leader that did not last: it
+    /// Whether the follower on that link has accepted a later epoch, from a leader that did not last: it
     /// can never follow this one. Only another election brings it back (in Apache, some day).
-    pub fn is_outbid(&self) -> bool {
-        self.outbid
+    pub fn is_outbid(&self, at: usize) -> bool {
+        self.phase != Phase::Discovery
+            && self.learners.get(at).is_some_and(|l| !l.observer && l.accepted > self.epoch)
     }
 
     /// The epoch that must be durable as accepted, if one is chosen.
@@ -370,9 +367,6 @@ impl<'m> Leader<'m> {
                 learner.observer = packet.kind == Kind::ObserverInfo;
                 learner.accepted = packet.zxid.epoch();
                 learner.step = Step::Greeted;
-                let votes = packet.kind == Kind::FollowerInfo;
-                let late = phase != Phase::Discovery && packet.zxid.epoch() > epoch;
-                self.outbid |= votes && late;
                 Ok(())
             }
             (_, Step::Fresh) => Err(Violation("a first packet that is no greeting")),

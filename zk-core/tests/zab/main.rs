@@ -562,3 +562,30 @@ fn strangers_are_nobody() {
     assert!(leader.peer.member_is_closing(link));
     assert!(!leader.peer.member_is_closing(pair.links[0]), "the member keeps its link");
 }
+
+/// Only a voter's epoch is worth an election; whoever was refused has said nothing.
+#[test]
+fn a_later_epoch_of_no_voter_calls_no_election() {
+    for (reconfig, closed) in [(false, true), (true, false)] {
+        let options = Options { reconfig, ..Options::default() };
+        let [leader, follower] = [2, 1].map(|id| Server::with_options(id, false, options.clone()));
+        let mut pair = Pair::of(leader, follower);
+        pair.talk(usize::MAX);
+        let leader = &mut pair.leader;
+        let mut greet = |digits| {
+            let link = leader.peer.accept(leader.now, Port::Quorum, address()).unwrap();
+            leader.peer.hear(leader.now, link, &packet(digits));
+            (leader.peer.state(), leader.peer.member_is_closing(link))
+        };
+        // Server 9 is no member. It has accepted epoch 5.
+        let stranger = "0000000b 0000000500000000 00000014 000000000000000900010000 0000000000000000 \
+                        ffffffff";
+        assert_eq!(greet(stranger), (State::Leading, closed));
+        let late = "0000000b 0000000000000000 00000014 000000000000000300010000 0000000000000000 \
+                    ffffffff";
+        assert_eq!(greet(late), (State::Leading, false));
+        let voter = "0000000b 0000000500000000 00000014 000000000000000300010000 0000000000000000 \
+                     ffffffff";
+        assert_eq!(greet(voter).0, State::Looking);
+    }
+}
