@@ -26,12 +26,14 @@ import differential  # noqa: E402
 import ensemble  # noqa: E402
 import files  # noqa: E402
 import hostile  # noqa: E402
+import hostile_members  # noqa: E402
 import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
 import local  # noqa: E402
 import move  # noqa: E402
 import partition  # noqa: E402
 import reconfig  # noqa: E402
+import sync  # noqa: E402
 import timers  # noqa: E402
 import words  # noqa: E402
 import zkcli  # noqa: E402
@@ -60,8 +62,10 @@ CHECKS.update({"ensemble-" + kinds: (ensemble.mixture(kinds), "a" in kinds, True
 CHECKS["move"] = (move.there_and_back, True, True)
 CHECKS.update({"reconfig-" + kinds: (reconfig.mixture(kinds), "a" in kinds, True) for kinds in reconfig.MIXTURES})
 CHECKS.update({"partition-" + kinds: (partition.mixture(kinds), "a" in kinds, True) for kinds in partition.MIXTURES})
+CHECKS.update({name: (check, True, True) for name, check in sync.CHECKS.items()})
 CHECKS["reconfig-places"] = (reconfig.places, False, True)
 CHECKS.update({name: (hostile.attack(name), False, False) for name in hostile.ATTACKS})
+CHECKS.update({name: (hostile_members.attack(name), False, True) for name in hostile_members.ATTACKS})
 
 
 def arguments():
