@@ -141,7 +141,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "interop",
         what: "ZooKeeper's own clients, server and files",
-        budget: 720,
+        budget: 840,
         long: false,
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,
