@@ -383,16 +383,22 @@ def snapshots(target, long):
 
 def followed(target, server, leader, round, port):
     """The link of a server that has been told to follow `leader`, which is here, at that port."""
-    for attempt in range(60):
-        # It may be starting, or doing something else with its last leader.
+    found = []
+
+    def told():
+        nonlocal round
+        # It may be starting, or busy with its last leader.
         with contextlib.suppress(OSError, Closed):
             caller = target.caller(server, leader)
-            caller.send_raw(wire.frame(vote(quorum.LOOKING, leader, 2 ** 62, round + attempt, 2 ** 30)))
-            link = quorum.accepted(port, 1)
+            round += 1
+            caller.send_raw(wire.frame(vote(quorum.LOOKING, leader, 2 ** 62, round, 2 ** 30)))
+            found.append(quorum.accepted(port, 1))
             caller.close()
-            link.sock.settimeout(20)
-            return link
-    raise Failure("server %d does not follow a false leader" % server.id)
+        return found
+
+    until("server %d follows a false leader" % server.id, told)
+    found[0].sock.settimeout(20)
+    return found[0]
 
 
 def forgeries(target, _long):
