@@ -11,19 +11,17 @@ import contextlib
 import os
 import socket
 import struct
-import time
 
 import quorum
-import tree
 import wire
 from beside import Beside
 from ensemble import Ensemble, same_everywhere
-from hostile import MIB, Memory, ends, expect
+from hostile import Memory, ends, expect
 from partition import zxid
-from quorum import Observer, Link, hello, learner_info, packet, vote
+from quorum import Observer, hello, learner_info, packet, vote
 from reconfig import administrator, shown, until
 from report import Failure
-from server import HOST
+from server import HOST, free_port
 from wire import OPEN, Client, Closed, Connection
 from words import mntr
 
@@ -33,6 +31,7 @@ NOBODY = 9  # in no configuration
 HELLO_SECONDS = 15  # 5 s to say who one is, and room
 SILENT_SECONDS = 30  # initLimit, and room
 MAX_FRAME = 1 << 19
+IN_LINE = (quorum.DIFF, quorum.TRUNC, quorum.SNAP)
 
 
 class Target:
@@ -66,6 +65,20 @@ class Target:
     def epochs(self):
         return {server.id: (self.ensemble.mode(server), mntr(server)["current_epoch"])
                 for server in self.ensemble.servers}
+
+
+REVALIDATION = packet(quorum.REVALIDATE, -1, struct.pack(">qi", 0x123456789, 30000))
+
+
+def ended(observer, data, then=REVALIDATION, unexpected=(quorum.REVALIDATE,)):
+    """These bytes end the link: what comes behind them, and is fine, is not answered."""
+    try:
+        observer.send_raw(data + then)
+        while True:
+            told = observer.recv()
+            expect(told.kind not in unexpected, "the link goes on after %s: %s" % (data[:60].hex(), told))
+    except Closed:
+        observer.close()
 
 
 def refused(address, data, what, seconds=10):
@@ -193,23 +206,40 @@ def votes(target, _long):
                     if sid != NOBODY or told["state"] in (quorum.FOLLOWING, quorum.LEADING):
                         break
             connection.close()
-    # While a member looks for a leader, somebody without a vote says that it leads.
-    target.spare.kill()
-    target.spare.launch()
-    until("the election port is open", lambda: misled(target))
-    target.ensemble.wait()
+    # A member that looks for a leader and finds none listens to somebody without a vote.
+    with astray(target, free_port(), free_port()) as looking:
+        until("its election port is open", lambda: opens(target.election(looking)))
+        asked = vote(quorum.LOOKING, NOBODY, 2 ** 62, 1, 2 ** 30)
+        for body in bodies[1:] + [vote(state, NOBODY, 2 ** 62, 1, 2 ** 30) for state in range(4)]:
+            connection = target.caller(looking)
+            connection.send_raw(wire.frame(body) + wire.frame(asked))
+            told = quorum.read_vote(connection.recv_frame())
+            expect((told["state"], told["leader"]) == (quorum.LOOKING, looking.id), "it would elect %s" % told)
+            connection.close()
     after = [shown(server) for server in target.ensemble.servers]
     expect(after == before, "another configuration: %s instead of %s" % (after, before))
     return "%d notifications at each server" % len(bodies)
 
 
-def misled(target):
+@contextlib.contextmanager
+def astray(target, quorum_port, election_port):
+    """A follower that starts anew, with these ports in place of those of the others; in the end it is back."""
+    server, config = target.spare, target.spare.config
+    others = ["server.%d" % other.id for other in target.ensemble.servers if other is not server]
+    server.kill()
+    server.config = dict(config, **{name: "%s:%d:%d" % (HOST, quorum_port, election_port) for name in others})
+    server.launch()
+    yield server
+    server.kill()
+    server.config = config
+    server.launch()
+    target.ensemble.wait()
+
+
+def opens(address):
     try:
-        connection = target.caller(target.spare)
-        for state in (quorum.LEADING, quorum.FOLLOWING, quorum.LOOKING):
-            connection.send_raw(wire.frame(vote(state, NOBODY, 2 ** 62, 1, 2 ** 30)))
-        connection.close()
-    except (OSError, Closed):
+        socket.create_connection(address, timeout=5).close()
+    except OSError:
         return False
     return True
 
@@ -255,9 +285,7 @@ def greetings(target, _long):
     for data in (None, b"", bytes(3)):
         observer = target.observer()
         observer.greet()
-        observer.send_raw(packet(quorum.ACKEPOCH, 0, data))
-        ends(observer)
-        observer.close()
+        ended(observer, packet(quorum.ACKEPOCH, 0, data), observer.history(), IN_LINE)
     # The next one that greets, a member, hears nothing of all this.
     target.restart_spare()
     return "66 greetings"
@@ -272,26 +300,19 @@ def order(target, _long):
     for data in early:
         observer = target.observer()
         observer.greet()
-        observer.send_raw(data)
-        ends(observer)
-        observer.close()
-        observer = target.observer()
-        observer.greet()
-        observer.synchronize()
-        if data != early[0]:  # any ACK of nothing is passed over, as Apache does: it does not count
-            observer.send_raw(data)
-            ends(observer)
-        observer.close()
+        ended(observer, data, observer.history(), IN_LINE)
+        if data != early[0]:  # any ACK of nothing is passed over here, as Apache does: it does not count
+            observer = target.observer()
+            observer.greet()
+            observer.synchronize()
+            ended(observer, data, observer.ack(), (quorum.UPTODATE,))
     future = zxid(target.leader) + (1 << 30)
     late = [packet(quorum.ACK, future), packet(quorum.ACK, 2 ** 62 + 1), packet(quorum.ACKEPOCH, 0, epoch)]
     late += [packet(kind, future, info) for kind in range(0, 21) if kind not in (
         quorum.REQUEST, quorum.ACK, quorum.PING, quorum.REVALIDATE)]
     late += [struct.pack(">iqi", quorum.ACK, 0, 2 ** 31 - 1), packet(77), packet(-5)]
     for data in late:
-        observer = target.observer().serve()
-        observer.send_raw(data)
-        ends(observer)
-        observer.close()
+        ended(target.observer().serve(), data)
     return "%d packets" % (2 * len(early) + len(late))
 
 
@@ -343,20 +364,13 @@ def files(server):
 
 def snapshots(target, long):
     """hostile-h23: a false leader of one follower, with snapshots that are cut off, endless, or no tree"""
-    victim, config = target.spare, target.spare.config
-    client = Client(victim.address)
+    client = Client(target.spare.address)
     for number in range(20):
         client.ok("create", "/held%d" % number, b"here", OPEN, 0)
     client.close()
-    victim.kill()
-    # What it has been told of the others leads here.
     false = max(server.id for server in target.ensemble.servers)
-    with socket.create_server((HOST, 0)) as quorum_port, socket.create_server((HOST, 0)) as election_port:
-        ports = tuple(sock.getsockname()[1] for sock in (quorum_port, election_port))
-        here = {"server.%d" % server.id: "%s:%d:%d" % ((HOST,) + ports)
-                for server in target.ensemble.servers if server is not victim}
-        victim.config = dict(config, **here)
-        victim.launch()
+    with socket.create_server((HOST, 0)) as quorum_port, socket.create_server((HOST, 0)) as election_port, \
+            astray(target, quorum_port.getsockname()[1], election_port.getsockname()[1]) as victim:
         held, streams = None, bad_streams(64 if long else 8)
         for number, (what, pieces, stops) in enumerate(streams):
             link = followed(target, victim, false, 1000 * (number + 1), quorum_port)
@@ -374,10 +388,6 @@ def snapshots(target, long):
             link.close()
             expect(victim.process.poll() is None, "%s ended the server:\n%s" % (what, victim.log_tail()))
             until("%s leaves the history as it was" % what, lambda: files(victim) == held)
-        victim.kill()
-    victim.config = config
-    victim.launch()
-    target.ensemble.wait()
     return "%d snapshots" % len(streams)
 
 
@@ -410,15 +420,10 @@ def forgeries(target, _long):
     refused(target.quorum(), asked, "a request of nobody")
     observer = target.observer()
     observer.greet()
-    observer.send_raw(asked)
-    ends(observer)
-    observer.close()
+    ended(observer, asked, observer.history(), IN_LINE)
     for data in [None, b"", bytes(15)] + [quorum.request(owner.session, 1, code, b"\0" * 8) for code in (
             0, 3, 4, 8, 11, 12, 20, 22, 100, 101, 103, 105, 106, -1, 99, 2 ** 31 - 1, -2 ** 31)]:
-        observer = target.observer().serve()
-        observer.send_raw(packet(quorum.REQUEST, -1, data))
-        ends(observer)
-        observer.close()
+        ended(target.observer().serve(), packet(quorum.REQUEST, -1, data))
     # A session that another server has, and one that nobody has: whatever the identities, nothing is done.
     observer = target.observer().serve()
     for session, err in ((owner.session, -118), (0x123456789, -112)):
@@ -433,26 +438,21 @@ def forgeries(target, _long):
 
 def floods(target, long):
     """hostile-h25: floods of revalidations that nobody reads, pings with bogus sessions, a learner that is deaf"""
-    bogus = packet(quorum.REVALIDATE, -1, struct.pack(">qi", 0x123456789, 30000))
     flooding = target.observer().serve()
     with Memory(target.leader, 32):
         flooding.sock.settimeout(2)
         sent = 0
         with contextlib.suppress(TimeoutError):
             while sent < (2000 if long else 400):
-                flooding.send_raw(bogus * 1000)
+                flooding.send_raw(REVALIDATION * 1000)
                 sent += 1
         Client(target.leader.address).ok("sync", "/")
     flooding.close()
     for data in (bytes(11), bytes(13), bytes(12 * 1000 + 1)):
-        half = target.observer().serve()
-        half.send_raw(packet(quorum.PING, 0, data))
-        ends(half)
-        half.close()
+        ended(target.observer().serve(), packet(quorum.PING, 0, data))
     bogus = target.observer().serve()
     sessions = b"".join(struct.pack(">qi", number << 20, 30000) for number in range(100000))
-    bogus.send_raw(packet(quorum.PING, 0, sessions))
-    bogus.send_raw(packet(quorum.REVALIDATE, -1, struct.pack(">qi", 0x123456789, 30000)))
+    bogus.send_raw(packet(quorum.PING, 0, sessions) + REVALIDATION)
     told = bogus.until(quorum.REVALIDATE)
     expect(told.data[8:] == b"\0", "a session that nobody has is valid: %s" % told)
     bogus.close()

@@ -90,8 +90,16 @@ class Observer(Link):
         self.send_raw(packet(OBSERVERINFO, epoch << 32, learner_info(self.sid)))
         self.epoch = self.until(LEADERINFO).zxid >> 32
 
+    def history(self):
+        """ACKEPOCH: where its history ends."""
+        return packet(ACKEPOCH, self.zxid, struct.pack(">i", self.epoch - 1))
+
+    def ack(self):
+        """It has the leader's history."""
+        return packet(ACK, self.epoch << 32)
+
     def synchronize(self):
-        self.send_raw(packet(ACKEPOCH, self.zxid, struct.pack(">i", self.epoch - 1)))
+        self.send_raw(self.history())
         if self.until(DIFF, TRUNC, SNAP).kind != DIFF:
             raise ValueError("%#x is not answered with DIFF" % self.zxid)
         self.until(NEWLEADER)
@@ -100,9 +108,9 @@ class Observer(Link):
         """Everything up to UPTODATE."""
         self.greet()
         self.synchronize()
-        self.send_raw(packet(ACK, self.epoch << 32))
+        self.send_raw(self.ack())
         self.until(UPTODATE)
-        self.send_raw(packet(ACK, self.epoch << 32))
+        self.send_raw(self.ack())
         return self
 
     def until_answered(self, session, cxid, err):
