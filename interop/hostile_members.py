@@ -17,7 +17,7 @@ import wire
 from beside import Beside
 from ensemble import Ensemble, same_everywhere
 from hostile import Memory, ends, expect
-from partition import zxid
+from partition import Divided, zxid
 from quorum import Observer, hello, learner_info, packet, vote
 from reconfig import administrator, shown, until
 from report import Failure
@@ -25,7 +25,7 @@ from server import HOST, free_port
 from wire import OPEN, Client, Closed, Connection
 from words import mntr
 
-CONFIG = {"initLimit": "10", "syncLimit": "10"}
+CONFIG = {"tickTime": "500", "initLimit": "10", "syncLimit": "10"}
 OBSERVER = 4  # configured, and not there
 NOBODY = 9  # in no configuration
 HELLO_SECONDS = 15  # 5 s to say who one is, and room
@@ -223,14 +223,17 @@ def votes(target, _long):
 
 @contextlib.contextmanager
 def astray(target, quorum_port, election_port):
-    """A follower that starts anew, with these ports in place of those of the others; in the end it is back."""
-    server, config = target.spare, target.spare.config
-    others = ["server.%d" % other.id for other in target.ensemble.servers if other is not server]
+    """A follower that starts anew, and that no other one finds, with these ports in place of theirs; then it is back."""
+    server, config, network = target.spare, target.spare.config, target.ensemble.network
+    others = target.ensemble.ids(target.ensemble.others(server))
     server.kill()
-    server.config = dict(config, **{name: "%s:%d:%d" % (HOST, quorum_port, election_port) for name in others})
+    network.cut(server.id, others)
+    server.config = dict(config, **{"server.%d" % other: "%s:%d:%d" % (HOST, quorum_port, election_port)
+                                    for other in others})
     server.launch()
     yield server
     server.kill()
+    network.heal()
     server.config = config
     server.launch()
     target.ensemble.wait()
@@ -406,7 +409,10 @@ def followed(target, server, leader, round, port):
             caller.close()
         return found
 
-    until("server %d follows a false leader" % server.id, told)
+    try:
+        until("server %d follows a false leader" % server.id, told)
+    except Failure as failure:
+        raise Failure("%s\n%s" % (failure, server.log_tail())) from None
     found[0].sock.settimeout(20)
     return found[0]
 
@@ -474,12 +480,15 @@ ATTACKS = {"hostile-h16": lengths, "hostile-h17": hellos, "hostile-h18": names, 
            "hostile-h20": storms, "hostile-h21": greetings, "hostile-h22": order, "hostile-h23": snapshots, "hostile-h24": forgeries,
            "hostile-h25": floods}
 
+DIVIDED = (votes, snapshots)  # need a server that is on its own
+
 
 def attack(name):
     function = ATTACKS[name]
 
     def check(options):
-        with Ensemble("zzzZ", CONFIG) as ensemble:
+        kind = Divided if function in DIVIDED else Ensemble
+        with kind("zzzZ", CONFIG) as ensemble:
             ensemble.servers.pop().close()
             ensemble.start()
             target = Target(ensemble)
