@@ -389,6 +389,7 @@ impl Peer<'_> {
             Port::Election => {
                 connection.state = Link::Open;
                 connection.untried = true;
+                connection.called = false;
                 let hello = quorums.addresses(me, Port::Election).next();
                 let written = hello.is_some_and(|(host, port)| {
                     put_hello(me, host, port, &mut connection.output).is_some()

@@ -589,3 +589,45 @@ fn a_later_epoch_of_no_voter_calls_no_election() {
         assert_eq!(greet(voter).0, State::Looking);
     }
 }
+
+/// A leader calls a server back that asks for it, once: it has nothing to say to it by itself.
+#[test]
+fn whoever_was_called_back_and_is_gone_is_not_called_again() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    let leader = &mut pair.leader;
+    let asking = leader.peer.accept(leader.now, Port::Election, address()).unwrap();
+    let hello = [&b"\xff\xff\xff\xff\xff\xff\0\0"[..], &[0, 0, 0, 0, 0, 0, 0, 1], &[0, 0, 0, 15]];
+    leader.peer.hear(leader.now, asking, &[&hello.concat()[..], b"127.0.0.1:22121"].concat());
+    let close = |leader: &mut Server| {
+        while let Some(link) = leader.peer.poll_member(leader.now) {
+            if leader.peer.member_is_closing(link) {
+                leader.peer.member_closed(leader.now, link);
+            }
+        }
+    };
+    close(leader);
+    let calls = |leader: &mut Server| {
+        let mut found = vec![];
+        while let Some(dial) = leader.peer.poll_dial(leader.now) {
+            if dial.server == ServerId(1) {
+                found.push(dial.link);
+            }
+        }
+        found
+    };
+    // Not at the first attempt: then it is tried again.
+    let call = calls(leader);
+    assert_eq!(call.len(), 1);
+    leader.peer.connect_failed(leader.now, call[0]);
+    leader.now = Now::new(1500, 1500);
+    let call = calls(leader);
+    assert_eq!(call.len(), 1);
+    leader.peer.connected(call[0]);
+    assert!(!leader.says(call[0]).is_empty());
+    leader.peer.member_closed(leader.now, call[0]);
+    for at in [1700, 1900] {
+        leader.now = Now::new(at, at as i64);
+        assert_eq!(calls(leader), [], "at {at}");
+    }
+}
