@@ -223,7 +223,7 @@ def votes(target, _long):
 
 @contextlib.contextmanager
 def astray(target, quorum_port, election_port):
-    """A follower that starts anew, and that no other one finds, with these ports in place of theirs; then it is back."""
+    """A follower that starts anew with these ports in place of the others', who do not find it; then it is back."""
     server, config, network = target.spare, target.spare.config, target.ensemble.network
     others = target.ensemble.ids(target.ensemble.others(server))
     server.kill()
@@ -325,7 +325,8 @@ def record(path, data=b""):
 
 
 def stream(*nodes, sessions=struct.pack(">i", 0), acls=struct.pack(">i", 0), mark="BenWasHere"):
-    return sessions + acls + b"".join(record(path) for path in ("",) + nodes) + wire.pack("s", "/") + wire.pack("s", mark)
+    records = b"".join(record(path) for path in ("",) + nodes)
+    return sessions + acls + records + wire.pack("s", "/") + wire.pack("s", mark)
 
 
 def endless(head, piece, mib):
@@ -477,8 +478,8 @@ def floods(target, long):
 
 
 ATTACKS = {"hostile-h16": lengths, "hostile-h17": hellos, "hostile-h18": names, "hostile-h19": votes,
-           "hostile-h20": storms, "hostile-h21": greetings, "hostile-h22": order, "hostile-h23": snapshots, "hostile-h24": forgeries,
-           "hostile-h25": floods}
+           "hostile-h20": storms, "hostile-h21": greetings, "hostile-h22": order, "hostile-h23": snapshots,
+           "hostile-h24": forgeries, "hostile-h25": floods}
 
 DIVIDED = (votes, snapshots)  # need a server that is on its own
 

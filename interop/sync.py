@@ -2,9 +2,9 @@
 
 Two servers of the leader's kind, a follower and an observer of the other kind. The follower leads first,
 and takes writes that nobody else hears of, which the next leader must cut off; the observer is given the same
-history. Then both are missing for a short time, for longer than the leader's memory reaches, come back with that history
-of theirs when the others have gone on, and with none at all. What the leader did is in the log of
-Apache's server, whichever side that is. At the end all trees are equal.
+history. Then both are missing for a short time, and for longer than the leader's memory reaches; they come
+back with that history of theirs when the others have gone on, and with none at all. What the leader did is in
+the log of Apache's server, whichever side that is. At the end all trees are equal.
 """
 
 import os
@@ -30,7 +30,8 @@ AS_LEADER = {
     "SNAP": ("Sending snapshot last zxid of peer",),
 }
 AS_LEARNER = {
-    "DIFF from the window": ("Getting a diff from the leader",), "DIFF from the log": ("Getting a diff from the leader",),
+    "DIFF from the window": ("Getting a diff from the leader",),
+    "DIFF from the log": ("Getting a diff from the leader",),
     "TRUNC": ("Truncating log to get in sync with the leader",), "SNAP": ("Getting a snapshot from leader",),
 }
 # Our server says so as a learner; a DIFF is neither.
