@@ -428,7 +428,7 @@ mod tests {
         assert!(chosen.iter().all(|group| group.needs.is_empty()));
         assert!(chosen.iter().map(|group| group.budget).sum::<u64>() <= 300);
         let all: u64 = GROUPS.iter().filter(|group| !group.long).map(|group| group.budget).sum();
-        assert!(all <= 40 * 60, "{all} seconds in all");
+        assert!(all <= 45 * 60, "{all} seconds in all");
     }
 
     #[test]
