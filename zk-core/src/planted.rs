@@ -72,6 +72,24 @@ bugs! {
     TornTail,
     /// A leader that is elected again goes on in its old epoch.
     ReusedZxid,
+    /// A reconfiguration needs a quorum of the old configuration only.
+    ReconfigOldQuorum,
+    /// A reconfiguration needs a quorum of the new configuration only.
+    ReconfigNewQuorum,
+    /// A reconfiguration is let in while another is under way.
+    ReconfigTwice,
+    /// A reconfiguration for another version is let in.
+    ReconfigVersion,
+    /// A configuration that is proposed is forgotten by a restart.
+    ReconfigForgotten,
+    /// A leader that has left goes on, and counts its own acknowledgements.
+    ReconfigRetired,
+    /// NEWLEADER does not carry what is proposed.
+    ReconfigNewLeader,
+    /// What a new leader finds in its history is in force at once.
+    ReconfigInForce,
+    /// A learner that a reconfiguration gives another leader serves before it has learned from that.
+    ReconfigServing,
 }
 
 /// The number of the chosen bug, plus one.

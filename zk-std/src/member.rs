@@ -9,6 +9,8 @@
 //! | open readers | one for each link to a learner |
 //! | bytes that are read at once | what the order says, or one transaction |
 
+pub mod dynamic;
+
 use std::collections::BTreeMap;
 
 use zk_core::id::Zxid;

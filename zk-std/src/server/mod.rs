@@ -37,7 +37,6 @@
 
 mod clock;
 mod disk;
-mod dynamic;
 mod error;
 mod link;
 mod listener;
@@ -73,10 +72,10 @@ pub use restore::Progress;
 pub use standing::{Role, Standing};
 
 use crate::config::{Config, FourLetterWords, HostPort};
+use crate::member::dynamic::Dynamic;
 use crate::store::{self, INITIALIZE, OsDirectory, Store};
 use clock::Clock;
 use disk::Disk;
-use dynamic::Dynamic;
 use listener::Listener;
 use members::Members;
 use metrics::Metrics;

@@ -15,7 +15,6 @@ use zk_core::wire::frame;
 
 use super::clock::Clock;
 use super::disk::{self, Disk};
-use super::dynamic::Dynamic;
 use super::link::{ReadOutcome, Socket, Stream};
 use super::listener::{self, Accepted, Listener};
 use super::members::{self, Members};
@@ -27,6 +26,7 @@ use super::unserved::{self, Unserved};
 use super::words::{self, Word, Words};
 use super::{Error, Handle, OnChange, STOP_MAX};
 use crate::config::{Config, HostPort};
+use crate::member::dynamic::Dynamic;
 use crate::member::{self, Reload};
 use crate::store::{self, Extent, OsDirectory, Store};
 
@@ -80,7 +80,7 @@ pub(super) struct State {
     listener: Listener,
     files: Option<Files>,
     members: Option<Members>,
-    dynamic: Option<Dynamic>,
+    dynamic: Option<Dynamic<OsDirectory>>,
     /// Where clients are served, as the configuration says.
     client: Option<HostPort>,
     unserved: Unserved,
@@ -120,7 +120,7 @@ pub(super) struct Parts {
     pub(super) listener: Listener,
     pub(super) files: Option<Files>,
     pub(super) members: Option<Members>,
-    pub(super) dynamic: Option<Dynamic>,
+    pub(super) dynamic: Option<Dynamic<OsDirectory>>,
     pub(super) metrics: Metrics,
     pub(super) on_change: Option<OnChange>,
     pub(super) handle: Handle,
@@ -208,7 +208,10 @@ impl State {
         for _ in 0..ROUNDS {
             // Before a configuration is acknowledged, its file is written.
             if let Some(dynamic) = &mut self.dynamic {
-                dynamic.note(&self.peer);
+                dynamic.note(&self.peer).map_err(|source| Error::Io {
+                    doing: "write down a new configuration",
+                    source,
+                })?;
                 self.move_client_port();
             }
             let disk = self.write_disk(now)?;

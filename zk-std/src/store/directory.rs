@@ -147,7 +147,7 @@ pub(super) fn read_full<F: File>(file: &F, buf: &mut [u8], offset: u64) -> io::R
 ///
 /// # Errors
 /// Those of the file system, and [`io::ErrorKind::FileTooLarge`].
-pub(super) fn read_small<D: Directory>(
+pub(crate) fn read_small<D: Directory>(
     directory: &D,
     name: &str,
     limit: usize,

@@ -293,6 +293,11 @@ impl Disk {
         self.state().faults.power = Some(operations);
     }
 
+    /// Whether operations are still done: not after the power was cut.
+    pub fn has_power(&self) -> bool {
+        self.state().alive().is_ok()
+    }
+
     /// Operations that were done since the disk was made: the places where
     /// [`cut_power_after`](Self::cut_power_after) can strike.
     pub fn operations(&self) -> u64 {
