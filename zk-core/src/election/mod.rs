@@ -364,8 +364,9 @@ impl<'m> Election<'m> {
         let leader = word.vote.leader;
         let leads = |all: bool| {
             if leader == self.me {
-                // Those of an earlier round may not know that it is over.
-                return word.vote.round == round;
+                // Those of an earlier round may not know that it is over, nor that the history that
+                // they have elected is lost.
+                return word.vote.round == round && self.initial.zxid != Zxid::NONE;
             }
             let said = self.heard(leader).filter(|said| all || said.vote.round == round);
             said.is_some_and(|said| said.state == ServerState::Leading)

@@ -174,3 +174,18 @@ fn nobody_waits_for_a_server_that_cannot_be_reached() {
         assert_eq!(election.decided(), None);
     }
 }
+
+/// Others may still follow the history that it had.
+#[test]
+fn who_has_lost_its_history_is_not_made_the_leader_by_those_who_elected_it() {
+    let quorums = quorums(1..=3);
+    for (last, leads) in [(Zxid::ZERO, true), (Zxid::NONE, false)] {
+        let mut election = Election::owned(ServerId(3), Options::default());
+        election.look(NOW, &quorums, last, 0);
+        for from in [1, 2] {
+            let word = notification(ServerState::Following, 3, 1);
+            election.receive(NOW, &quorums, ServerId(from), &word);
+        }
+        assert_eq!(election.decided().is_some(), leads, "{last}");
+    }
+}

@@ -159,8 +159,6 @@ pub(super) struct Ensemble<'m> {
     pub(super) dialled: Instant,
     /// The configuration has changed: this server may have another place in it.
     pub(super) reconfigured: bool,
-    /// Version of the configuration that the leader had when its history was whole.
-    pub(super) offered: i64,
 }
 
 impl<'m> Ensemble<'m> {
@@ -191,7 +189,6 @@ impl<'m> Ensemble<'m> {
             appointed: None,
             dialled: Instant(0),
             reconfigured: false,
-            offered: 0,
         }
     }
 }
@@ -354,7 +351,6 @@ impl<'m> Peer<'m> {
         if ensemble.quorums.proposed.version() > self.proposed.0 {
             ensemble.quorums.withdraw();
         }
-        ensemble.offered = 0;
         ensemble.reconfigured = false;
         ensemble.read_only_at = None;
         ensemble.serving = false;

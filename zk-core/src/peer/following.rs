@@ -126,23 +126,29 @@ impl Peer<'_> {
             }
             Heard::Commit(_) => self.committed += 1,
             Heard::History(config) => {
-                let Ensemble { quorums, offered, .. } = &mut self.ensemble;
-                let held = quorums.pending().unwrap_or(&quorums.committed).version();
+                let epoch = learner.accepts();
+                let quorums = &mut self.ensemble.quorums;
                 // Servers before 3.5 say nothing.
                 if config.len() > 1 {
-                    *offered = crate::quorum::version(config).unwrap_or(0);
-                    if *offered > held {
+                    let offered = crate::quorum::version(config).unwrap_or(0);
+                    let proposed = quorums.proposed.version();
+                    // What was proposed before this reign, and is not known here, came to nothing.
+                    if proposed > offered && Some(Zxid(proposed).epoch()) < epoch {
+                        quorums.withdraw();
+                    }
+                    if offered > quorums.pending().unwrap_or(&quorums.committed).version() {
                         self.take_config(config)?;
                     }
                 }
             }
             Heard::UpToDate => {
-                let Ensemble { quorums, offered, .. } = &mut self.ensemble;
-                if quorums.pending().is_some_and(|pending| pending.version() == *offered) {
-                    quorums.commit();
+                // A quorum has what NEWLEADER came behind, and all of it is applied here. A
+                // reconfiguration that is not is still under way.
+                let pending = Zxid(self.ensemble.quorums.proposed.version());
+                if pending.counter() == 0 || pending <= self.tree.last_zxid() {
+                    self.ensemble.quorums.commit();
                 }
-                self.config_in_force(now);
-                if !self.is_learner() {
+                if self.config_in_force(now) && !planted!(ReconfigServing) {
                     return Ok(true);
                 }
                 self.ensemble.serving = true;
@@ -302,7 +308,7 @@ impl Peer<'_> {
         let Ensemble { members, uplink, dirty, quorums, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         let connection = &mut self.connections[link];
-        let reply = reply::most(op, body, quorums.committed.text().len());
+        let reply = reply::most(op, body, quorums.committed.text_room());
         if connection.output.free().saturating_sub(connection.reserved) < reply {
             return Err(Busy);
         }
@@ -421,7 +427,7 @@ impl Peer<'_> {
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
-        reply::most(op, body, self.config().text().len())
+        reply::most(op, body, self.config().text_room())
     }
 }
 

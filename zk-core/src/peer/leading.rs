@@ -249,7 +249,10 @@ impl Peer<'_> {
     pub(super) fn speak_to_learners(&mut self, now: Now) {
         let window = window!(self);
         let Ensemble { leader, members, quorums, snapshot, .. } = &mut self.ensemble;
-        let config = quorums.pending().unwrap_or(&quorums.committed).text();
+        // What is proposed in this reign is not for NEWLEADER to say.
+        let begins = leader.phase() != Phase::Broadcast && !planted!(ReconfigNewLeader);
+        let before = quorums.pending().filter(|_| begins);
+        let config = before.unwrap_or(&quorums.committed).text();
         let mut wanted = false;
         for at in 0..members.used() {
             if let Some(out) = members.quorum_output(at) {

@@ -65,10 +65,13 @@ impl Peer<'_> {
         let request: ReconfigRequest<'_> =
             jute::decode(body).map_err(|_| Code::MarshallingError)?;
         let quorums = &self.ensemble.quorums;
-        if quorums.pending().is_some() {
+        if quorums.pending().is_some() && !planted!(ReconfigTwice) {
             return Err(Code::ReconfigInProgress);
         }
-        if request.cur_config_id != -1 && request.cur_config_id != quorums.committed.version() {
+        if request.cur_config_id != -1
+            && request.cur_config_id != quorums.committed.version()
+            && !planted!(ReconfigVersion)
+        {
             return Err(Code::BadVersion);
         }
         let room = quorums.committed.text().len() + body.len() + LINE;
@@ -148,7 +151,7 @@ impl Peer<'_> {
     /// without a version was written by somebody who knows better.
     pub(super) fn find_config(&mut self) {
         self.ensemble.quorums.withdraw();
-        if !self.options.reconfig || self.config().version() == 0 {
+        if !self.options.reconfig || self.config().version() == 0 || planted!(ReconfigForgotten) {
             return;
         }
         let Some(at) = self.tree.find(CONFIG) else { return };
@@ -160,47 +163,50 @@ impl Peer<'_> {
         }
     }
 
-    /// A reconfiguration is applied: its configuration is in force.
+    /// A reconfiguration is applied: its configuration is in force. But before a reign begins the whole
+    /// history is applied, whether it is committed or not; then it is in force when a quorum has it.
     pub(super) fn reconfigured(&mut self, seq: u64) {
-        if !self.options.reconfig {
+        if !self.options.reconfig || !self.ensemble.serving && !planted!(ReconfigInForce) {
             return;
         }
         let Some((zxid, bytes)) = self.history.get(seq) else { return };
         let Ok(Txn { record: Record::SetData(record), .. }) = Txn::decode(bytes) else { return };
         let Ensemble { quorums, leader, .. } = &mut self.ensemble;
-        if quorums.pending().is_none_or(|pending| pending.version() != zxid.0)
-            && let Err(error) = quorums.propose(record.data.bytes(), None)
-        {
-            warning!("the new configuration cannot be held: line {}", error.line);
-            return;
+        // If a later one is proposed, it is in force already.
+        if quorums.committed.version() < zxid.0 {
+            if quorums.proposed.version() != zxid.0
+                && let Err(error) = quorums.propose(record.data.bytes(), None)
+            {
+                warning!("the new configuration cannot be held: line {}", error.line);
+                return;
+            }
+            quorums.commit();
         }
-        quorums.commit();
         info!("a new configuration is in force: version {}", quorums.committed.version());
         if self.state == State::Leading {
             leader.reconfigure(quorums);
         }
-        // Whoever is being brought in line hears of what was long ago.
-        self.ensemble.reconfigured = self.ensemble.serving;
+        self.ensemble.reconfigured = true;
     }
 
     /// A reign begins: clients are shown the configuration in force, and the server has its place in it.
-    /// It may have come without a transaction.
-    pub(super) fn config_in_force(&mut self, now: Now) {
+    /// It may have come without a transaction. Answers as [`take_place`](Self::take_place).
+    pub(super) fn config_in_force(&mut self, now: Now) -> bool {
         if !self.options.reconfig {
-            return;
+            return false;
         }
         let shown = self.tree.find(CONFIG).map_or(Zxid::ZERO, |at| self.tree.stat(at).mzxid);
         if shown.0 < self.config().version() {
             info!("a configuration is in force: version {}", self.config().version());
             self.show_config(now);
         }
-        self.take_place(now, false);
+        self.take_place(now, false)
     }
 
     /// Takes the place that the configuration gives this server, if that is another than before.
     /// `changed`: there was another one in force until now, in which the leader may have been met
-    /// elsewhere.
-    pub(super) fn take_place(&mut self, now: Now, changed: bool) {
+    /// elsewhere. Answers whether it has left the one before: it may have a new leader by then.
+    pub(super) fn take_place(&mut self, now: Now, changed: bool) -> bool {
         let me = self.options.server;
         let Ensemble { quorums, learner, leader, .. } = &self.ensemble;
         let config = &quorums.committed;
@@ -226,6 +232,7 @@ impl Peer<'_> {
             self.ensemble.appointed = self.ensemble.learner.designated();
             self.look(now);
         }
+        moves
     }
 }
 

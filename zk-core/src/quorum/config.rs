@@ -335,6 +335,11 @@ impl<'m> Config<'m> {
         self.text.get(..self.text_len).unwrap_or_default()
     }
 
+    /// Bytes that its text may have.
+    pub fn text_room(&self) -> usize {
+        self.text.ceiling()
+    }
+
     /// All members, in order of the text.
     pub fn members(&self) -> impl Iterator<Item = &Member> + Clone {
         self.members.iter().take(self.members_len)

@@ -97,6 +97,12 @@ impl<'m> Quorums<'m> {
     }
 
     fn is_quorum(&self, acked: &dyn Fn(ServerId) -> bool) -> bool {
+        if planted!(ReconfigOldQuorum) {
+            return self.committed.is_quorum(acked);
+        }
+        if planted!(ReconfigNewQuorum) {
+            return self.pending().unwrap_or(&self.committed).is_quorum(acked);
+        }
         self.all().all(|config| config.is_quorum(acked))
     }
 

@@ -13,8 +13,8 @@ const RESULT: usize = 9 + 4;
 /// Bytes of a path's length, and of the number that a sequential node's path gets.
 const PATH: usize = 4 + 11;
 
-/// Bytes that the reply to `body` takes at most, its length included; `config` are those of the
-/// ensemble's configuration.
+/// Bytes that the reply to `body` takes at most, its length included; `config` are those that a
+/// configuration has at most.
 pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
     match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
@@ -28,7 +28,7 @@ pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
         }
         // The path again.
         OpCode::Sync => HEAD + body.len(),
-        OpCode::Reconfig => HEAD + 4 + 2 * (config + body.len()) + STAT,
+        OpCode::Reconfig => HEAD + 4 + config + STAT,
         _ => HEAD,
     }
 }

@@ -132,6 +132,11 @@ impl Learner {
     fn is_synced(&self) -> bool {
         matches!(self.step, Step::Synced | Step::Active)
     }
+
+    /// Whether it acknowledges what is proposed, besides.
+    fn acknowledges(&self) -> bool {
+        self.is_synced() && (!self.observer || planted!(ObserverAck))
+    }
 }
 
 /// How many learners a leader has.
@@ -497,15 +502,16 @@ impl<'m> Leader<'m> {
         quorums.has_quorum(|id| self.has(id, own, &counts))
     }
 
-    /// Whether `id` is this leader, and that counts, or a follower that does.
+    /// Whether `id` is this leader, and that counts, or a learner that does. (One that is to vote may
+    /// not have heard of it, and come as an observer.)
     fn has(&self, id: ServerId, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
-        let is = |l: &Learner| l.step != Step::Vacant && !l.observer && l.server == id;
+        let is = |l: &Learner| l.step != Step::Vacant && l.server == id;
         (id == self.me && own) || self.learners.iter().any(|l| is(l) && counts(l))
     }
 
     /// Whether enough voters of a configuration have the whole history, this leader among them.
     pub fn is_synced(&self, config: &Config<'_>) -> bool {
-        config.has_quorum(|id| self.has(id, true, Learner::is_synced))
+        config.has_quorum(|id| self.has(id, true, Learner::acknowledges))
     }
 
     /// A reconfiguration is proposed, or in force. Who does not stay the leader in it leaves that to
@@ -533,7 +539,15 @@ impl<'m> Leader<'m> {
     /// The number up to which a quorum has made the history durable.
     pub fn committable(&self, quorums: &Quorums<'_>, window: Window<'_, '_>) -> u64 {
         let Window { durable, committed, .. } = window;
-        let acked = |learner: &Learner| if learner.is_synced() { learner.acked } else { 0 };
+        let acked = |learner: &Learner| if learner.acknowledges() { learner.acked } else { 0 };
+        if self.retired && planted!(ReconfigRetired) {
+            let voters = quorums.committed.voters();
+            let by = |number| move |id: &ServerId| self.has(*id, false, |l| acked(l) >= number);
+            let enough = |number: &u64| {
+                1 + voters.clone().filter(by(*number)).count() > voters.clone().count() / 2
+            };
+            return (committed..=durable).rev().find(enough).unwrap_or(committed);
+        }
         if self.retired {
             return committed;
         }
@@ -850,7 +864,7 @@ impl<'m> Leader<'m> {
         if self.phase != Phase::Broadcast || self.second {
             return true;
         }
-        self.quorum(quorums, true, Learner::is_synced)
+        self.quorum(quorums, true, Learner::acknowledges)
     }
 }
 

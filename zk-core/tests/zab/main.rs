@@ -14,8 +14,8 @@ use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_core::wire::client::{
-    ConnectRequest, ConnectResponse, CreateRequest, GetDataReply, OPEN_ACL_UNSAFE, ReconfigRequest,
-    ReplyHeader, RequestHeader,
+    ConnectRequest, ConnectResponse, CreateRequest, GetDataReply, OPEN_ACL_UNSAFE, PathWatch,
+    ReconfigRequest, ReplyHeader, RequestHeader,
 };
 use zk_core::wire::election::{Notification, ServerState};
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};

@@ -156,15 +156,14 @@ fn a_leader_that_leaves_names_the_next() {
     assert_eq!(changing.pair.leader.peer.state(), State::Leading, "until its followers are gone");
 }
 
-/// A later configuration is proposed before the learner serves: so the one of NEWLEADER is in force, and
-/// clients are shown that.
-#[test]
-fn the_configuration_of_newleader_is_shown_although_another_is_proposed() {
+/// A follower whose leader proposes a reconfiguration before it lets it serve; NEWLEADER says that this
+/// version is its latest. Answers the versions of both configurations.
+fn synchronised(offered: impl Fn(Zxid, Zxid) -> Zxid) -> (Server, [Zxid; 2]) {
     let options = Options { reconfig: true, ..Options::default() };
     let server = |id| Server::with_options(id, false, options.clone());
-    let mut pair = Pair::of(server(2), server(1));
-    let (follower, link) = (&mut pair.follower, pair.links[1]);
-    let version = |version: i64| CONFIG.replace("version=0", &format!("version={version:x}"));
+    let Pair { mut follower, links, .. } = Pair::of(server(2), server(1));
+    let link = links[1];
+    let version = |version: Zxid| CONFIG.replace("version=0", &format!("version={:x}", version.0));
     let (first, next) = (Zxid::new(Epoch(1), 0), Zxid::new(Epoch(1), 1));
     let header = TxnHeader {
         client_id: SessionId(1),
@@ -173,13 +172,13 @@ fn the_configuration_of_newleader_is_shown_although_another_is_proposed() {
         time: 1,
         op: OpCode::Reconfig,
     };
-    let text = version(next.0);
+    let text = version(next);
     let data = Buffer::new(text.as_bytes());
     let txn = encode(&(header, SetDataTxn { path: "/zookeeper/config".into(), data, version: -1 }));
     for packet in [
         Packet::with(Kind::LeaderInfo, first, &0x1_0000i32.to_be_bytes()),
         Packet::new(Kind::Diff, Zxid::ZERO),
-        Packet::with(Kind::NewLeader, first, version(first.0).as_bytes()),
+        Packet::with(Kind::NewLeader, first, version(offered(first, next)).as_bytes()),
         Packet::with(Kind::Proposal, next, &txn),
         Packet::new(Kind::UpToDate, Zxid::NONE),
     ] {
@@ -189,11 +188,61 @@ fn the_configuration_of_newleader_is_shown_although_another_is_proposed() {
         follower.says(link);
     }
     assert!(follower.peer.is_serving());
+    (follower, [first, next])
+}
+
+/// A later configuration is proposed before the learner serves: so the one of NEWLEADER is in force, and
+/// clients are shown that.
+#[test]
+fn the_configuration_of_newleader_is_shown_although_another_is_proposed() {
+    let (follower, [first, next]) = synchronised(|first, _| first);
     let quorums = follower.peer.quorums();
     assert_eq!(quorums.committed.version(), first.0);
     assert_eq!(quorums.pending().unwrap().version(), next.0);
     let tree = follower.peer.tree();
     let mut room = [0; 400];
     let shown = tree.copy_data(tree.find(b"/zookeeper/config").unwrap(), &mut room);
-    assert_eq!(shown, Some(version(first.0).as_bytes()));
+    let text = CONFIG.replace("version=0", &format!("version={:x}", first.0));
+    assert_eq!(shown, Some(text.as_bytes()));
+}
+
+/// A leader of Apache's says in NEWLEADER what it proposes in this reign, too: that is in force when it
+/// is committed.
+#[test]
+fn what_newleader_names_and_nobody_has_committed_is_only_proposed() {
+    let (follower, [_, next]) = synchronised(|_, next| next);
+    let quorums = follower.peer.quorums();
+    assert_eq!(quorums.committed.version(), 0);
+    assert_eq!(quorums.pending().unwrap().version(), next.0);
+}
+
+/// What a reply will take is not more when the configuration has grown meanwhile.
+#[test]
+fn replies_that_wait_while_the_configuration_grows_keep_their_room() {
+    let mut changing = Changing::new();
+    let joining = "server.4=a-long-name-of-a-host.example.org:1:2:observer;127.0.0.1:3,\
+                   server.5=another-long-name-of-a-host.example.org:1:2:observer;127.0.0.1:3";
+    changing.ask(Some(joining), None, None, -1);
+    changing.ask(None, Some("4"), None, 7);
+    changing.ask(None, Some("4"), None, 7);
+    let Changing { pair, client, xid } = &mut changing;
+    let Server { peer, now, .. } = &mut pair.follower;
+    for op in [OpCode::GetData, OpCode::CloseSession] {
+        *xid += 1;
+        let mut request = encode(&RequestHeader { xid: zk_core::id::Xid(*xid), op });
+        if op == OpCode::GetData {
+            request.extend(encode(&PathWatch { path: "/".into(), watch: false }));
+        }
+        peer.receive(*now, *client, &frame(&request));
+    }
+    pair.talk(usize::MAX);
+    let peer = &mut pair.follower.peer;
+    while peer.poll_link().is_some() {}
+    let mut output = peer.output(*client);
+    let mut replies = 0;
+    while let Some((len, rest)) = output.split_first_chunk::<4>() {
+        output = &rest[u32::from_be_bytes(*len) as usize..];
+        replies += 1;
+    }
+    assert_eq!(replies, 5);
 }
