@@ -6,9 +6,10 @@ use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zk_core::peer::{Epochs, State};
 use zk_core::wire::OpCode;
 use zk_core::wire::quorum::Kind;
-use zk_core::wire::txn::Txn;
+use zk_core::wire::txn::{Record, Txn};
 use zk_core::zab::leader::follows;
 
+use super::config::Members;
 use super::node::Node;
 use super::tap::{About, Message, epoch};
 
@@ -26,14 +27,19 @@ pub(crate) struct Agreement {
     /// Digests of trees, by zxid.
     digests: BTreeMap<Zxid, i64>,
     leaders: BTreeMap<Epoch, ServerId>,
-    /// Voters that have had a transaction on their disk.
+    /// Servers that have had a transaction on their disk.
     durable: BTreeMap<Zxid, BTreeSet<ServerId>>,
-    /// Voters that have accepted an epoch.
+    /// Servers that have accepted an epoch.
     accepted: BTreeMap<Epoch, BTreeSet<ServerId>>,
-    /// Epochs that voters have promised to a leader.
+    /// Epochs that servers have promised to a leader.
     promised: BTreeSet<(ServerId, Epoch)>,
-    /// How many are a quorum.
-    quorum: usize,
+    /// The configuration of each reconfiguration, and the first one.
+    pub(crate) configs: BTreeMap<Zxid, Members>,
+    /// The latest configuration in a history that ends there.
+    latest: BTreeMap<Zxid, Zxid>,
+    /// Reconfigurations that were committed: each with whom the one before had, and whether its own
+    /// leader saw to it.
+    pub(crate) changes: Vec<(Zxid, Zxid, bool)>,
     /// Sessions that may end: their clients have asked for it, or were silent for long enough.
     ending: BTreeSet<i64>,
 }
@@ -47,12 +53,41 @@ impl Agreement {
         }
     }
 
-    /// Nothing has happened; so many servers vote.
-    pub(crate) fn new(voters: usize) -> Self {
-        Self { quorum: voters / 2 + 1, ..Self::default() }
+    /// Nothing has happened.
+    pub(crate) fn new(first: Members) -> Self {
+        Self { configs: [(Zxid::ZERO, first)].into(), ..Self::default() }
     }
 
-    /// A voter's disk has a transaction, and all that come before it.
+    /// The latest configuration in a history that ends at `zxid`, by its zxid.
+    pub(crate) fn latest(&self, zxid: Zxid) -> Zxid {
+        match self.transaction(zxid) {
+            Zxid::ZERO => Zxid::ZERO,
+            at => self.latest[&at],
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn in_force(&self) -> (Zxid, &Members) {
+        let at = self.latest(self.committed.last().copied().unwrap_or_default());
+        (at, &self.configs[&at])
+    }
+
+    /// Whether these servers are a quorum wherever a history that ends at `zxid` needs one: in the
+    /// configuration in force, and in those that are proposed behind it.
+    fn is_quorum(&self, zxid: Zxid, of: &BTreeSet<ServerId>) -> bool {
+        let mut at = self.latest(zxid);
+        loop {
+            if !self.configs[&at].has_quorum(of) {
+                return false;
+            }
+            if self.is_committed(at) {
+                return true;
+            }
+            at = self.latest(self.before[&at]);
+        }
+    }
+
+    /// A server's disk has a transaction, and all that come before it.
     pub(crate) fn durable(&mut self, server: ServerId, zxid: Zxid) {
         let mut at = zxid;
         while at != Zxid::ZERO && self.durable.entry(at).or_default().insert(server) {
@@ -60,7 +95,7 @@ impl Agreement {
         }
     }
 
-    /// A voter's epochs are durable. (Nobody begins an epoch that no quorum has accepted, and nobody
+    /// A server's epochs are durable. (Nobody begins an epoch that no quorum has accepted, and nobody
     /// begins it without the history of its leader.)
     pub(crate) fn epochs(&mut self, node: &Node, before: Epochs) {
         let Epochs { accepted, current } = node.epochs;
@@ -71,8 +106,9 @@ impl Agreement {
             return;
         }
         if node.peer.state() == State::Leading {
-            let by = self.accepted.get(&current).map_or(0, BTreeSet::len);
-            assert!(by >= self.quorum, "epoch {} begins, accepted by {by} voters", current.0);
+            let by = self.accepted.get(&current).cloned().unwrap_or_default();
+            let known = self.is_quorum(node.last, &by);
+            assert!(known, "epoch {} begins, accepted by {by:?}", current.0);
         } else if node.peer.state() == State::Looking {
             // A transaction of an epoch has all of its leader's history before it.
             assert!(
@@ -82,8 +118,9 @@ impl Agreement {
                 current.0
             );
         } else if node.begins == current {
+            // Whoever has a transaction of the epoch has all of its leader's history.
             assert!(
-                node.synced >= node.owed,
+                node.synced >= node.owed || node.synced.epoch() == current,
                 "server {} begins epoch {} with {} on its disk, and not {}",
                 node.id.0,
                 current.0,
@@ -93,7 +130,7 @@ impl Agreement {
         }
     }
 
-    /// A voter tells a leader that it has accepted its epoch: once, and never again.
+    /// A server tells a leader that it has accepted its epoch: once, and never again.
     pub(crate) fn promise(&mut self, node: &Node) {
         let new = self.promised.insert((node.id, node.offered));
         assert!(new, "server {} accepts epoch {} twice", node.id.0, node.offered.0);
@@ -126,6 +163,19 @@ impl Agreement {
         assert!(follows(last, zxid), "server {}: {zxid} behind {last}", server.0);
         let known = *self.before.entry(zxid).or_insert(last);
         assert_eq!(known, last, "server {}: what comes before {zxid}", server.0);
+        if !self.latest.contains_key(&zxid) {
+            let txn = Txn::decode(txn).expect("a transaction");
+            let config = match &txn.record {
+                Record::SetData(record) if txn.header.op == OpCode::Reconfig => {
+                    let (members, version) = Members::parse(record.data.bytes());
+                    assert_eq!(version, zxid.0, "the version of a reconfiguration");
+                    self.configs.insert(zxid, members);
+                    zxid
+                }
+                _ => self.latest(last),
+            };
+            self.latest.insert(zxid, config);
+        }
     }
 
     /// A server begins to lead. (One leader for each epoch, and it has everything that was ever
@@ -163,11 +213,26 @@ impl Agreement {
         let last = self.committed.last().copied().unwrap_or_default();
         assert_eq!(at, last, "server {} goes on to {zxid} from {at}, others from {last}", server.0);
         for zxid in new.into_iter().rev() {
-            let on = self.durable.get(&zxid).map_or(0, BTreeSet::len);
-            assert!(on >= self.quorum, "{zxid} is committed, and on the disks of {on} voters");
+            let on = self.durable.get(&zxid).cloned().unwrap_or_default();
+            let enough = self.is_quorum(zxid, &on);
+            assert!(enough, "{zxid} is committed, and on the disks of {on:?} only");
+            if self.latest[&zxid] == zxid {
+                let own = self.leaders.last_key_value().is_some_and(|(e, _)| *e == zxid.epoch());
+                self.changes.push((self.latest(self.before[&zxid]), zxid, own));
+            }
             self.places.insert(zxid, self.committed.len());
             self.committed.push(zxid);
         }
+    }
+
+    /// Who has led in an epoch.
+    pub(crate) fn leader(&self, epoch: Epoch) -> Option<ServerId> {
+        self.leaders.get(&epoch).copied()
+    }
+
+    /// Whether that is a reconfiguration.
+    pub(crate) fn is_config(&self, zxid: Zxid) -> bool {
+        zxid != Zxid::ZERO && self.configs.contains_key(&zxid)
     }
 
     /// Whether a transaction was shown to clients.
@@ -248,7 +313,7 @@ pub(crate) fn heard(node: &mut Node, message: &Message) {
             node.taken = Zxid::ZERO;
             node.begins = Epoch(0);
         }
-        Kind::Proposal | Kind::Inform => node.taken = *zxid,
+        Kind::Proposal | Kind::Inform | Kind::InformAndActivate => node.taken = *zxid,
         Kind::NewLeader => {
             node.owed = node.taken;
             node.begins = zxid.epoch();

@@ -6,8 +6,8 @@ use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::peer::Link;
 use zk_core::wire::client::{
     ConnectRequest, ConnectResponse, CreateRequest, EventType, MultiHeader, OPEN_ACL_UNSAFE,
-    PathRecord, PathVersion, PathWatch, ReplyHeader, RequestHeader, SetDataRequest, SetWatches,
-    WatcherEvent,
+    PathRecord, PathVersion, PathWatch, ReconfigRequest, ReplyHeader, RequestHeader,
+    SetDataRequest, SetWatches, WatcherEvent,
 };
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};
 use zk_core::wire::{Code, OpCode};
@@ -69,6 +69,15 @@ pub(crate) enum Request {
         watch: bool,
     },
     Sync(String),
+    /// Who joins and who leaves, or all `members`; `version` of the configuration that it is for.
+    Reconfig {
+        joining: String,
+        leaving: String,
+        members: Option<String>,
+        version: i64,
+    },
+    /// The configuration.
+    Config,
     SetWatches {
         since: Zxid,
         watches: Watches,
@@ -116,7 +125,8 @@ impl Request {
             Self::Delete { .. } => OpCode::Delete,
             Self::Check { .. } => OpCode::Check,
             Self::Multi(_) => OpCode::Multi,
-            Self::Get { .. } => OpCode::GetData,
+            Self::Get { .. } | Self::Config => OpCode::GetData,
+            Self::Reconfig { .. } => OpCode::Reconfig,
             Self::Exists { .. } => OpCode::Exists,
             Self::Children { .. } => OpCode::GetChildren2,
             Self::Sync(_) => OpCode::Sync,
@@ -133,6 +143,7 @@ impl Request {
                 | Self::Set { .. }
                 | Self::Delete { .. }
                 | Self::Multi(_)
+                | Self::Reconfig { .. }
                 | Self::Close
         )
     }
@@ -170,6 +181,17 @@ impl Request {
             | Self::Exists { path, watch }
             | Self::Children { path, watch } => {
                 encode(&PathWatch { path: path.as_str().into(), watch: *watch })
+            }
+            Self::Config => encode(&PathWatch { path: "/zookeeper/config".into(), watch: false }),
+            Self::Reconfig { joining, leaving, members, version } => {
+                let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+                let (joining, leaving) = (text(joining), text(leaving));
+                encode(&ReconfigRequest {
+                    joining: Ustring(joining.as_deref().map(str::as_bytes)),
+                    leaving: Ustring(leaving.as_deref().map(str::as_bytes)),
+                    new_members: Ustring(members.as_deref().map(str::as_bytes)),
+                    cur_config_id: *version,
+                })
             }
             Self::Sync(path) => encode(&PathRecord { path: path.as_str().into() }),
             Self::SetWatches { since, watches } => {

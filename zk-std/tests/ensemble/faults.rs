@@ -1,10 +1,11 @@
 //! What can go wrong, and what of it is more than an ensemble can bear.
 
 use zk_core::id::{Epoch, Zxid};
+use zk_core::peer::State;
 use zk_std::store::VERSION_2;
 use zk_std::store::simulated::Rng;
 
-use super::node::Started;
+use super::node::{Node, Started};
 use super::world::World;
 
 /// How a process ends.
@@ -88,6 +89,11 @@ impl Weather {
         format!("{:?}", Fault::ALL[number].0)
     }
 
+    /// Whether disks are lost, or what is on them.
+    pub(crate) fn loses_disks(&self) -> bool {
+        self.kinds.iter().any(|kind| matches!(kind, Fault::Rot | Fault::Wipe))
+    }
+
     /// It gets better.
     pub(crate) fn improve(&mut self) {
         self.calm += CALM;
@@ -113,6 +119,7 @@ impl World {
         if let Some(fault) = self.weather.draw(&mut self.rng) {
             self.suffer(fault, at);
         }
+        self.disturb();
         match self.rng.below(1000) {
             0..=10 if !self.nodes[at].up => self.start(at),
             11..=22 => {
@@ -123,6 +130,33 @@ impl World {
             _ => {}
         }
         self.pass();
+    }
+
+    /// While a configuration is proposed, more goes wrong, with the leader above all.
+    fn disturb(&mut self) {
+        let pending = |node: &Node| {
+            let pending = node.peer.quorums().pending();
+            node.up && pending.is_some_and(|config| Zxid(config.version()).counter() > 0)
+        };
+        if !self.reconfig || !self.nodes.iter().any(pending) || self.rng.below(self.unrest) > 0 {
+            return;
+        }
+        let leads = |node: &Node| node.up && node.peer.state() == State::Leading;
+        let leader = self.nodes.iter().position(leads).filter(|_| self.rng.coin());
+        let n = self.nodes.len();
+        let at = leader.unwrap_or_else(|| self.rng.below(n as u64) as usize);
+        match self.rng.below(4) {
+            0 => self.suffer(Fault::End, at),
+            1 => self.suffer(Fault::PowerCut, at),
+            2 => self.suffer(Fault::Partition, at),
+            _ => {
+                for other in (0..n).filter(|&other| other != at) {
+                    self.cut[at][other] = true;
+                    self.cut[other][at] = true;
+                }
+                self.met.partitions += 1;
+            }
+        }
     }
 
     fn suffer(&mut self, fault: Fault, at: usize) {
@@ -243,6 +277,10 @@ impl World {
     /// Whether a server may lose what it has: no more of those who vote than the others can make
     /// up for.
     fn may_lose(&self, at: usize) -> bool {
+        if self.reconfig {
+            // Whatever the configuration is going to be, it has three voters.
+            return self.fewest >= 3 && self.nodes.iter().all(|node| !node.ill);
+        }
         let voters = self.voters;
         let ill = self.nodes[..voters].iter().filter(|node| node.ill).count();
         !self.nodes[at].ill && (at >= voters || ill < (voters - 1) / 2)
@@ -318,6 +356,9 @@ impl World {
     pub(crate) fn start(&mut self, at: usize) {
         let now = self.nodes[at].now(self.now);
         let seed = self.rng.next_u64();
+        if self.reconfig && !self.nodes[at].is_configured() && !self.introduce(at) {
+            return;
+        }
         match self.nodes[at].start(now, seed) {
             Started::Whole(last) => {
                 self.say(at, &format!("starts with a history that ends at {last}"));
@@ -330,6 +371,7 @@ impl World {
                 self.nodes[at].lost = true;
                 self.began(at, Zxid::ZERO);
             }
+            Started::NoMember => panic!("server {} is no member", at + 1),
             Started::Failed(error) => self.say(at, &format!("cannot start: {error}")),
         }
     }
@@ -340,8 +382,65 @@ impl World {
         node.synced = last;
         node.seen = Zxid::ZERO;
         node.begins = Epoch(0);
-        if at < self.voters {
-            self.agreement.durable(node.id, last);
+        let known = node.latest_config();
+        self.agreement.durable(node.id, last);
+        if self.reconfig {
+            let latest = self.agreement.latest(last);
+            // (Whoever has not served yet has acknowledged nothing: see what a crash would leave.)
+            assert!(
+                known >= latest.0 || known == 0,
+                "server {} has the configuration {latest} in its history, and starts with {}",
+                at + 1,
+                Zxid(known)
+            );
+            let node = &self.nodes[at];
+            let pending = node.peer.quorums().pending();
+            let only = pending.is_some_and(|config| Zxid(config.version()).counter() > 0);
+            self.met.found += u64::from(only);
+        }
+    }
+
+    /// An operator tells a server, whose own files say that it is none, that it is a member; once it
+    /// is one.
+    fn introduce(&mut self, at: usize) -> bool {
+        let (version, config) = self.agreement.in_force();
+        let config = config.clone();
+        let node = &mut self.nodes[at];
+        if !config.has(node.id) {
+            return false;
+        }
+        // What has no version counts for more than the history: that is for a new server only.
+        let new = !config.votes(node.id) && node.life == 0 && self.rng.coin();
+        let version = if new { None } else { Some(version.0.max(self.first)) };
+        self.nodes[at].configure(&config, version);
+        self.say(at, &format!("is told that it is a member, in version {version:x?}"));
+        self.met.introduced += 1;
+        true
+    }
+
+    /// A member may have missed so much that it knows nobody who could tell it more: an operator
+    /// brings it the latest configuration. Not as long as nobody leads in that, unless somebody has
+    /// lost its disk: then everybody else may be needed.
+    pub(crate) fn rescue(&mut self) {
+        let (version, config) = self.agreement.in_force();
+        let config = config.clone();
+        let leads = |node: &Node| {
+            let leads = node.up && node.peer.state() == State::Leading && node.peer.is_serving();
+            leads && node.peer.config().version() >= version.0
+        };
+        if !self.nodes.iter().any(|node| leads(node) || node.ill) {
+            return;
+        }
+        for at in 0..self.nodes.len() {
+            let node = &self.nodes[at];
+            let old = node.peer.config().version() < version.0;
+            if node.up && config.has(node.id) && old && !node.peer.is_serving() {
+                self.end(at, End::Killed);
+                self.say(at, &format!("is told of the configuration {version}"));
+                self.nodes[at].configure(&config, Some(version.0));
+                self.met.rescued += 1;
+                self.start(at);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use zk_core::wire::txn::{MultiTxn, Record, Txn};
 use zk_core::wire::{Code, OpCode};
 
 use super::client::{Asked, Request};
+use super::config::Members;
 use super::model::{Answer, Model, Moment};
 
 /// Something that a client was told, in the order in which it was told.
@@ -64,7 +65,12 @@ impl History {
     }
 
     /// Judges all of it. `kept` is the history, oldest first, and `txns` has its transactions.
-    pub(crate) fn judge(&self, kept: &[Zxid], txns: &BTreeMap<Zxid, Vec<u8>>) -> Walked {
+    pub(crate) fn judge(
+        &self,
+        kept: &[Zxid],
+        txns: &BTreeMap<Zxid, Vec<u8>>,
+        configs: &BTreeMap<Zxid, Members>,
+    ) -> Walked {
         let mut replies: Vec<(Zxid, usize, usize)> = vec![];
         for (stream, all) in self.streams.iter().enumerate() {
             for (number, told) in all.iter().enumerate() {
@@ -77,6 +83,7 @@ impl History {
         let mut walk = Walk::default();
         let mut replies = &replies[..];
         let mut model = Model::new();
+        let mut config = Zxid::ZERO;
         for (number, &zxid) in kept.iter().enumerate() {
             let next = kept.get(number + 1).copied().unwrap_or(Zxid(i64::MAX));
             let here = replies.partition_point(|(z, ..)| *z < next);
@@ -95,8 +102,22 @@ impl History {
                     unreachable!("only replies were chosen")
                 };
                 assert_eq!(header.zxid, zxid, "a write that is in no history");
+                if let Request::Reconfig { .. } = asked.request {
+                    judge_reconfig(
+                        (config, &configs[&config]),
+                        &txn,
+                        *session,
+                        asked,
+                        header,
+                        body,
+                    );
+                    return None;
+                }
                 judge_write(&model, &txn, *session, asked, header, body)
             });
+            if txn.header.op == OpCode::Reconfig {
+                config = zxid;
+            }
             let triggers = model.apply(&txn);
             if let Some(expected) = expected {
                 assert_eq!(model, expected, "{zxid} does something else than was asked");
@@ -108,6 +129,10 @@ impl History {
                 };
                 let known = header.zxid == zxid || header.zxid.counter() == 0;
                 assert!(known, "{} was seen, and is in no history", header.zxid);
+                if asked.request == Request::Config {
+                    judge_config(config, configs, kept, header, body);
+                    continue;
+                }
                 let expected = model.read(&asked.request);
                 compare(&asked.request, header, body, &expected);
                 if let Ok(Answer::Fired(fired)) = expected {
@@ -163,6 +188,71 @@ fn judge_write(
         assert_eq!(error, expected.err(), "{zxid}");
     }
     Some(after)
+}
+
+/// Judges the answer to a reconfiguration, where `config` is in force, which was made by the
+/// transaction `at`.
+fn judge_reconfig(
+    (at, config): (Zxid, &Members),
+    txn: &Txn<'_>,
+    session: SessionId,
+    asked: &Asked,
+    header: &ReplyHeader,
+    body: &[u8],
+) {
+    let zxid = txn.header.zxid;
+    assert_eq!(
+        (txn.header.client_id, txn.header.cxid.0),
+        (session, asked.xid),
+        "{zxid} answers another's request"
+    );
+    let Request::Reconfig { version, .. } = asked.request else { panic!("{asked:?}") };
+    // Without a reconfiguration its version is the start of some epoch.
+    let fits = version == -1
+        || version == at.0
+        || at == Zxid::ZERO && version > 0 && Zxid(version).counter() == 0;
+    match &txn.record {
+        Record::SetData(record) => {
+            assert_eq!(header.err, Code::Ok, "{zxid}");
+            assert!(fits, "{zxid}: {asked:?}, and {at} is in force");
+            let text = record.data.bytes();
+            let (made, version) = Members::parse(text);
+            assert_eq!((&made, version), (&config.after(&asked.request), zxid.0), "{asked:?}");
+            let GetDataReply { data, stat } = jute::decode(body).unwrap();
+            assert_eq!((data.bytes(), stat.mzxid), (text, zxid), "{zxid}");
+        }
+        Record::Error(error) => {
+            assert_eq!(header.err, Code(error.err.0), "{zxid}");
+            let may = match header.err {
+                Code::BadVersion => version != -1 && version != at.0,
+                Code::NewConfigNoQuorum => fits,
+                Code::ReconfigInProgress | Code::SessionExpired | Code::SystemError => true,
+                _ => false,
+            };
+            assert!(may, "{zxid}: {asked:?} is refused: {:?}", header.err);
+        }
+        other => panic!("{zxid}: {other:?}"),
+    }
+}
+
+/// Judges what clients are shown of the configuration, where the one that the transaction `config`
+/// has made is in force. A later one may have come with its leader's history.
+fn judge_config(
+    config: Zxid,
+    configs: &BTreeMap<Zxid, Members>,
+    kept: &[Zxid],
+    header: &ReplyHeader,
+    body: &[u8],
+) {
+    assert_eq!(header.err, Code::Ok);
+    let GetDataReply { data, stat } = jute::decode(body).unwrap();
+    let (members, version) = Members::parse(data.bytes());
+    let version = Zxid(version);
+    let made = if version.counter() == 0 { Zxid::ZERO } else { version };
+    assert_eq!(stat.mzxid, version, "{}", header.zxid);
+    assert!(made >= config, "{}: {version} is shown, and {config} is in force", header.zxid);
+    assert!(made == Zxid::ZERO || kept.contains(&made), "{}: {version} is shown", header.zxid);
+    assert_eq!(members, configs[&made], "{}", header.zxid);
 }
 
 /// Whether a multi has failed, and changes nothing.

@@ -11,6 +11,7 @@
 
 mod check;
 mod client;
+mod config;
 mod faults;
 mod history;
 mod linear;

@@ -62,6 +62,23 @@ met! {
         pauses: "pauses of a process",
         jumps: "jumps of a wall clock",
     }
+    reconfig {
+        proposed: "reconfigurations that were proposed",
+        in_force: "reconfigurations that came into force",
+        joined: "servers that joined",
+        left: "servers that left",
+        role_changed: "servers that changed roles",
+        leader_left: "leaders that left, or lost their vote",
+        bad_version: "refused, as for another version",
+        no_quorum: "refused, as there is no quorum for it",
+        in_progress: "refused, as another is under way",
+        adopted: "reconfigurations that another leader committed",
+        vanished: "reconfigurations that came to nothing",
+        found: "starts with a configuration that is only proposed",
+        introduced: "servers that an operator told the members",
+        rescued: "members that an operator had to tell the others",
+        shown: "configurations that clients were shown",
+    }
     consequences {
         damaged: "starts without a history to trust, and without a vote",
         full_stops: "processes that ended over a full disk",

@@ -7,13 +7,18 @@ use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zk_core::peer::{Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
-use zk_std::load::PeerLoad;
+use zk_std::member::dynamic::Dynamic;
 use zk_std::member::{self, Files, History};
 use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
+use super::config::Members;
+
 /// `tickTime`, ms.
 pub(crate) const TICK: u32 = 100;
+
+/// Where an operator writes what members there are.
+const ZOO_CFG: &str = "zoo.cfg";
 
 /// Milliseconds in which a full disk may get room again before the process ends.
 const FULL: u64 = 700;
@@ -53,6 +58,8 @@ pub(crate) enum Started {
     Damaged,
     /// Not at all: its disk is full, or has failed.
     Failed(store::Error),
+    /// Not at all: its own files say that it is no member, or there are none.
+    NoMember,
 }
 
 pub(crate) struct Node {
@@ -93,7 +100,12 @@ pub(crate) struct Node {
     /// The last transaction of the tree that was looked at.
     pub(crate) seen: Zxid,
     size: Size,
-    config: String,
+    /// What the files say if they cannot change.
+    config: Option<String>,
+    /// The files of a configuration that changes.
+    dynamic: Option<Dynamic<Simulated>>,
+    /// The latest configuration that was in force in this life.
+    pub(crate) version: i64,
     writer: Option<SnapshotWriter<Simulated>>,
     files: Files<Simulated>,
     /// The snapshot that is received.
@@ -106,7 +118,7 @@ pub(crate) struct Node {
     syncing: Option<Zxid>,
     /// Since when there is no room on the disk.
     full_since: Option<u64>,
-    members: u8,
+    servers: u8,
 }
 
 /// Where a member comes from.
@@ -146,7 +158,13 @@ fn store_options(size: Size) -> store::Options {
     }
 }
 
-fn new_peer(id: ServerId, size: Size, now: Now, life: u32, seed: u64) -> Peer<'static> {
+fn new_peer(
+    id: ServerId,
+    (size, reconfig): (Size, bool),
+    now: Now,
+    life: u32,
+    seed: u64,
+) -> Peer<'static> {
     let options = Options {
         server: id,
         ensemble: true,
@@ -159,6 +177,9 @@ fn new_peer(id: ServerId, size: Size, now: Now, life: u32, seed: u64) -> Peer<'s
         max_batch: size.batch,
         max_txn: 1 << 14,
         extended_types: true,
+        reconfig,
+        // Whoever may reconfigure is another test's.
+        skip_acl: reconfig,
         container_check_interval: 400,
         ..Options::default()
     };
@@ -173,8 +194,15 @@ fn open(disk: &Disk, size: Size) -> Result<Store<Simulated>, store::Error> {
 }
 
 impl Node {
-    /// A member that never ran; then [`start`](Self::start).
-    pub(crate) fn new(id: ServerId, config: &str, size: Size, seed: u64) -> Self {
+    /// One of so many servers, which never ran; then [`start`](Self::start). `config` is what its
+    /// files say, unless that can change: then [`configure`](Self::configure).
+    pub(crate) fn new(
+        id: ServerId,
+        servers: u8,
+        config: Option<&Members>,
+        size: Size,
+        seed: u64,
+    ) -> Self {
         let disk = Disk::new(seed);
         // It is new, and meant to be.
         disk.write(store::INITIALIZE, b"");
@@ -182,7 +210,7 @@ impl Node {
             id,
             store: open(&disk, size).unwrap(),
             disk,
-            peer: new_peer(id, size, Now::default(), 0, seed),
+            peer: new_peer(id, (size, config.is_none()), Now::default(), 0, seed),
             up: false,
             life: 0,
             ahead: 0,
@@ -202,8 +230,10 @@ impl Node {
             begins: Epoch(0),
             seen: Zxid::ZERO,
             size,
-            config: config.to_owned(),
-            members: config.matches("server.").count() as u8,
+            config: config.map(|config| config.text() + "version=0"),
+            dynamic: None,
+            version: 0,
+            servers,
             writer: None,
             files: Files::default(),
             installing: Zxid::NONE,
@@ -253,8 +283,9 @@ impl Node {
     }
 
     fn try_start(&mut self, now: Now, seed: u64) -> Result<Started, store::Error> {
+        let Some((config, proposed)) = self.configured() else { return Ok(Started::NoMember) };
         self.store = open(&self.disk, self.size)?;
-        self.peer = new_peer(self.id, self.size, now, self.life, seed);
+        self.peer = new_peer(self.id, (self.size, self.config.is_none()), now, self.life, seed);
         let history = member::restore(&mut self.store, &mut self.peer, &mut |_, _| {})?;
         let last = match history {
             History::Loaded(restored) => restored.zxid,
@@ -264,26 +295,107 @@ impl Node {
         let epochs = self.store.epochs(last)?;
         self.epochs = Epochs { accepted: epochs.accepted, current: epochs.current };
         let membership = Membership {
-            config: self.config.as_bytes(),
-            proposed: None,
+            config: config.as_bytes(),
+            proposed: proposed.as_deref().map(str::as_bytes),
             epochs: self.epochs,
             damaged,
         };
         self.peer.join(now, &membership).unwrap();
-        for member in 1..=self.members {
-            self.peer.resolved(ServerId(i64::from(member)), &[address(member)]).unwrap();
+        for server in 1..=self.servers {
+            self.peer.resolved(ServerId(i64::from(server)), &[address(server)]).unwrap();
         }
+        self.version = self.peer.config().version();
         Ok(if damaged { Started::Damaged } else { Started::Whole(last) })
     }
 
-    /// What would be there if the power went off now: the last transaction and the epochs.
-    pub(crate) fn after_crash(&self, seed: u64) -> (Zxid, Epochs) {
-        let disk = self.disk.after_crash(seed);
-        let mut store = open(&disk, self.size).unwrap();
-        let mut peer = new_peer(self.id, self.size, Now::default(), 0, seed);
-        let restored = store.restore(&mut PeerLoad::new(&mut peer, &mut |_, _| {})).unwrap();
-        let epochs = store.epochs(restored.zxid).unwrap();
-        (restored.zxid, Epochs { accepted: epochs.accepted, current: epochs.current })
+    /// What would be there if the power went off now: the last transaction, the epochs, and the
+    /// version of the latest configuration. `None`: it could not start, as no member any more.
+    pub(crate) fn after_crash(&self, seed: u64) -> Option<(Zxid, Epochs, i64)> {
+        let mut left = Self::new(self.id, self.servers, None, self.size, seed);
+        left.config.clone_from(&self.config);
+        left.disk = self.disk.after_crash(seed);
+        match left.try_start(Now::default(), seed) {
+            Ok(Started::Whole(last)) => Some((last, left.epochs, left.latest_config())),
+            Ok(Started::NoMember) => None,
+            other => panic!("a crash of server {} would leave {other:?}", self.id.0),
+        }
+    }
+
+    /// Version of the latest configuration that counts for it.
+    pub(crate) fn latest_config(&self) -> i64 {
+        let quorums = self.peer.quorums();
+        quorums.pending().unwrap_or(&quorums.committed).version()
+    }
+
+    // The files of a configuration that changes.
+
+    /// An operator writes what members there are, or copies the file of another server, which has
+    /// that version.
+    pub(crate) fn configure(&mut self, members: &Members, version: Option<i64>) {
+        let static_part = "tickTime=100\nclientPort=2181\n";
+        let text = members.text();
+        let zoo_cfg = match version {
+            None => format!("{static_part}{text}"),
+            Some(version) => {
+                let name = format!("{ZOO_CFG}.dynamic.{version:x}");
+                self.disk.write(&name, text.as_bytes());
+                format!("{static_part}dynamicConfigFile={name}\n")
+            }
+        };
+        self.disk.write(ZOO_CFG, zoo_cfg.as_bytes());
+    }
+
+    /// What its files say: the configuration in force, and one that is proposed. `None`: that it is
+    /// no member. (As `zk_std::config` reads the files of the system.)
+    fn configured(&mut self) -> Option<(String, Option<String>)> {
+        if let Some(config) = &self.config {
+            return Some((config.clone(), None));
+        }
+        let read = |name: &str| {
+            let bytes = self.disk.read(name)?;
+            Some(String::from_utf8(bytes).expect("a text"))
+        };
+        let zoo_cfg = read(ZOO_CFG)?;
+        let name = zoo_cfg.lines().find_map(|line| line.strip_prefix("dynamicConfigFile="));
+        let (lines, version, next) = match name {
+            Some(name) => {
+                let (_, version) = name.rsplit_once('.').expect("a dot");
+                let version = i64::from_str_radix(version, 16).unwrap_or(0);
+                let lines = read(name).expect("the file that zoo.cfg leads to");
+                (lines, version, read(&format!("{ZOO_CFG}.dynamic.next")))
+            }
+            None => {
+                let lines = zoo_cfg.lines().filter(|line| line.starts_with("server."));
+                (lines.collect::<Vec<_>>().join("\n"), 0, None)
+            }
+        };
+        if !Members::parse(lines.as_bytes()).0.has(self.id) {
+            return None;
+        }
+        let proposed = next.as_ref().map(|next| Members::parse(next.as_bytes()).1);
+        let root = self.disk.root();
+        let leads_to = name.map(|_| version);
+        let dynamic = Dynamic::new(root, ZOO_CFG, self.id, leads_to, proposed);
+        if name.is_none() {
+            dynamic.keep_copy();
+        }
+        self.dynamic = Some(dynamic);
+        Some((format!("{lines}\nversion={version:x}"), next))
+    }
+
+    /// Whether it can start: its files say that it is a member.
+    pub(crate) fn is_configured(&mut self) -> bool {
+        self.configured().is_some()
+    }
+
+    /// Writes the files of a configuration that has changed. `Some`: how that has ended.
+    pub(crate) fn note_config(&mut self) -> Option<Did> {
+        let dynamic = self.dynamic.as_mut()?;
+        let noted = dynamic.note(&self.peer);
+        if !self.disk.has_power() {
+            return Some(Did::Failed);
+        }
+        noted.err().map(|_| Did::Full)
     }
 
     /// One thing that the peer wants of its disk, or the end of a sync.

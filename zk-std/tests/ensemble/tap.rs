@@ -80,6 +80,8 @@ fn name(kind: Kind) -> &'static str {
         Kind::ObserverInfo => "OBSERVERINFO",
         Kind::LeaderInfo => "LEADERINFO",
         Kind::AckEpoch => "ACKEPOCH",
+        Kind::CommitAndActivate => "COMMITANDACTIVATE",
+        Kind::InformAndActivate => "INFORMANDACTIVATE",
         _ => "?",
     }
 }
@@ -197,6 +199,8 @@ fn about(kind: Kind, data: &[u8]) -> About {
             let header = Txn::decode(data).expect("a transaction").header;
             About::Txn(header.op.0, header.client_id)
         }
+        // Who leads from then on comes first.
+        Kind::InformAndActivate => about(Kind::Inform, data.get(8..).expect("a leader")),
         Kind::Request => {
             let head = data.get(..REQUEST_HEAD).expect("a request's head");
             let RequestHead { session, op, .. } = jute::decode(head).expect("a request's head");

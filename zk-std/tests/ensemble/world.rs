@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zk_core::id::{ServerId, SessionId, Zxid};
-use zk_core::memory::Handle;
+use zk_core::memory::{Full, Handle};
 use zk_core::peer::{Link, Peer, State};
 use zk_core::time::Now;
 use zk_core::tree::DataTree;
@@ -14,6 +14,7 @@ use zk_std::store::simulated::Rng;
 
 use super::check::{self, Agreement};
 use super::client::{self, Client, Learned, REGISTERS, Request};
+use super::config::{self, Members};
 use super::faults::{End, Weather};
 use super::history::{History, Told, version};
 use super::linear::{self, Ask, Op, Verdict};
@@ -30,10 +31,13 @@ const ROUNDS: core::ops::Range<usize> = 1500..30_000;
 const IMPROVE: usize = 2000;
 /// After so many rounds with all writes done, something is done for what is still to be met.
 const HURRY: usize = 300;
+/// After so many rounds an operator looks after members that cannot find the others.
+const RESCUE: usize = 1000;
 /// What a run must have met before it may end.
 const WRITES: u64 = 500;
 const REIGNS: u64 = 3;
 const FAULTS: u64 = 10;
+const CHANGES: u64 = 2;
 /// Milliseconds in which a healed ensemble must agree.
 const HEAL: u64 = 20_000;
 /// Milliseconds of it in which clients go on asking.
@@ -48,8 +52,16 @@ pub(crate) struct World {
     /// Counts everything that clients ask and are told.
     step: u64,
     pub(crate) nodes: Vec<Node>,
-    /// The first so many of them vote.
+    /// The first so many of them vote, in the beginning.
     pub(crate) voters: usize,
+    /// The configuration changes.
+    pub(crate) reconfig: bool,
+    /// No fewer voters are asked for.
+    pub(crate) fewest: usize,
+    /// Of so many rounds while a configuration is proposed, something happens in one.
+    pub(crate) unrest: u64,
+    /// The version of the first configuration, once it has one.
+    pub(crate) first: i64,
     pub(crate) connections: Vec<Connection>,
     /// Cut links, by node: from, to.
     pub(crate) cut: Vec<Vec<bool>>,
@@ -113,17 +125,18 @@ impl World {
         let weather = Weather::any(&mut rng, without);
         let voters = if rng.below(4) == 0 { 5 } else { 3 };
         let members = voters + rng.below(2) as usize;
-        let config: String = (1..=members)
-            .map(|n| {
-                let role = if n > voters { "observer" } else { "participant" };
-                format!("server.{n}=10.0.0.{n}:2888:3888:{role}\n")
-            })
-            .collect::<String>()
-            + "version=0";
+        let config = Members::of((1..=members).map(|n| (n as i64, n <= voters)));
+        let reconfig = seed % 3 == 1;
+        let servers = if reconfig { members as u64 + 2 } else { members as u64 };
         let size = Size::any(&mut rng);
-        let nodes: Vec<Node> = (1..=members as u64)
+        let nodes: Vec<Node> = (1..=servers)
             .map(|n| {
-                let mut node = Node::new(ServerId(n as i64), &config, size, seed * 100 + n);
+                let id = ServerId(n as i64);
+                let fixed = (!reconfig).then_some(&config);
+                let mut node = Node::new(id, servers as u8, fixed, size, seed * 100 + n);
+                if reconfig && config.has(id) {
+                    node.configure(&config, None);
+                }
                 node.ahead = rng.below(1 << 40);
                 node.drift = rng.below(41) as i64 - 20;
                 node
@@ -131,11 +144,15 @@ impl World {
             .collect();
         let n = nodes.len();
         let mut world = Self {
-            rng,
+            rng: Rng::new(rng.next_u64()),
             now: 0,
             step: 0,
             nodes,
             voters,
+            reconfig,
+            fewest: 2 + usize::from(weather.loses_disks()),
+            unrest: 40 << rng.below(4),
+            first: 0,
             connections: vec![],
             cut: vec![vec![false; n]; n],
             clogged: vec![false; n],
@@ -145,7 +162,7 @@ impl World {
             clients: (0..CLIENTS).map(|_| Client::new()).collect(),
             registers: seed.is_multiple_of(4),
             history: History::default(),
-            agreement: Agreement::new(voters),
+            agreement: Agreement::new(config),
             acknowledged: BTreeSet::new(),
             heard: vec![BTreeMap::new(); n],
             leads_since: vec![0; n],
@@ -178,11 +195,14 @@ impl World {
         let mut rounds = 0;
         while rounds < ROUNDS.start || !self.has_met_enough() {
             rounds += 1;
-            assert!(rounds < ROUNDS.end, "too little happens: {:?}", self.met);
+            assert!(rounds < ROUNDS.end, "too little happens: {}", self.states());
             if rounds % IMPROVE == 0 {
                 self.weather.improve();
             }
             self.fault();
+            if self.reconfig && rounds % RESCUE == 0 {
+                self.rescue();
+            }
             if rounds % HURRY == 0 && self.met.acknowledged >= WRITES {
                 self.hurry();
             }
@@ -204,49 +224,124 @@ impl World {
             && met.reigns >= REIGNS
             && met.truncations + met.snapshots > 0
             && met.faults() >= FAULTS
+            && (!self.reconfig || met.in_force >= CHANGES)
     }
 
     /// Everything is healed; the ensemble must agree.
     pub(crate) fn liveness(&mut self) {
         self.heal();
+        self.settle();
+        if self.reconfig {
+            self.change_once_more();
+            self.settle();
+        }
+        self.agree();
+    }
+
+    /// Goes on until all agree.
+    fn settle(&mut self) {
         let (busy, until) = (self.now + BUSY, self.now + HEAL);
+        let mut rounds = 0;
         while self.now < until {
+            rounds += 1;
             self.start_all();
+            if self.reconfig && rounds % RESCUE == 0 {
+                self.rescue();
+            }
             self.round(self.now < busy);
             if self.now >= busy && self.is_settled() {
                 break;
             }
         }
         assert!(self.is_settled(), "after healing there is no agreement: {}", self.states());
-        self.agree();
+    }
+
+    /// One more reconfiguration: there is nothing in its way.
+    fn change_once_more(&mut self) {
+        let before = self.agreement.in_force().0;
+        let until = self.now + HEAL;
+        while self.agreement.in_force().0 == before && self.now < until {
+            self.start_all();
+            let c = self.rng.below(CLIENTS as u64) as usize;
+            let client = &mut self.clients[c];
+            if client.is_open() && !client.is_closing() && client.asked.is_empty() {
+                let (_, config) = self.agreement.in_force();
+                // Nothing but the line of somebody without a vote, or one observer more.
+                let servers = 1..=self.nodes.len() as i64;
+                let mut others = servers.filter(|&id| !config.votes(ServerId(id)));
+                let request = match others.next() {
+                    Some(id) if config.has(ServerId(id)) => Request::Reconfig {
+                        joining: String::new(),
+                        leaving: id.to_string(),
+                        members: None,
+                        version: -1,
+                    },
+                    Some(id) => Request::Reconfig {
+                        joining: format!("server.{id}={}", config::line(id, false)),
+                        leaving: String::new(),
+                        members: None,
+                        version: -1,
+                    },
+                    None => Request::Reconfig {
+                        joining: String::new(),
+                        leaving: String::new(),
+                        members: None,
+                        version: -1,
+                    },
+                };
+                self.step += 1;
+                let floor = self.acknowledged.last().copied().unwrap_or_default();
+                client.ask(request, (self.step, floor));
+            }
+            self.round(false);
+            // Whoever has left may serve nobody any more.
+            for c in 0..CLIENTS {
+                if self.clients[c].at.is_none() {
+                    self.connect(c);
+                }
+            }
+        }
+        assert!(
+            self.agreement.in_force().0 > before,
+            "after healing there is no reconfiguration: {}",
+            self.states()
+        );
     }
 
     fn states(&self) -> String {
         let nodes = self.nodes.iter().map(|node| {
             format!(
-                "\n{}: {:?} serving {} leader {:?} epochs {:?} tree {} history {:?}",
+                "\n{}: up {} {:?} serving {} leader {:?} epochs {:?} tree {} history {:?} config {:x} {:x?}",
                 node.id.0,
+                node.up,
                 node.peer.state(),
                 node.peer.is_serving(),
                 node.peer.leader(),
                 node.peer.epochs(),
                 node.peer.tree().last_zxid(),
                 node.last,
+                node.peer.config().version(),
+                node.peer.quorums().pending().map(|config| Members::parse(config.text())),
             )
         });
         let clients = self.clients.iter().map(|client| {
             format!("\nclient of {:?} waits for {:?}", client.at, client.asked.front())
         });
-        nodes.chain(clients).collect()
+        let (version, config) = self.agreement.in_force();
+        let config = format!("\nin force: {version} {config:?}");
+        nodes.chain(clients).chain([config]).collect()
     }
 
     fn is_settled(&self) -> bool {
-        self.nodes.iter().all(|node| {
+        let (version, config) = self.agreement.in_force();
+        let any = self.nodes.iter().find(|node| config.has(node.id)).expect("a member");
+        self.nodes.iter().filter(|node| config.has(node.id)).all(|node| {
             node.up
                 && node.peer.is_serving()
-                && node.last == self.nodes[0].last
+                && node.last == any.last
                 && node.peer.outstanding() == 0
                 && node.peer.tree().last_zxid() >= node.last
+                && node.peer.config().version() >= version.0
         }) && self.clients.iter().all(|client| client.asked.is_empty())
     }
 
@@ -256,15 +351,22 @@ impl World {
         for at in 0..self.nodes.len() {
             self.met.add_syncs(self.nodes[at].peer.sync_counts());
         }
-        let kept = self.agreement.history(self.nodes[0].last);
+        let (_, config) = self.agreement.in_force();
+        let members: Vec<usize> =
+            (0..self.nodes.len()).filter(|&at| config.has(self.nodes[at].id)).collect();
+        let any = members[0];
+        let kept = self.agreement.history(self.nodes[any].last);
         let known: BTreeSet<Zxid> = kept.iter().copied().collect();
         for zxid in &self.acknowledged {
             assert!(known.contains(zxid), "{zxid} was acknowledged, and is lost");
         }
-        let first = picture(&self.nodes[0].peer);
-        for node in &self.nodes[1..] {
-            assert_eq!(picture(&node.peer), first, "server {}", node.id.0);
+        let first = picture(&self.nodes[any].peer);
+        for at in members {
+            assert_eq!(picture(&self.nodes[at].peer), first, "server {}", at + 1);
         }
+        let made = self.agreement.configs.keys().filter(|&&zxid| zxid > Zxid::ZERO);
+        self.met.proposed += made.clone().count() as u64;
+        self.met.vanished += made.filter(|zxid| !known.contains(zxid)).count() as u64;
         // A replay from nothing gives the same tree.
         let mut reference = Peer::owned(
             zk_core::peer::Options { extended_types: true, ..Default::default() },
@@ -278,16 +380,16 @@ impl World {
             reference.load_txn(&self.agreement.txns[zxid]).unwrap();
         }
         assert_eq!(picture(&reference), first);
-        let walked = self.history.judge(&kept, &self.agreement.txns);
+        let walked = self.history.judge(&kept, &self.agreement.txns, &self.agreement.configs);
         self.met.events += walked.events;
         self.met.events_late += walked.events_late;
-        self.compare_with_model(&walked.model);
+        self.compare_with_model(any, &walked.model);
         self.linearize();
     }
 
     /// The tree is that of the plain model.
-    fn compare_with_model(&self, model: &Model) {
-        let peer = &self.nodes[0].peer;
+    fn compare_with_model(&self, at: usize, model: &Model) {
+        let peer = &self.nodes[at].peer;
         let mut found = BTreeMap::new();
         visit(peer.tree(), &mut |tree, at, path| {
             if !path.starts_with(b"/zookeeper") {
@@ -369,6 +471,28 @@ impl World {
         for c in 0..self.clients.len() {
             self.client(c, asking);
         }
+        self.count_changes();
+    }
+
+    /// Counts reconfigurations that have come into force.
+    fn count_changes(&mut self) {
+        for (before, after, own) in core::mem::take(&mut self.agreement.changes) {
+            let (old, new) = (&self.agreement.configs[&before], &self.agreement.configs[&after]);
+            let ids = (1..=self.nodes.len() as i64).map(ServerId);
+            for id in ids {
+                let met = &mut self.met;
+                met.joined += u64::from(!old.has(id) && new.has(id));
+                met.left += u64::from(old.has(id) && !new.has(id));
+                let both = old.has(id) && new.has(id);
+                met.role_changed += u64::from(both && old.votes(id) != new.votes(id));
+            }
+            self.met.in_force += 1;
+            self.met.adopted += u64::from(!own);
+            let leader = self.agreement.leader(after.epoch());
+            self.met.leader_left += u64::from(leader.is_some_and(|id| !new.votes(id)));
+            let what = format!("in force: {after} {:?}", new.0.keys());
+            self.note(&what);
+        }
     }
 
     fn now_of(&self, at: usize) -> Now {
@@ -379,9 +503,13 @@ impl World {
         self.tick(at);
         self.hear(at);
         self.reign(at);
+        // What a configuration that changes has on the disk comes before all that follows from it.
+        if !self.note_config(at) {
+            return;
+        }
         if self.nodes[at].disk_busy_until <= self.now {
             for _ in 0..1 + self.rng.below(4) {
-                if !self.disk(at) {
+                if !self.disk(at) || !self.note_config(at) {
                     break;
                 }
             }
@@ -390,9 +518,28 @@ impl World {
             }
         }
         self.reign(at);
+        if !self.note_config(at) {
+            return;
+        }
         self.dial(at);
         self.send(at);
         self.check(at);
+    }
+
+    /// Writes down what configurations a server has. `false`: it is not up any more.
+    fn note_config(&mut self, at: usize) -> bool {
+        if !self.nodes[at].up {
+            return false;
+        }
+        match self.nodes[at].note_config() {
+            None => return true,
+            Some(Did::Full) => {
+                self.say(at, "cannot write down its configuration");
+                self.end(at, End::Killed);
+            }
+            Some(_) => self.end(at, End::PowerOff),
+        }
+        false
     }
 
     fn tick(&mut self, at: usize) {
@@ -454,17 +601,11 @@ impl World {
                 }
             }
             Did::Synced(zxids) => {
-                if at < self.voters {
-                    for zxid in zxids {
-                        self.agreement.durable(self.nodes[at].id, zxid);
-                    }
+                for zxid in zxids {
+                    self.agreement.durable(self.nodes[at].id, zxid);
                 }
             }
-            Did::Epochs(before) => {
-                if at < self.voters {
-                    self.agreement.epochs(&self.nodes[at], before);
-                }
-            }
+            Did::Epochs(before) => self.agreement.epochs(&self.nodes[at], before),
             Did::Truncated(zxid) => {
                 self.met.truncations += 1;
                 self.say(at, &format!("cuts its history behind {zxid}"));
@@ -495,9 +636,7 @@ impl World {
         let node = &mut self.nodes[at];
         node.last = last;
         node.synced = last;
-        if at < self.voters {
-            self.agreement.durable(node.id, last);
-        }
+        self.agreement.durable(node.id, last);
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -531,7 +670,11 @@ impl World {
             {
                 let port = self.connections[c].port;
                 self.connections[c].arrives_at = None;
-                match self.nodes[at].peer.accept(now, port, address(from as u8 + 1)) {
+                // Servers take connections from where members are, and from nowhere else.
+                let peer = &mut self.nodes[at].peer;
+                let known = peer.quorums().knows(ServerId(from as i64 + 1));
+                let accepted = known.then(|| peer.accept(now, port, address(from as u8 + 1)));
+                match accepted.unwrap_or(Err(Full)) {
                     Ok(link) => self.connections[c].ends[1].link = Some(link),
                     Err(_) => {
                         let heard = self.now + self.rng.below(self.delay + 1);
@@ -676,7 +819,7 @@ impl World {
             if let Message::Packet { kind: Kind::AckEpoch, about: About::Epoch(epoch), .. } =
                 message
                 && epoch != -1
-                && from < self.voters
+                && (from < self.voters || self.reconfig)
                 && !self.nodes[from].ill
             {
                 self.agreement.promise(&self.nodes[from]);
@@ -684,17 +827,22 @@ impl World {
             // What is rotten is found out at the next start.
             if let Some((zxid, epoch)) = closer
                 && !self.nodes[from].ill
-                && self.rng.below(200) == 0
+                && self.rng.below(if self.agreement.is_config(zxid) { 4 } else { 200 }) == 0
             {
                 self.met.probed += 1;
                 let seed = self.rng.next_u64();
-                let (last, epochs) = self.nodes[from].after_crash(seed);
+                let left = self.nodes[from].after_crash(seed);
+                let Some((last, epochs, config)) = left else { continue };
+                let latest = self.agreement.latest(zxid);
                 assert!(
-                    last >= zxid && epochs.current >= epoch,
-                    "server {} has acknowledged {zxid} and epoch {}, and a crash leaves {last} \
-                     and {epochs:?}",
+                    last >= zxid
+                        && epochs.current >= epoch
+                        && (!self.reconfig || config >= latest.0),
+                    "server {} has acknowledged {zxid} and epoch {}, and a crash leaves {last}, \
+                     {epochs:?} and the configuration {}",
                     from + 1,
-                    epoch.0
+                    epoch.0,
+                    Zxid(config)
                 );
             }
         }
@@ -708,9 +856,17 @@ impl World {
         assert!(!matches!(node.peer.state(), State::Stopped(_)), "server {} has stopped", at + 1);
         assert_eq!(node.peer.stats().digest_mismatches, 0, "server {}", at + 1);
         let zxid = node.peer.tree().last_zxid();
-        if node.seen == zxid {
-            return;
+        if node.seen != zxid {
+            self.shown(at, zxid);
         }
+        if self.reconfig {
+            self.check_config(at);
+        }
+    }
+
+    /// A server has the tree as of that zxid, and perhaps shows it to clients.
+    fn shown(&mut self, at: usize, zxid: Zxid) {
+        let node = &mut self.nodes[at];
         self.agreement.digest(node.id, zxid, node.peer.tree().digest());
         if node.peer.is_serving() {
             node.seen = zxid;
@@ -722,6 +878,49 @@ impl World {
             );
             self.agreement.commit(id, zxid);
         }
+    }
+
+    /// The configuration of a server: it only grows, it is one that was committed, and it is shown.
+    fn check_config(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let version = node.peer.config().version();
+        assert!(
+            version >= node.version,
+            "server {} goes back to configuration {version:x}",
+            at + 1
+        );
+        let changed = version > node.version;
+        node.version = version;
+        let made = if Zxid(version).counter() == 0 { Zxid::ZERO } else { Zxid(version) };
+        if made == Zxid::ZERO {
+            self.first = self.first.max(version);
+        }
+        let node = &self.nodes[at];
+        if changed {
+            // It is in force: so it is committed, even if nobody is shown that.
+            self.agreement.commit(node.id, made);
+            let (members, _) = Members::parse(node.peer.config().text());
+            assert_eq!(members, self.agreement.configs[&made], "server {}", at + 1);
+        }
+        if !node.peer.is_serving() {
+            return;
+        }
+        let tree = node.peer.tree();
+        let latest = self.agreement.latest(tree.last_zxid());
+        assert!(
+            made >= latest,
+            "server {} has the configuration {made} with a tree as of {}",
+            at + 1,
+            tree.last_zxid()
+        );
+        // A later one that is proposed tells of a commit before the tree has it.
+        let mut room = [0; 1024];
+        let shown = tree.find(b"/zookeeper/config").unwrap();
+        let (members, version) = Members::parse(tree.copy_data(shown, &mut room).unwrap());
+        assert_eq!(tree.stat(shown).mzxid, Zxid(version), "server {}", at + 1);
+        let shown = if Zxid(version).counter() == 0 { Zxid::ZERO } else { Zxid(version) };
+        assert!(shown == latest || shown == made, "server {} shows {shown}", at + 1);
+        assert_eq!(members, self.agreement.configs[&shown], "server {}", at + 1);
     }
 
     // Clients.
@@ -774,7 +973,22 @@ impl World {
                         client.ask(Request::Close, (self.step, floor));
                         break;
                     }
-                    let request = client::anything(&mut self.rng, self.registers);
+                    let request = if self.reconfig && self.rng.below(40) == 0 {
+                        let (version, config) = self.agreement.in_force();
+                        let version = version.0.max(self.first);
+                        let servers = self.nodes.len() as i64;
+                        match self.rng.below(3) {
+                            0 => Request::Config,
+                            _ => config::anything(
+                                &mut self.rng,
+                                (config, version),
+                                servers,
+                                self.fewest,
+                            ),
+                        }
+                    } else {
+                        client::anything(&mut self.rng, self.registers)
+                    };
                     client.ask(request, (self.step, floor));
                 }
             } else if client.asked.is_empty() && self.rng.below(40) == 0 {
@@ -855,7 +1069,7 @@ impl World {
                     );
                 }
                 Learned::Reply(asked, header, body) => {
-                    self.answered(&asked, header.zxid, header.err == Code::Ok);
+                    self.answered(&asked, header.zxid, header.err);
                     let step = self.step;
                     self.history.tell(stream, Told::Reply { session, asked, header, body, step });
                 }
@@ -867,8 +1081,16 @@ impl World {
     }
 
     /// A request was answered: what had been answered before it was asked came before it.
-    fn answered(&mut self, asked: &client::Asked, zxid: Zxid, ok: bool) {
+    fn answered(&mut self, asked: &client::Asked, zxid: Zxid, err: Code) {
         assert!(self.agreement.is_committed(zxid), "{zxid} was seen, and is not committed");
+        match (&asked.request, err) {
+            (Request::Config, _) => self.met.shown += 1,
+            (Request::Reconfig { .. }, Code::BadVersion) => self.met.bad_version += 1,
+            (Request::Reconfig { .. }, Code::NewConfigNoQuorum) => self.met.no_quorum += 1,
+            (Request::Reconfig { .. }, Code::ReconfigInProgress) => self.met.in_progress += 1,
+            _ => {}
+        }
+        let ok = err == Code::Ok;
         if asked.request.writes() {
             assert!(zxid > asked.floor, "{zxid} was asked for after {} was answered", asked.floor);
             self.acknowledged.insert(zxid);
