@@ -216,10 +216,8 @@ impl<'m> Members<'m> {
         link.server = server;
         link.from = None;
         link.ready = false;
-        link.blocked = false;
         link.called = false;
         link.untried = false;
-        link.skip = 0;
         Ok(at)
     }
 
@@ -229,6 +227,9 @@ impl<'m> Members<'m> {
         link.output.shrink();
         link.state = Link::Vacant;
         link.server = None;
+        // What was not taken of the old connection is not for the next one, which may be dialled here.
+        link.blocked = false;
+        link.skip = 0;
     }
 
     /// A link to `server`, under way or there.

@@ -121,19 +121,24 @@ impl Server {
 
     /// Tells it on an election link that `voter` votes for server 2, at zxid 0.
     fn elects(&mut self, link: MemberLink) {
-        let notification = Notification {
-            state: ServerState::Looking,
-            leader: ServerId(2),
-            zxid: Zxid::ZERO,
-            round: 1,
-            peer_epoch: 0,
-            version: Notification::VERSION,
-            config: CONFIG.as_bytes(),
-        };
-        let mut bytes = vec![];
-        notification.write(&mut bytes).unwrap();
-        self.hears(link, &bytes);
+        self.hears(link, &vote());
     }
+}
+
+/// A vote for server 2, at zxid 0.
+fn vote() -> Vec<u8> {
+    let notification = Notification {
+        state: ServerState::Looking,
+        leader: ServerId(2),
+        zxid: Zxid::ZERO,
+        round: 1,
+        peer_epoch: 0,
+        version: Notification::VERSION,
+        config: CONFIG.as_bytes(),
+    };
+    let mut bytes = vec![];
+    notification.write(&mut bytes).unwrap();
+    bytes
 }
 
 /// A leader (server 2) and a follower (server 1) that meet on the quorum port. Server 3 is away.
@@ -629,5 +634,24 @@ fn whoever_was_called_back_and_is_gone_is_not_called_again() {
     for at in [1700, 1900] {
         leader.now = Now::new(at, at as i64);
         assert_eq!(calls(leader), [], "at {at}");
+    }
+}
+
+/// A connection that ends in the middle of a notification takes the rest of it along.
+#[test]
+fn a_link_that_is_dialled_again_begins_anew() {
+    let mut server = Server::new(3);
+    for bytes in [&vote()[..100], &vote()] {
+        let dial = loop {
+            let dial = server.peer.poll_dial(server.now).unwrap();
+            if dial.server == ServerId(1) {
+                break dial;
+            }
+        };
+        server.peer.connected(dial.link);
+        server.hears(dial.link, bytes);
+        server.peer.member_closed(server.now, dial.link);
+        server.now = Now::new(server.now.monotonic.0 + 1000, 0);
+        server.peer.tick(server.now);
     }
 }
