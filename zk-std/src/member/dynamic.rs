@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The history has all of it as well: what cannot be written here is complained of, and nothing is
-//! lost, once `zoo.cfg` leads to another file. Answers to `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
+//! lost, once the configuration in force has a version. Answers to `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
 
 use std::io;
 use std::path::Path;
@@ -91,12 +91,12 @@ impl<D: Directory> Dynamic<D> {
 
     /// Writes what has changed. To be called before anything is acknowledged.
     ///
-    /// What cannot be written is complained of: the history has it, too. But whoever starts with
-    /// members in `zoo.cfg` itself does not believe the history.
+    /// What cannot be written is complained of: the history has it, too. But whoever starts with a
+    /// configuration without a version does not believe the history.
     ///
     /// # Errors
-    /// Those of the file system, when members would still stand in `zoo.cfg` itself although they have
-    /// changed; the process has to end before it acknowledges that.
+    /// Those of the file system, as long as the configuration in force has no version on the disk, and
+    /// members have changed; the process has to end before it acknowledges that.
     pub fn note(&mut self, peer: &Peer<'_>) -> io::Result<()> {
         let config = peer.config();
         let pending = peer.quorums().pending();
@@ -108,7 +108,7 @@ impl<D: Directory> Dynamic<D> {
         let changed = Zxid(proposed.unwrap_or(self.committed)).counter() > 0;
         let mut result = Ok(());
         // The file of a proposed one counts only where zoo.cfg leads to another.
-        if self.written < self.committed || changed && self.written < 0 {
+        if self.committed > self.written.max(0) || changed && self.written < 0 {
             let client = config.client_address(self.me).is_some();
             result = self.commit(config.text(), client);
             match &result {
@@ -125,9 +125,10 @@ impl<D: Directory> Dynamic<D> {
             };
             if let Err(error) = written {
                 self.complain(&error, "write the proposed configuration");
+                result = Err(error);
             }
         }
-        if self.written < 0 && changed { result } else { Ok(()) }
+        if self.written <= 0 && changed { result } else { Ok(()) }
     }
 
     fn commit(&self, text: &[u8], client: bool) -> io::Result<()> {
@@ -274,8 +275,10 @@ mod tests {
         disk.set_capacity(Some(disk.used()));
         let mut files = Dynamic::new(disk.root(), "zoo.cfg", ServerId(1), None, None);
         assert!(files.note(&member()).is_err());
-        // Once there is another file, the history is believed.
         let mut files = Dynamic::new(disk.root(), "zoo.cfg", ServerId(1), Some(0), None);
+        assert!(files.note(&member()).is_err());
+        // Once there is a version, the history is believed.
+        let mut files = Dynamic::new(disk.root(), "zoo.cfg", ServerId(1), Some(1), None);
         assert!(files.note(&member()).is_ok());
     }
 
