@@ -102,7 +102,8 @@ pub(crate) fn anything(
     let absent: Vec<i64> = (1..=servers).filter(|id| !all.contains(id)).collect();
     let spare = voters.len() > fewest;
     let (mut joining, mut leaving, mut members) = (vec![], vec![], None);
-    match rng.below(10) {
+    let kind = rng.below(10);
+    match kind {
         0..=1 => joining.extend(any(rng, &absent).map(|id| (id, false))),
         2..=3 => joining.extend(any(rng, &observers).map(|id| (id, true))),
         4 if spare => joining.extend(any(rng, &voters).map(|id| (id, false))),
@@ -136,8 +137,11 @@ pub(crate) fn anything(
         // Perhaps most of them are not there.
         _ => joining.extend(observers.iter().map(|&id| (id, true))),
     }
+    // What could leave too few, with another one in between, is for this version only.
+    let grows = matches!(kind, 2..=3 | 8..);
     let version = match rng.below(6) {
-        0..=2 => -1,
+        0..=2 if grows => -1,
+        0..=2 => version,
         3..=4 => version,
         _ => 7,
     };
