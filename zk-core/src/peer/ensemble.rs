@@ -204,12 +204,18 @@ impl<'m> Peer<'m> {
         ensemble.epochs = membership.epochs;
         ensemble.damaged = membership.damaged;
         self.sessions.raise_floor(self.options.server, self.tree.last_zxid());
+        let noted = self.tree.find(CONFIG).map_or(Zxid::ZERO, |at| self.tree.stat(at).mzxid);
         self.loaded_history(now);
         if let Some(text) = membership.proposed
             && self.options.reconfig
             && self.ensemble.quorums.pending().is_none()
         {
-            self.ensemble.quorums.propose(text, None)?;
+            let version = Zxid(crate::quorum::version(text).unwrap_or(0));
+            // A history that goes on without it has given it up: a crash brought the file back.
+            let past = version.counter() > 0 && version <= self.tree.last_zxid();
+            if !past || version == noted {
+                self.ensemble.quorums.propose(text, None)?;
+            }
         }
         self.look(now);
         Ok(())

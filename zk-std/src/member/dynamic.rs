@@ -203,10 +203,13 @@ fn edited(text: &[u8], dynamic: &Path, client: bool) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use zk_core::id::SessionId;
+    use zk_core::id::{SessionId, Xid, Zxid};
     use zk_core::peer::{Ceilings, Epochs, Membership, Options};
     use zk_core::time::Now;
     use zk_core::tree::Seeds;
+    use zk_core::wire::OpCode;
+    use zk_core::wire::jute::{self, Buffer};
+    use zk_core::wire::txn::{SetDataTxn, TxnHeader};
 
     use super::*;
     use crate::store::simulated::Disk;
@@ -232,12 +235,17 @@ mod tests {
         let (seeds, now) = (Seeds(1, 2), Now::new(0, 0));
         let options = Options { ensemble: true, ..options };
         let mut peer = Peer::owned(options, Ceilings::default(), seeds, SessionId(1), now).unwrap();
-        // What is proposed counts where the history reaches it; here that is an error.
-        let mut txn = vec![0; 12];
-        txn.extend_from_slice(&0x1_0000_0005_i64.to_be_bytes());
-        txn.extend_from_slice(&[0; 8]);
-        txn.extend_from_slice(&(-1_i32).to_be_bytes());
-        txn.extend_from_slice(&[0; 4]);
+        // What is proposed counts where the history has it.
+        let header = TxnHeader {
+            client_id: SessionId(1),
+            cxid: Xid(1),
+            zxid: Zxid(0x1_0000_0005),
+            time: 0,
+            op: OpCode::Reconfig,
+        };
+        let (path, data) = ("/zookeeper/config".into(), Buffer::new(b"whatever it says"));
+        let mut txn = Vec::new();
+        jute::write(&(header, SetDataTxn { path, data, version: -1 }), &mut txn).unwrap();
         peer.load_txn(&txn).unwrap();
         let membership = Membership {
             config: b"server.1=a:1:2\nversion=0",

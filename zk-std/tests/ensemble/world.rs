@@ -26,7 +26,7 @@ use super::tap::{About, Message};
 use super::trace::Trace;
 
 /// Rounds of the safety phase: at least, and at most.
-const ROUNDS: core::ops::Range<usize> = 1500..30_000;
+const ROUNDS: core::ops::Range<usize> = 1500..60_000;
 /// After so many rounds fewer things go wrong.
 const IMPROVE: usize = 2000;
 /// After so many rounds with all writes done, something is done for what is still to be met.
