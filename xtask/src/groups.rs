@@ -78,7 +78,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "sim",
         what: "ensembles in the simulator, 1000 seeds, and planted bugs",
-        budget: 300,
+        budget: 400,
         long: false,
         needs: &[],
         here: everywhere,

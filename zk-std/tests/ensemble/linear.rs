@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use zk_core::wire::Code;
 
 /// Steps after which a history counts as undecided.
-const STEPS: usize = 50_000;
+const STEPS: usize = 200_000;
 
 /// What was asked of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

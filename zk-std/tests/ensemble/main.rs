@@ -47,7 +47,7 @@ fn run(seed: u64, without: &[usize], print: bool) -> (Met, u64) {
     let mut world = World::new(seed, without, print);
     world.safety();
     world.liveness();
-    violations::judge();
+    violations::judge(world.reconfig);
     let hash = world.hash();
     (world.met, hash)
 }
