@@ -407,9 +407,6 @@ impl<'m> Peer<'m> {
             return;
         }
         let Some((vote, state)) = self.ensemble.election.decided() else { return };
-        if state == ServerState::Looking {
-            return;
-        }
         self.ensemble.read_only_at = None;
         if core::mem::take(&mut self.ensemble.serving) {
             // They only read.

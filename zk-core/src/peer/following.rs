@@ -400,10 +400,11 @@ impl Peer<'_> {
     pub(super) fn asker(&self, header: &TxnHeader) -> Option<(Handle, OpCode)> {
         let at = self.sessions.get(self.sessions.find(header.client_id)?).connection();
         let connection = self.connections.get(at).filter(|_| at != NIL)?;
-        // A session that was local has been opened before.
-        if connection.state == LinkState::Opening || header.op == OpCode::CreateSession {
-            return (connection.state == LinkState::Opening && header.op == OpCode::CreateSession)
-                .then_some((at, OpCode::CreateSession));
+        let opens = connection.state == LinkState::Opening;
+        let opened = header.op == OpCode::CreateSession;
+        if opens || opened {
+            // A session that was local is open already.
+            return (opens && opened).then_some((at, OpCode::CreateSession));
         }
         // The oldest that was forwarded.
         let mut from = 0;

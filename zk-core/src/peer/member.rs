@@ -13,8 +13,7 @@ use super::{Peer, State};
 use crate::election::{Caller, Greeting, accepted, opened};
 use crate::id::ServerId;
 use crate::memory::{Full, Pipe, Table};
-use crate::quorum::Port;
-use crate::text;
+use crate::quorum::{Port, put_host_and_port};
 use crate::time::{Instant, Now};
 use crate::trace::warning;
 use crate::wire::election::{self as wire, Hello, Notification};
@@ -794,14 +793,9 @@ enum Taken {
 /// Writes what a connection to the election port begins with.
 fn put_hello(me: ServerId, host: &str, port: u16, out: &mut Pipe<'_>) -> Option<()> {
     // A host's name, colons and brackets, a port.
-    let mut addresses = heapless::String::<{ 255 + 8 }>::new();
-    let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-    let mut digits = [0; text::LONGEST];
-    let port = core::str::from_utf8(text::number(port.into(), 10, 1, &mut digits)).ok()?;
-    for part in [open, host, close, ":", port] {
-        addresses.push_str(part).ok()?;
-    }
+    let mut text = [0; 255 + 8];
+    let addresses = put_host_and_port(host, port, &mut text)?;
     let mut room = [0; 20 + 255 + 8];
-    let len = Hello { sid: me, addresses: &addresses }.encode(&mut room).ok()?;
+    let len = Hello { sid: me, addresses }.encode(&mut room).ok()?;
     crate::memory::Sink::put(out, room.get(..len)?).ok()
 }

@@ -541,7 +541,6 @@ impl Peer<'_> {
         Served::Done
     }
 
-    #[inline(never)] // likewise
     /// The end of a session that nobody else knows of.
     fn close_local(&mut self, at: Handle, xid: Xid) -> Served {
         let header = ReplyHeader { xid, zxid: self.tree.last_zxid(), err: Code::Ok };

@@ -16,7 +16,9 @@ pub use change::{ChangeError, change, check};
 pub use config::TEXT_MAX;
 pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem};
 pub use quorums::Quorums;
-pub use server::{ADDRESSES_MAX, Address, Host, Role, Server, ServerError, host_and_port};
+pub use server::{
+    ADDRESSES_MAX, Address, Host, Role, Server, ServerError, host_and_port, put_host_and_port,
+};
 pub use text::version;
 
 /// Sorts a few dozen entries at most, by insertion: the sorts of the standard library take ten

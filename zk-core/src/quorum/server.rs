@@ -131,24 +131,21 @@ impl<'a> Host<'a> {
 
     fn put(self, out: &mut Fill<'_>) {
         let name = self.name();
-        let name = name.as_str();
-        let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
+        let (open, name, close) = name.bracketed();
         out.put(open).put(name).put(close);
     }
 }
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut room = [0; NAME_MAX];
-        let mut out = Fill::new(&mut room);
-        self.put(&mut out);
-        // A name that is no literal may be longer.
-        f.write_str(if out.is_whole() { out.text() } else { self.0 })
+        let name = self.name();
+        let (open, name, close) = name.bracketed();
+        write!(f, "{open}{name}{close}")
     }
 }
 
-/// Bytes of the longest literal, without its brackets: eight groups of four digits.
-const NAME_MAX: usize = 41;
+/// Bytes of the longest literal, without brackets: eight groups of four digits.
+const NAME_MAX: usize = 39;
 
 enum Name<'a> {
     Given(&'a str),
@@ -156,6 +153,11 @@ enum Name<'a> {
 }
 
 impl Name<'_> {
+    fn bracketed(&self) -> (&str, &str, &str) {
+        let name = self.as_str();
+        if name.contains(':') { ("[", name, "]") } else { ("", name, "") }
+    }
+
     fn as_str(&self) -> &str {
         match self {
             Self::Given(name) => name,
@@ -274,6 +276,15 @@ fn parse_client(client: &str) -> Result<(&str, u16), ServerError<'_>> {
 fn parse_port(port: &str) -> Result<u16, ServerError<'_>> {
     let number = port.parse::<i32>().ok().and_then(|port| u16::try_from(port).ok());
     number.ok_or(ServerError::Port(port))
+}
+
+/// Writes a host and a port to the start of `room`, as a server names its own address to others.
+/// `None` if they do not fit.
+pub fn put_host_and_port<'r>(host: &str, port: u16, room: &'r mut [u8]) -> Option<&'r str> {
+    let mut out = Fill::new(room);
+    Host(host).put(&mut out);
+    out.put(":").number(port.into(), 10);
+    out.into_text()
 }
 
 /// Reads a host and a port, as a server names its own address to others.

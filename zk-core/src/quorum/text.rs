@@ -153,9 +153,9 @@ impl<'b> Fill<'b> {
         self.len <= self.bytes.len()
     }
 
-    /// What was written.
-    pub(super) fn text(&self) -> &str {
-        core::str::from_utf8(self.bytes.get(..self.len).unwrap_or_default()).unwrap_or_default()
+    /// What was written, if all of it had room.
+    pub(super) fn into_text(self) -> Option<&'b str> {
+        core::str::from_utf8(self.bytes.get(..self.len)?).ok()
     }
 
     pub(super) fn put(&mut self, text: &str) -> &mut Self {

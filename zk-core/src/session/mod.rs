@@ -251,7 +251,8 @@ impl<'m> Sessions<'m> {
     }
 
     /// Makes sure that ids given from now on are new, also on a machine whose clock starts anew:
-    /// every session ever created took a zxid, so an id above the last zxid was never given.
+    /// every session of the ensemble took a zxid, so an id above the last zxid was never given.
+    /// (Local sessions take none, and need a clock.)
     pub fn raise_floor(&mut self, server: ServerId, last: Zxid) {
         const LOW: i64 = (1 << 56) - 1;
         let floor = (server.0 << 56) | (last.0 & LOW).saturating_add(1);

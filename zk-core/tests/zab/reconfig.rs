@@ -11,7 +11,11 @@ struct Changing {
 
 impl Changing {
     fn new() -> Self {
-        let options = Options { reconfig: true, skip_acl: true, ..Options::default() };
+        Self::with(true)
+    }
+
+    fn with(reconfig: bool) -> Self {
+        let options = Options { reconfig, skip_acl: true, ..Options::default() };
         let server = |id| Server::with_options(id, false, options.clone());
         let mut pair = Pair::of(server(2), server(1));
         pair.talk(usize::MAX);
@@ -114,6 +118,13 @@ fn a_reconfiguration_is_in_force_when_it_is_committed() {
         ]
     );
     assert!(changing.pair.transcript[2].ends_with("000000080000000000000002ffffffff"));
+}
+
+#[test]
+fn without_the_option_nothing_changes() {
+    let mut changing = Changing::with(false);
+    assert_eq!(changing.reconfigure(None, Some("3")).0, Code::ReconfigDisabled);
+    assert_eq!(changing.versions(), [(0, None), (0, None)]);
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The history has all of it as well: what cannot be written here is complained of, and nothing is
-//! lost, once the configuration in force has a version. Answers to `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
+//! lost, once the configuration in force has a version. Answers to
+//! `QuorumPeerConfig.writeDynamicConfig` and `editStaticConfig`.
 
 use std::io;
 use std::path::Path;
