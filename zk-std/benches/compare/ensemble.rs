@@ -73,14 +73,7 @@ fn fanout(run: &mut Run<'_>, place: &str, pair: &Pair) -> Result<()> {
         load.run(servers, run.turn / 2)?;
         loads.push(load);
     }
-    let (mut rates, mut cpus) = (Rounds::default(), Rounds::default());
-    for _ in 0..run.options.rounds {
-        for (which, (load, servers)) in loads.iter_mut().zip(pair).enumerate() {
-            let measured = load.run(servers, run.turn)?;
-            rates[which].push(measured.rate);
-            cpus[which].push(measured.cpu);
-        }
-    }
+    let [rates, cpus] = run.turns(&mut loads, pair, Fanout::run)?;
     let name = format!("events to {WATCHERS} watchers");
     let target = Some(Target::AtLeast(4.0));
     run.row(place, &name, "events/s", Against::ApacheMore, &rates, target);

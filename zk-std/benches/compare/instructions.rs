@@ -40,14 +40,14 @@ pub(crate) struct Operation {
 
 /// All of them: steps on their own, then whole requests, from the frame to the frame of the reply.
 pub(crate) const OPERATIONS: [Operation; 8] = [
-    Operation { name: "decode a create", recorded: 438.0, run: decode },
-    Operation { name: "encode the reply to getData", recorded: 236.0, run: encode },
-    Operation { name: "look up a path", recorded: 675.0, run: look_up },
-    Operation { name: "create a node in the tree", recorded: 5_977.0, run: create },
-    Operation { name: "request: getData of 100 B", recorded: 3_050.0, run: get_request },
-    Operation { name: "request: setData of 100 B", recorded: 12_947.0, run: set_request },
-    Operation { name: "request: setData of 10 KiB", recorded: 215_675.0, run: large_set_request },
-    Operation { name: "request: create of 100 B", recorded: 20_105.0, run: create_request },
+    Operation { name: "decode a create", recorded: 243.0, run: decode },
+    Operation { name: "encode the reply to getData", recorded: 178.0, run: encode },
+    Operation { name: "look up a path", recorded: 747.0, run: look_up },
+    Operation { name: "create a node in the tree", recorded: 4_785.0, run: create },
+    Operation { name: "request: getData of 100 B", recorded: 3_356.0, run: get_request },
+    Operation { name: "request: setData of 100 B", recorded: 13_204.0, run: set_request },
+    Operation { name: "request: setData of 10 KiB", recorded: 111_752.0, run: large_set_request },
+    Operation { name: "request: create of 100 B", recorded: 19_597.0, run: create_request },
 ];
 
 /// Counts the instructions of one operation: runs this program again, under valgrind.

@@ -12,7 +12,7 @@ use zk_core::wire::txn::{SetDataTxn, TxnDigest, TxnHeader};
 
 use crate::alone::Alone;
 use crate::instructions::{self, OPERATIONS};
-use crate::load::{Load, SESSIONS, Single, WINDOW, Work};
+use crate::load::{Load, Measured, SESSIONS, Single, WINDOW, Work};
 use crate::long::{self, Encoded};
 use crate::process::{Memory, notice_signals};
 use crate::server::{BOTH, HEAP, Kind, Programs, Server};
@@ -200,19 +200,30 @@ impl Run<'_> {
             load.run(servers, self.turn / 2)?;
             loads.push(load);
         }
-        let (mut rates, mut cpus) = (Rounds::default(), Rounds::default());
-        for _ in 0..self.options.rounds {
-            for (which, (load, servers)) in loads.iter_mut().zip(pair).enumerate() {
-                let measured = load.run(servers, self.turn)?;
-                rates[which].push(measured.rate);
-                cpus[which].push(measured.cpu);
-            }
-        }
+        let [rates, cpus] = self.turns(&mut loads, pair, Load::run)?;
         loads.into_iter().try_for_each(Load::close)?;
         let target = |ratio: Option<f64>| ratio.map(Target::AtLeast);
         self.row(place, &title, "op/s", Against::ApacheMore, &rates, target(rate_target));
         self.row(place, &title, "us CPU/op", Against::ApacheLess, &cpus, target(cpu_target));
         Ok(())
+    }
+
+    /// Both under their load, in turn: rates and CPU.
+    pub(crate) fn turns<L>(
+        &self,
+        loads: &mut [L],
+        pair: &Pair,
+        run: impl Fn(&mut L, &[Server], Duration) -> Result<Measured>,
+    ) -> Result<[Rounds; 2]> {
+        let (mut rates, mut cpus) = (Rounds::default(), Rounds::default());
+        for _ in 0..self.options.rounds {
+            for (which, (load, servers)) in loads.iter_mut().zip(pair).enumerate() {
+                let measured = run(load, servers, self.turn)?;
+                rates[which].push(measured.rate);
+                cpus[which].push(measured.cpu);
+            }
+        }
+        Ok([rates, cpus])
     }
 
     pub(crate) fn row(
