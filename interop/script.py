@@ -155,7 +155,9 @@ class Script:
 
     def watch_style(self, session, path):
         """One style of watch for each session and path: 3.8 keeps one mode, later servers several."""
-        return random.Random("%s %s %s" % (self.seed, session, path)).choice(("standard", "standard", 0, 1))
+        # Those that were made may be the same, or all be what stands for one that was not.
+        which = path if isinstance(path, str) else "made"
+        return random.Random("%s %s %s" % (self.seed, session, which)).choice(("standard", "standard", 0, 1))
 
     def read(self, session):
         name = self.random.choice(("exists", "exists", "getData", "getData", "getChildren", "getChildren2", "getACL",
