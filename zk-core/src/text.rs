@@ -1,4 +1,4 @@
-//! Numbers as text, as Java writes them.
+//! Numbers as text, as Java writes and reads them.
 //!
 //! Nothing that a board does needs `core::fmt`, whose machinery would take nearly 3 KiB of flash.
 
@@ -27,9 +27,59 @@ pub fn number(value: i64, radix: u64, width: usize, room: &mut [u8; LONGEST]) ->
     &room[at..]
 }
 
+/// The number that digits to the base of `radix` (10 or 16) say, behind a sign or none. What has all
+/// 64 bits to the base of 16 is a negative number, as [`number`] writes it. Answers to
+/// `Long.parseLong`, which does not take that.
+pub fn parse(text: &[u8], radix: u32) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let mut value = (!digits.is_empty()).then_some(0u64)?;
+    for &digit in digits {
+        let digit = char::from(digit).to_digit(radix)?;
+        value = value.checked_mul(radix.into())?.checked_add(digit.into())?;
+    }
+    match negative {
+        true => 0i64.checked_sub_unsigned(value),
+        false if radix == 16 => Some(value.cast_signed()),
+        false => i64::try_from(value).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_as_java_reads_them() {
+        for (text, radix, value) in [
+            ("0", 10, Some(0)),
+            ("-0", 10, Some(0)),
+            ("+7", 10, Some(7)),
+            ("007", 10, Some(7)),
+            ("9223372036854775807", 10, Some(i64::MAX)),
+            ("9223372036854775808", 10, None),
+            ("-9223372036854775808", 10, Some(i64::MIN)),
+            ("-9223372036854775809", 10, None),
+            ("18446744073709551616", 10, None),
+            ("", 10, None),
+            ("-", 10, None),
+            ("+-1", 10, None),
+            (" 1", 10, None),
+            ("1f", 10, None),
+            ("1f", 16, Some(31)),
+            ("1F", 16, Some(31)),
+            ("-1f", 16, Some(-31)),
+            ("7fffffffffffffff", 16, Some(i64::MAX)),
+            ("ffffffffffffffff", 16, Some(-1)),
+            ("10000000000000000", 16, None),
+            ("0x1", 16, None),
+        ] {
+            assert_eq!(parse(text.as_bytes(), radix), value, "{text}");
+        }
+    }
 
     #[test]
     fn numbers_are_javas() {

@@ -8,7 +8,7 @@
 use super::{Full, Handle, NIL, Sink, Table};
 
 /// Bytes of a cell: a power of two.
-const CELL: usize = 8 * LINK;
+pub const CELL: usize = 8 * LINK;
 
 /// Bytes of a link to the next cell.
 const LINK: usize = size_of::<Handle>();

@@ -7,6 +7,7 @@
 //!
 //! Answers to `QuorumPeer`.
 
+use super::capacity::Retreat;
 use super::member::{Address, MemberConnection, Members};
 use super::pipeline::PendingEntry;
 use super::{Peer, State};
@@ -159,6 +160,10 @@ pub(super) struct Ensemble<'m> {
     pub(super) dialled: Instant,
     /// The configuration has changed: this server may have another place in it.
     pub(super) reconfigured: bool,
+    /// The leader may say more than this server can hold.
+    pub(super) unbounded: bool,
+    /// It has.
+    pub(super) retreat: Retreat,
 }
 
 impl<'m> Ensemble<'m> {
@@ -189,6 +194,8 @@ impl<'m> Ensemble<'m> {
             appointed: None,
             dialled: Instant(0),
             reconfigured: false,
+            unbounded: false,
+            retreat: Retreat::default(),
         }
     }
 }

@@ -41,6 +41,7 @@ impl Peer<'_> {
         // A leader that refuses it is not asked all the time.
         let at = self.ensemble.dialled.plus(DIAL_PAUSE).max(now.monotonic);
         self.ensemble.dialled = at;
+        let at = at.max(self.ensemble.retreat.until);
         self.ensemble.members.dial_leader(leader, now.monotonic, at);
         self.ensemble.dirty = true;
     }
@@ -58,19 +59,20 @@ impl Peer<'_> {
         // An epoch whose transactions are here has begun here.
         let epochs = (epochs.0, epochs.1.max(self.current_epoch()));
         let window = window!(self);
+        let capacity = self.capacity;
         let Ensemble { learner, members, quorums, uplink, election, .. } = &mut self.ensemble;
         let Some(at) = *uplink else { return };
         let Some(out) = members.quorum_output(at) else { return };
         let before = learner.step();
-        learner.speak(epochs, quorums.committed.version(), window, out);
+        learner.speak(epochs, quorums.committed.version(), &capacity, window, out);
         if before == Step::Persisting && learner.step() == Step::Acknowledged {
             election.set_epoch(learner.accepts().map_or(0, |epoch| i64::from(epoch.0)));
         }
     }
 
     /// Bytes from the leader that are no packet: a snapshot. Answers how many were taken.
-    pub(super) fn hear_snapshot(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
-        let Ensemble { learner, scanner, install, dirty, .. } = &mut self.ensemble;
+    pub(super) fn hear_snapshot(&mut self, now: Now, bytes: &[u8]) -> Result<usize, Violation> {
+        let Ensemble { scanner, install, dirty, .. } = &mut self.ensemble;
         let room = bytes.len().min(install.free());
         let piece = bytes.get(..room).unwrap_or_default();
         let (body, looked) = scanner.feed(piece)?;
@@ -79,6 +81,8 @@ impl Peer<'_> {
             place.copy_from_slice(piece.get(..body).unwrap_or_default());
         }
         *dirty = true;
+        self.holds_snapshot(now)?;
+        let Ensemble { learner, scanner, .. } = &mut self.ensemble;
         if scanner.is_done() {
             learner.received();
         }
@@ -100,6 +104,7 @@ impl Peer<'_> {
         self.ensemble.dirty = true;
         match learner.hear(packet, window)? {
             Heard::Nothing => {}
+            Heard::Leader(capacity) => self.is_led(capacity),
             Heard::Diff => {
                 // The leader has all of it, too.
                 self.committed = self.history.end();
@@ -117,9 +122,9 @@ impl Peer<'_> {
                 self.ensemble.install.clear();
                 self.ensemble.files = Files::Begin(zxid);
             }
-            Heard::Propose(zxid, txn) => return self.take_proposal(zxid, txn),
+            Heard::Propose(zxid, txn) => return self.take_proposal(now, zxid, txn),
             Heard::Inform(zxid, txn) => {
-                if !self.take_proposal(zxid, txn)? {
+                if !self.take_proposal(now, zxid, txn)? {
                     return Ok(false);
                 }
                 self.committed = self.history.end();
@@ -152,6 +157,7 @@ impl Peer<'_> {
                     return Ok(true);
                 }
                 self.ensemble.serving = true;
+                self.ensemble.retreat.pause = 0;
                 info!("serving, with leader {}", self.ensemble.learner.leader().0);
             }
             Heard::Ping(zxid) => return Ok(self.answer_ping(zxid)),
@@ -164,22 +170,25 @@ impl Peer<'_> {
     }
 
     /// Takes a proposed transaction into the history; `false` if there is no room yet.
-    fn take_proposal(&mut self, zxid: Zxid, bytes: &[u8]) -> Result<bool, Violation> {
-        let too_long = Violation("a transaction that is longer than this server's limit");
-        if bytes.len() > self.options.max_txn.min(self.history.ceiling()) {
-            return Err(too_long);
+    fn take_proposal(&mut self, now: Now, zxid: Zxid, bytes: &[u8]) -> Result<bool, Violation> {
+        if bytes.len() > self.longest_txn() {
+            self.retreat(now);
+            return Err(Violation("a transaction that is longer than this server's limit"));
         }
         let txn = Txn::decode(bytes).ok().filter(|txn| txn.header.zxid == zxid);
         let txn = txn.ok_or(Violation("a proposal that is no transaction"))?;
         if !self.pending.has_room() || self.make_room(bytes.len()).is_err() {
             return Ok(false);
         }
-        self.note_config(&txn)?;
+        let Some(cost) = self.cost_of_proposal(now, &txn)? else { return Ok(false) };
+        self.note_config(&txn).inspect_err(|_| self.retreat(now))?;
+        let op = txn.header.op;
         let Ok(room) = self.history.room(bytes.len()) else { return Ok(false) };
         room.copy_from_slice(bytes);
         self.history.push(zxid, bytes.len());
         self.proposed = zxid;
-        self.pending.push(PendingEntry::EMPTY);
+        self.reserved = self.reserved.plus(cost);
+        self.pending.push(PendingEntry::of_leader(cost, op));
         Ok(true)
     }
 
@@ -239,6 +248,10 @@ impl Peer<'_> {
     /// The history could not be cut or replaced; what is on the disk is loaded again. `damaged`: that
     /// is not to be trusted, or cannot be cut, and only a snapshot from a leader can help.
     pub fn reload_failed(&mut self, now: Now, damaged: bool) {
+        if !damaged {
+            // The leader's snapshot is none, or more than fits.
+            self.retreat(now);
+        }
         self.ensemble.damaged = damaged;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;

@@ -30,7 +30,9 @@ impl Peer<'_> {
         let timing = self.timing();
         let me = self.options.server;
         self.stats.leads();
-        self.ensemble.leader.lead(now.monotonic, me, epochs, self.proposed, timing);
+        let capacity = self.capacity;
+        let last = self.proposed;
+        self.ensemble.leader.lead(now.monotonic, me, epochs, last, capacity, timing);
         info!("leading, with a history that ends at zxid {:#x}", self.proposed.0);
         self.advance_leader(now);
     }

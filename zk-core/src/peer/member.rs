@@ -473,7 +473,7 @@ impl Peer<'_> {
                         return done(rest, 1);
                     }
                     self.ensemble.learner.touch(now.monotonic);
-                    self.hear_snapshot(rest)
+                    self.hear_snapshot(now, rest)
                         .map(|n| if n == 0 { Taken::Later } else { Taken::Bytes(n) })
                 }
                 Port::Quorum => self.hear_packet(now, at, rest),

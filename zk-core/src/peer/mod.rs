@@ -30,6 +30,7 @@ macro_rules! window {
     };
 }
 
+mod capacity;
 mod connect;
 mod disk;
 mod ensemble;
@@ -68,6 +69,7 @@ use crate::time::{Instant, Now};
 use crate::trace::{Often, error};
 use crate::tree::watch::{self, Watches};
 use crate::tree::{self, Cost, DataTree, Seeds, snapshot};
+use crate::wire::capacity::Capacity;
 use crate::wire::file::SnapshotDigest;
 
 /// What a peer is up to.
@@ -204,6 +206,7 @@ impl Storage<'_> {
 #[derive(Debug)]
 pub struct Peer<'m> {
     options: Options,
+    capacity: Capacity,
     state: State,
     tree: DataTree<'m>,
     watches: Watches<'m>,
@@ -275,7 +278,11 @@ impl<'m> Peer<'m> {
         let interval = options.tick_time;
         let mut tree = DataTree::new(storage.tree, seeds, options.extended_types)?;
         tree.set_slice(options.slice);
+        let sessions = storage.sessions.ceiling().min(storage.session_slots.ceiling());
+        let longest = options.max_txn.min(storage.history.ceiling());
+        let Cost { nodes, cells, acls, owners } = tree.capacity();
         let mut peer = Self {
+            capacity: Capacity::new([nodes, cells, acls, owners, sessions, longest]),
             state: State::Recovering,
             tree,
             watches: Watches::new(storage.watches, seeds),

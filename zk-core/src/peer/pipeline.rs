@@ -39,6 +39,16 @@ impl PendingEntry {
         serial: 0,
         op: OpCode::Error,
     };
+
+    /// Nobody waits for it here.
+    pub(super) const fn of_leader(cost: Cost, op: OpCode) -> Self {
+        Self { cost, op, ..Self::EMPTY }
+    }
+
+    /// Whether a session is opened.
+    pub(super) fn opens(&self) -> bool {
+        self.op == OpCode::CreateSession
+    }
 }
 
 impl Default for PendingEntry {
@@ -114,7 +124,7 @@ impl Peer<'_> {
             OpCode::CloseSession => self.options.max_frame / 2 + TXN_OVERHEAD,
             _ => self.options.max_txn,
         };
-        let most = most.min(self.history.ceiling());
+        let most = most.min(self.longest_txn());
         let mut room_len = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
         let mut reply_room = link.map_or(usize::MAX, |at| {
             let connection = &self.connections[at];

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use super::config::Config;
 use super::server::{Server, trim};
-use super::text::Fill;
+use super::text::{Fill, server_id};
 use crate::id::ServerId;
 
 /// Why there is no such configuration.
@@ -91,7 +91,7 @@ fn listed(text: &str) -> impl Iterator<Item = &str> + Clone {
 }
 
 fn number(text: &str) -> Result<ServerId, ChangeError> {
-    text.parse().map(ServerId).map_err(|_| ChangeError::Number)
+    server_id(text).ok_or(ChangeError::Number)
 }
 
 /// A server that joins: its number, and the rest of its line.

@@ -281,8 +281,7 @@ impl<'m> Config<'m> {
 
         let grouped = grouped.get_mut(..*grouped_len).unwrap_or_default();
         let count = grouped.iter().filter(|entry| entry.group.is_some()).count();
-        let key = |entry: &Grouped| (bucket(entry.id.0, count), entry.group_at);
-        sort_by(grouped, |one, other| key(one).cmp(&key(other)));
+        order(grouped, &|entry| (bucket(entry.id.0, count), entry.group_at));
         let groups = || Groups { entries: grouped, at: 0 };
         let count = groups().count();
         let mut done = None;
@@ -301,8 +300,7 @@ impl<'m> Config<'m> {
         }
 
         let count = grouped.iter().filter(|entry| entry.weight.is_some()).count();
-        let key = |entry: &Grouped| (bucket(entry.id.0, count), entry.weight_at);
-        sort_by(grouped, |one, other| key(one).cmp(&key(other)));
+        order(grouped, &|entry| (bucket(entry.id.0, count), entry.weight_at));
         for entry in grouped {
             if let Some(weight) = entry.weight {
                 out.put("weight.").number(entry.id.0, 10).put("=");
@@ -447,6 +445,11 @@ impl Member {
     }
 }
 
+/// Sorts servers in groups; one copy of it serves both orders.
+fn order(entries: &mut [Grouped], key: &dyn Fn(&Grouped) -> (usize, u32)) {
+    sort_by(entries, |one, other| key(one).cmp(&key(other)));
+}
+
 /// The groups of some servers, each with the place of its first server.
 struct Groups<'a> {
     entries: &'a [Grouped],
@@ -515,7 +518,7 @@ impl Found {
                 let mut line = Fill::default();
                 server.put(line.put("server.=\n").number(id.0, 10));
                 self.text += line.len();
-                before.any(|line| matches!(line, Line::Server(other, _) if other == id))
+                before.any(&|line| matches!(line, Line::Server(other, _) if other == id))
             }
             Line::Group(group, value) => {
                 self.hierarchical = true;
@@ -528,20 +531,20 @@ impl Found {
                     }
                     self.text += Fill::default().put(":").number(id.0, 10).len();
                     let mut here = grouped(value).flatten().take(place);
-                    if here.any(|other| other == id) || before.any(|line| names(line, id)) {
+                    if here.any(|other| other == id) || before.any(&|line| names(line, id)) {
                         return Err(Problem::Twice);
                     }
                 }
-                before.any(|line| matches!(line, Line::Group(other, _) if other == group))
+                before.any(&|line| matches!(line, Line::Group(other, _) if other == group))
             }
             Line::Weight(id, weight) => {
                 self.hierarchical = true;
                 let mut line = Fill::default();
                 line.put("weight.=\n").number(id.0, 10).number(i64::from(weight), 10);
                 self.text += line.len();
-                before.any(|line| is_weight_of(line, id))
+                before.any(&|line| is_weight_of(line, id))
             }
-            Line::Version(_) => before.any(|line| matches!(line, Line::Version(_))),
+            Line::Version(_) => before.any(&|line| matches!(line, Line::Version(_))),
         };
         match (twice, self.members > MEMBERS_MAX) {
             (true, _) => Err(Problem::Twice),
@@ -556,22 +559,22 @@ impl Found {
         for line in all.lines() {
             match line {
                 Line::Server(id, value) if votes(value) => {
-                    if !all.any(|line| names(line, id)) {
+                    if !all.any(&|line| names(line, id)) {
                         return Err(Problem::Ungrouped(id));
                     }
-                    if !all.any(|line| is_weight_of(line, id)) {
+                    if !all.any(&|line| is_weight_of(line, id)) {
                         self.text += Fill::default().put("weight.=1\n").number(id.0, 10).len();
                     }
                 }
                 Line::Group(_, value) => {
                     for id in grouped(value).flatten() {
                         let participant = |line| matches!(line, Line::Server(other, value) if other == id && votes(value));
-                        if !all.any(|line| is_weight_of(line, id)) && !all.any(participant) {
+                        if !all.any(&|line| is_weight_of(line, id)) && !all.any(&participant) {
                             return Err(Problem::Weightless(id));
                         }
                     }
                 }
-                Line::Weight(id, _) if !all.any(|line| names(line, id)) => {
+                Line::Weight(id, _) if !all.any(&|line| names(line, id)) => {
                     self.grouped += 1;
                     if self.grouped > MEMBERS_MAX {
                         return Err(Problem::TooMany);
@@ -596,7 +599,8 @@ impl<'a> Before<'a> {
         Lines::new(self.text).take(self.lines).flatten().map(|said| said.line)
     }
 
-    fn any(self, is: impl FnMut(Line<'a>) -> bool) -> bool {
+    /// One copy of it serves all questions.
+    fn any(self, is: &dyn Fn(Line<'a>) -> bool) -> bool {
         self.lines().any(is)
     }
 }

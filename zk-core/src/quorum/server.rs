@@ -14,6 +14,7 @@ use core::net::Ipv6Addr;
 use heapless::Vec;
 
 use super::text::Fill;
+use crate::text::parse;
 
 /// The most addresses that a server may have.
 pub const ADDRESSES_MAX: usize = 16;
@@ -274,7 +275,7 @@ fn parse_client(client: &str) -> Result<(&str, u16), ServerError<'_>> {
 }
 
 fn parse_port(port: &str) -> Result<u16, ServerError<'_>> {
-    let number = port.parse::<i32>().ok().and_then(|port| u16::try_from(port).ok());
+    let number = parse(port.as_bytes(), 10).and_then(|port| u16::try_from(port).ok());
     number.ok_or(ServerError::Port(port))
 }
 

@@ -89,28 +89,32 @@ fn parse(line: &str) -> Result<Line<'_>, Problem> {
     // The number behind the first dot; of the whole key if it has none.
     let id = || {
         let id = key.split_once('.').map_or(key, |(_, id)| id);
-        id.parse::<i64>().map_err(|_| Problem::Key)
+        text::parse(id.as_bytes(), 10).ok_or(Problem::Key)
     };
     if key.starts_with("server.") {
         Ok(Line::Server(ServerId(id()?), value))
     } else if key.starts_with("group") {
         Ok(Line::Group(id()?, value))
     } else if key.starts_with("weight") {
-        let weight = value.parse().map_err(|_| Problem::Weight)?;
+        let weight = text::parse(value.as_bytes(), 10).and_then(|weight| weight.try_into().ok());
+        let weight = weight.ok_or(Problem::Weight)?;
         Ok(Line::Weight(ServerId(id()?), weight))
     } else if key == "version" {
         // Java refuses what it wrote itself for an epoch above 2^31.
-        let version = i64::from_str_radix(value, 16);
-        let version = version.or_else(|_| u64::from_str_radix(value, 16).map(u64::cast_signed));
-        version.map(Line::Version).map_err(|_| Problem::Version)
+        text::parse(value.as_bytes(), 16).map(Line::Version).ok_or(Problem::Version)
     } else {
         Err(Problem::Key)
     }
 }
 
+/// The id of a server.
+pub(super) fn server_id(text: &str) -> Option<ServerId> {
+    text::parse(text.as_bytes(), 10).map(ServerId)
+}
+
 /// The servers that a `group` line names.
 pub(super) fn grouped(value: &str) -> impl Iterator<Item = Result<ServerId, Problem>> + Clone {
-    split(value, ':').map(|id| id.parse().map(ServerId).map_err(|_| Problem::Group))
+    split(value, ':').map(|id| server_id(id).ok_or(Problem::Group))
 }
 
 /// Where `id` stands among `count` others in a Java `HashMap`: the number of its bucket.

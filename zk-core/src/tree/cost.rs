@@ -1,9 +1,11 @@
 //! What room a change takes, and what is left.
 
 use super::{DataTree, Owner, path, quota};
+use crate::id::SessionId;
 use crate::memory::Cells;
 use crate::wire::client::Acl;
-use crate::wire::jute::List;
+use crate::wire::jute::{List, Reader};
+use crate::wire::txn::Record;
 
 /// What room a change takes, or is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +58,65 @@ impl DataTree<'_> {
         // Quota counters are text that grows in place, by a few cells at most.
         let counters = self.limits * Cells::grown(quota::LONGEST);
         Cost {
-            nodes: self.nodes.ceiling().min(self.index.ceiling()) - self.nodes.len(),
+            nodes: self.capacity().nodes - self.nodes.len(),
             cells: self.cells.available().saturating_sub(counters),
             acls: self.acls.available(),
             owners: self.owners.available(),
         }
+    }
+
+    /// What there is room for in all.
+    pub fn capacity(&self) -> Cost {
+        Cost {
+            nodes: self.nodes.ceiling().min(self.index.ceiling()),
+            cells: self.cells.available() + self.cells.len(),
+            acls: self.acls.available() + self.acls.len(),
+            owners: self.owners.ceiling(),
+        }
+    }
+
+    /// What a transaction takes at most. `next`: it is the next to be applied; otherwise nothing is
+    /// known of the data that it replaces. A list that is not there yet counts each time, but for
+    /// one after the other in a multi.
+    pub fn cost_of_txn(&self, session: SessionId, record: &Record<'_>, next: bool) -> Cost {
+        let Record::Multi(multi) = record else {
+            return self.cost_of_one(session, record, next, None);
+        };
+        let (mut all, mut before) = (Cost::default(), None);
+        for txn in multi.txns {
+            let record = Record::read(txn.op, &mut Reader::new(txn.data.bytes()));
+            let Ok(Some(record)) = record else { continue };
+            all = all.plus(self.cost_of_one(session, &record, next, before));
+            before = record.acl().or(before);
+        }
+        // There is one session.
+        Cost { owners: all.owners.min(1), ..all }
+    }
+
+    /// As [`cost_of_txn`](Self::cost_of_txn), of what is no multi; the list `before` is counted.
+    fn cost_of_one(
+        &self,
+        session: SessionId,
+        record: &Record<'_>,
+        next: bool,
+        before: Option<List<'_, Acl<'_>>>,
+    ) -> Cost {
+        let owner = match record {
+            Record::Create(txn) if txn.ephemeral => Owner::Session(session),
+            _ => Owner::Nobody,
+        };
+        let data = record.data().map_or(0, |data| data.bytes().len());
+        let node = match record {
+            Record::SetData(_) => {
+                let at = self.find(record.path()).filter(|_| next);
+                let had = at.and_then(|at| self.data(at)).map_or(0, |(len, _)| len);
+                Cost { cells: Cells::grown(data.saturating_sub(had)), ..Cost::default() }
+            }
+            _ if record.data().is_some() => self.cost_of(record.path(), data, owner),
+            _ => Cost::default(),
+        };
+        let acl = record.acl().filter(|&acl| before != Some(acl));
+        node.plus(acl.map_or_else(Cost::default, |acl| self.cost_of_acl(acl)))
     }
 
     /// What a new node takes, without its list.

@@ -4,6 +4,8 @@
 
 use core::net::IpAddr;
 
+use crate::text::parse;
+
 /// An address, as `ip` identities give it: IPv4 or IPv6 text.
 fn address(text: &[u8]) -> Option<IpAddr> {
     core::str::from_utf8(text).ok()?.parse().ok()
@@ -16,7 +18,7 @@ fn network(text: &[u8]) -> Option<(IpAddr, u32)> {
     let width = if address.is_ipv4() { 32 } else { 128 };
     let bits = match parts.next() {
         None => width,
-        Some(bits) => core::str::from_utf8(bits).ok()?.parse().ok()?,
+        Some(bits) => parse(bits, 10)?.try_into().ok()?,
     };
     (bits <= width).then_some((address, bits))
 }

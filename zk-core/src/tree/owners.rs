@@ -55,8 +55,12 @@ impl<'m> Owners<'m> {
         self.index.clear();
     }
 
+    pub(super) fn ceiling(&self) -> usize {
+        self.entries.ceiling().min(self.index.ceiling())
+    }
+
     pub(super) fn available(&self) -> usize {
-        self.entries.ceiling().min(self.index.ceiling()) - self.entries.len()
+        self.ceiling() - self.entries.len()
     }
 
     fn hash(&self, session: SessionId) -> Handle {

@@ -44,7 +44,7 @@ impl Track {
         for pair in text.split(|b| matches!(b, b',' | b';')) {
             let mut parts = pair.split(|&b| b == b'=');
             let (key, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let value = core::str::from_utf8(value).ok().and_then(|v| v.parse().ok()).unwrap_or(-1);
+            let value = text::parse(value, 10).unwrap_or(-1);
             match key {
                 b"count" => track.count = value,
                 b"bytes" => track.bytes = value,

@@ -3,6 +3,7 @@
 //! Nothing here keeps state. [`jute`] is the encoding of ZooKeeper's ports and files; postcard
 //! serves what is zk's own.
 
+pub mod capacity;
 pub mod client;
 pub mod code;
 pub mod election;

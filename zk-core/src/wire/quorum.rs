@@ -168,7 +168,8 @@ fn skip(reader: &mut Reader<'_>, most: usize) -> Result<Result<(), usize>, Error
     Ok(Ok(()))
 }
 
-/// What FOLLOWERINFO and OBSERVERINFO carry. zk adds bytes behind it, which Apache ignores.
+/// What FOLLOWERINFO and OBSERVERINFO carry. A member with limits says them behind it (see
+/// [`Capacity`](super::capacity::Capacity)), where Apache reads nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearnerInfo {
     /// Who it is.
@@ -178,6 +179,9 @@ pub struct LearnerInfo {
     /// The version of the configuration that it has.
     pub config_version: Trailing<i64>,
 }
+
+/// Bytes of a whole [`LearnerInfo`].
+pub const LEARNER_INFO: usize = 20;
 
 /// What a REQUEST's data begins with; the request's record follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

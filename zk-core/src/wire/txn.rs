@@ -218,6 +218,28 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The data that it brings.
+    pub fn data(&self) -> Option<Buffer<'a>> {
+        match self {
+            Self::Create(txn) => Some(txn.data),
+            Self::CreateContainer(txn) => Some(txn.data),
+            Self::CreateTtl(txn) => Some(txn.data),
+            Self::SetData(txn) => Some(txn.data),
+            _ => None,
+        }
+    }
+
+    /// The access control list that it brings.
+    pub fn acl(&self) -> Option<List<'a, Acl<'a>>> {
+        match self {
+            Self::Create(txn) => Some(txn.acl),
+            Self::CreateContainer(txn) => Some(txn.acl),
+            Self::CreateTtl(txn) => Some(txn.acl),
+            Self::SetAcl(txn) => Some(txn.acl),
+            _ => None,
+        }
+    }
+
     /// Reads the record of type `op`; `None` for a type that no transaction has.
     ///
     /// # Errors

@@ -10,12 +10,16 @@ use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::{Pipe, Table};
 use crate::quorum::{Config, Quorums};
 use crate::time::Instant;
+use crate::trace::warning;
+use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, Reader};
-use crate::wire::quorum::{Kind, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch};
+use crate::wire::quorum::{
+    Kind, LEARNER_INFO, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch,
+};
 
 pub use stream::Learner;
-pub(crate) use stream::put;
 use stream::{Step, put_txn};
+pub(crate) use stream::{put, put_limited};
 
 /// Syncs of one learner that may wait for commits. More of its requests wait behind them.
 pub const SYNCS_MAX: usize = 32;
@@ -88,6 +92,8 @@ pub struct Leader<'m> {
     epoch: Epoch,
     /// Epoch and end of the leader's own history, before this reign.
     own: (Epoch, Zxid),
+    /// What it holds, and every voter must.
+    capacity: Capacity,
     accepted: Epoch,
     learners: Table<'m, Learner>,
     timing: Timing,
@@ -112,6 +118,7 @@ impl<'m> Leader<'m> {
             phase: Phase::Discovery,
             epoch: Epoch(0),
             own: (Epoch(0), Zxid::ZERO),
+            capacity: Capacity::UNKNOWN,
             accepted: Epoch(0),
             learners,
             timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
@@ -131,16 +138,18 @@ impl<'m> Leader<'m> {
     }
 
     /// A reign begins: `accepted` and `current` are the epochs that are durable here, `last` the
-    /// end of the history.
+    /// end of the history, `capacity` what this member holds.
     pub fn lead(
         &mut self,
         now: Instant,
         me: ServerId,
         (accepted, current): (Epoch, Epoch),
         last: Zxid,
+        capacity: Capacity,
         timing: Timing,
     ) {
         self.me = me;
+        self.capacity = capacity;
         self.phase = Phase::Discovery;
         self.epoch = Epoch(0);
         self.own = (current, last);
@@ -252,20 +261,35 @@ impl<'m> Leader<'m> {
         let epoch = self.epoch;
         let own = self.own;
         let phase = self.phase;
+        let capacity = self.capacity;
         let Some(learner) = self.learner(at) else { return Ok(()) };
         learner.heard = now;
         match (packet.kind, learner.step) {
             (Kind::FollowerInfo | Kind::ObserverInfo, Step::Fresh) => {
                 let info: LearnerInfo = jute::decode(packet.data.bytes())
                     .map_err(|_| Violation("a learner that does not say who it is"))?;
+                let more = packet.data.bytes().get(LEARNER_INFO..).unwrap_or_default();
                 if info.protocol < PROTOCOL {
                     return Err(Violation("a learner from before ZooKeeper 3.4"));
                 }
                 if info.config_version.0.is_some_and(|version| version > config_version) {
                     return Err(Violation("a learner with a later configuration"));
                 }
-                learner.server = info.server;
                 learner.observer = packet.kind == Kind::ObserverInfo;
+                if let Some(held) = Capacity::decode(more)
+                    && let Some(lack) = held.lacks(&capacity)
+                    && !learner.observer
+                {
+                    warning!(
+                        "server {} holds {} {} at most; a voter must hold as many as this leader: {}",
+                        info.server.0,
+                        lack.has,
+                        lack.what,
+                        lack.needs
+                    );
+                    return Err(Violation("a voter that holds less than its leader"));
+                }
+                learner.server = info.server;
                 learner.accepted = packet.zxid.epoch();
                 learner.step = Step::Greeted;
                 Ok(())
@@ -472,7 +496,7 @@ impl<'m> Leader<'m> {
         snapshot: Option<Zxid>,
         out: &mut Pipe<'_>,
     ) -> bool {
-        let Self { phase, epoch, learners, counts, heir, .. } = self;
+        let Self { phase, epoch, capacity, learners, counts, heir, .. } = self;
         let (phase, epoch, heir) = (*phase, *epoch, *heir);
         let Some(learner) = learners.get_mut(at) else { return false };
         loop {
@@ -486,8 +510,8 @@ impl<'m> Leader<'m> {
                         return false;
                     }
                     let protocol = PROTOCOL.to_be_bytes();
-                    let packet = Packet::with(Kind::LeaderInfo, of_epoch(epoch), &protocol);
-                    if !put(out, &packet) {
+                    let zxid = of_epoch(epoch);
+                    if !put_limited(out, Kind::LeaderInfo, zxid, &protocol, capacity) {
                         return false;
                     }
                     learner.step = Step::Told;

@@ -4,13 +4,14 @@
 //! ACKEPOCH; all of the leader's history, then the current epoch, before NEWLEADER is acknowledged;
 //! each transaction before its ACK. Answers to `Learner`, `Follower` and `Observer`.
 
-use super::leader::{follows, put};
+use super::leader::{follows, put, put_limited};
 use super::{Timing, Violation, Window};
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::Pipe;
 use crate::time::Instant;
+use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, Trailing};
-use crate::wire::quorum::{Kind, LearnerInfo, PROTOCOL, Packet, of_epoch};
+use crate::wire::quorum::{Kind, LEARNER_INFO, LearnerInfo, PROTOCOL, Packet, of_epoch};
 
 /// Milliseconds in which a leader that has said nothing yet is called again.
 const PATIENCE: u64 = 1000;
@@ -49,6 +50,8 @@ pub enum Step {
 pub enum Heard<'p> {
     /// Nothing.
     Nothing,
+    /// The leader's epoch; and what it holds at most, if it says that.
+    Leader(Option<Capacity>),
     /// Cut the history behind that zxid.
     Truncate(Zxid),
     /// A snapshot of that zxid follows.
@@ -250,7 +253,9 @@ impl Learner {
                 self.epoch = epoch;
                 self.again = epoch == self.accepted && !planted!(Zk1343, ReusedZxid);
                 self.step = Step::Accepting;
-                Heard::Nothing
+                // Behind the protocol.
+                let more = packet.data.bytes().get(4..).unwrap_or_default();
+                Heard::Leader(Capacity::decode(more))
             }
             Kind::Diff if step == Step::Accepted => {
                 self.step = Step::Synchronizing;
@@ -334,11 +339,12 @@ impl Learner {
     }
 
     /// Writes what there is to say, as far as there is room; `accepted` and `current` are the
-    /// epochs that are durable.
+    /// epochs that are durable, `capacity` what this member holds.
     pub fn speak(
         &mut self,
         (accepted, current): (Epoch, Epoch),
         config_version: i64,
+        capacity: &Capacity,
         window: Window<'_, '_>,
         out: &mut Pipe<'_>,
     ) {
@@ -349,9 +355,10 @@ impl Learner {
                 protocol: PROTOCOL,
                 config_version: Trailing(Some(config_version)),
             };
-            let mut data = [0; 20];
+            let mut data = [0; LEARNER_INFO];
+            let epoch = of_epoch(self.accepted);
             if jute::encode(&info, &mut data).is_err()
-                || !put(out, &Packet::with(kind, of_epoch(self.accepted), &data))
+                || !put_limited(out, kind, epoch, &data, capacity)
             {
                 return;
             }

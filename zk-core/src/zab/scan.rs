@@ -5,6 +5,8 @@
 //! in pieces of any size, and keeps nothing: what the body says is judged when it is loaded.
 
 use super::Violation;
+use crate::memory::CELL;
+use crate::wire::capacity::{Capacity, Kind};
 use crate::wire::quorum::SNAPSHOT_END;
 
 /// Bytes of a session: its id and timeout.
@@ -41,6 +43,7 @@ enum Part {
 #[derive(Clone, Copy, Debug)]
 pub struct Scanner {
     part: Part,
+    needs: Capacity,
     /// Bytes to pass over before `part`.
     skip: u64,
     /// The bytes of a number, as far as they have come.
@@ -56,12 +59,18 @@ impl Scanner {
     /// At the start of a body that comes over a link, and whose longest string or data has `most`
     /// bytes.
     pub const fn new(most: usize) -> Self {
-        Self { part: Part::Sessions, skip: 0, number: [0; 4], have: 0, most, marked: true }
+        let needs = Capacity::NONE;
+        Self { part: Part::Sessions, needs, skip: 0, number: [0; 4], have: 0, most, marked: true }
     }
 
     /// At the start of a body in a file: there is no mark behind it.
     pub const fn of_file(most: usize) -> Self {
         Self { marked: false, ..Self::new(most) }
+    }
+
+    /// What whoever loads the body must hold at least, as far as it has come.
+    pub fn needs(&self) -> &Capacity {
+        &self.needs
     }
 
     /// Whether the end was found.
@@ -126,10 +135,14 @@ impl Scanner {
         let bad = Violation("a snapshot with an unreasonable length");
         self.part = match self.part {
             Part::Sessions if counted => {
+                self.needs.add(Kind::Sessions, number.unsigned_abs() as usize);
                 self.skip = length * SESSION;
                 Part::AclCount
             }
-            Part::AclCount if counted => self.next_list(number),
+            Part::AclCount if counted => {
+                self.needs.add(Kind::Acls, number.unsigned_abs() as usize);
+                self.next_list(number)
+            }
             Part::Acl { lists } => self.next_entry(lists - 1, number),
             Part::Entries { lists, entries, scheme: true } if fits => {
                 self.skip = length;
@@ -142,10 +155,12 @@ impl Scanner {
             }
             Part::Path if number == 1 => Part::Short,
             Part::Path if fits && counted => {
+                self.needs.add(Kind::Nodes, 1);
                 self.skip = length;
                 Part::Data
             }
             Part::Data if fits => {
+                self.needs.add(Kind::Cells, length as usize / CELL);
                 self.skip = length + NODE_TAIL;
                 Part::Path
             }

@@ -1,6 +1,7 @@
 //! Two peers and the bytes between them: what a leader and its learners say is what servers of
 //! Apache 3.8.0 said to each other, packet by packet.
 
+mod capacity;
 mod local;
 mod reconfig;
 
@@ -54,6 +55,10 @@ impl Server {
     }
 
     fn with_options(id: i64, damaged: bool, options: Options) -> Self {
+        Self::with_ceilings(id, damaged, options, Ceilings::default())
+    }
+
+    fn with_ceilings(id: i64, damaged: bool, options: Options, ceilings: Ceilings) -> Self {
         let now = Now::new(1000, 1000);
         let options = Options {
             server: ServerId(id),
@@ -65,8 +70,7 @@ impl Server {
             ..options
         };
         let mut peer =
-            Peer::owned(options, Ceilings::default(), Seeds(1, 2), SessionId(id << 56), now)
-                .unwrap();
+            Peer::owned(options, ceilings, Seeds(1, 2), SessionId(id << 56), now).unwrap();
         peer.load_reset();
         let membership = Membership {
             config: CONFIG.as_bytes(),

@@ -98,7 +98,9 @@ impl Prep<'_, '_> {
             return Err(Code::SystemError.into());
         }
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        let cost = self.tree.cost_of(path, data_len, owner).plus(progress.cost);
+        let mut cost = self.tree.cost_of(path, data_len, owner).plus(progress.cost);
+        // All that a multi creates is of one session.
+        cost.owners = cost.owners.min(1);
         self.fits(cost.plus(self.tree.cost_of_acl(acl)))?;
 
         let parent_cversion = parent.stat.cversion.wrapping_add(1);

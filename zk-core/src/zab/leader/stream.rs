@@ -12,6 +12,7 @@ use crate::id::{Epoch, ServerId, Zxid};
 use crate::memory::Pipe;
 use crate::time::Instant;
 use crate::wire::OpCode;
+use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, List};
 use crate::wire::quorum::{self, Kind, Packet};
 use crate::wire::txn::TxnHeader;
@@ -275,4 +276,19 @@ fn is_reconfig(txn: &[u8]) -> bool {
 pub(crate) fn put(out: &mut Pipe<'_>, packet: &Packet<'_>) -> bool {
     let before = out.len();
     jute::write(packet, out).inspect_err(|_| out.truncate(before)).is_ok()
+}
+
+/// Writes a packet, if it fits, with what this member holds behind its data, if that has limits.
+pub(crate) fn put_limited(
+    out: &mut Pipe<'_>,
+    kind: Kind,
+    zxid: Zxid,
+    data: &[u8],
+    capacity: &Capacity,
+) -> bool {
+    let (before, said) = (out.len(), capacity.encode());
+    let behind = if capacity.is_limited() { &said[..] } else { &[] };
+    quorum::put(out, kind, zxid, data, behind, List::NULL)
+        .inspect_err(|_| out.truncate(before))
+        .is_ok()
 }

@@ -1,0 +1,359 @@
+//! Members of an ensemble that can hold only so much.
+
+use zk_core::wire::txn::{
+    CreateSessionTxn, CreateTxn, DeleteTxn, MultiTxn, SetDataTxn, SubTxn, TxnHeader,
+};
+use zk_core::zab::scan::Scanner;
+
+use super::*;
+
+/// An empty tree has 4 znodes, in 2 cells, and 1 list besides that of nobody.
+const SMALL: zk_core::tree::Ceilings =
+    zk_core::tree::Ceilings { nodes: 8, cells: 64, acls: 4, owners: 2, snapshot: 1 << 16 };
+
+fn holding(id: i64, tree: zk_core::tree::Ceilings) -> Server {
+    let ceilings = Ceilings { tree, sessions: 2, ..Ceilings::default() };
+    Server::with_ceilings(id, false, Options::default(), ceilings)
+}
+
+/// What two members say that hold the same: behind what Apache's say, and nothing else is different.
+#[test]
+fn members_with_limits_tell_each_other() {
+    let mut pair = Pair::of(holding(2, SMALL), holding(1, SMALL));
+    let capacity = hex(&pair.leader.peer.capacity().encode());
+    assert_eq!(capacity, "7a6b0001000000200000000800000040000000040000000200000002001fffff");
+    pair.talk(1);
+    assert_eq!(
+        pair.transcript[..2],
+        [
+            format!(
+                "F>L 0000000b000000000000000000000034000000000000000100010000{}{capacity}ffffffff",
+                "0000000000000000"
+            ),
+            format!("L>F 0000001100000001000000000000002400010000{capacity}ffffffff"),
+        ]
+    );
+    assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
+    // The leader refuses what is too much; nobody is lost.
+    let client = pair.open_session();
+    for number in 0..9 {
+        let mut room = [0; 64];
+        let acl = List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap();
+        let path = format!("/{number}");
+        let create = CreateRequest { path: path[..].into(), data: Buffer(None), acl, flags: 0 };
+        let xid = zk_core::id::Xid(number);
+        let mut request = encode(&RequestHeader { xid, op: OpCode::Create });
+        request.extend(encode(&create));
+        pair.follower.peer.receive(pair.follower.now, client, &frame(&request));
+        pair.talk(usize::MAX);
+        while pair.follower.peer.poll_link().is_some() {}
+        let reply = pair.follower.peer.output(client).to_vec();
+        pair.follower.peer.sent(pair.follower.now, client, reply.len());
+        let header: ReplyHeader = Reader::new(&reply[4..]).read().unwrap();
+        let fits = number < 4;
+        assert_eq!(header.err, if fits { Code::Ok } else { Code::SystemError }, "{number}");
+    }
+    assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
+}
+
+/// A voter must hold whatever its leader accepts; more does no harm, and observers may try.
+#[test]
+fn a_voter_that_holds_less_is_refused() {
+    let large = zk_core::tree::Ceilings { nodes: 9, ..SMALL };
+    for (leader, follower, joins) in [(SMALL, large, true), (large, SMALL, false)] {
+        let mut pair = Pair::of(holding(2, leader), holding(1, follower));
+        let greeting = pair.follower.says(pair.links[1]);
+        pair.leader.peer.hear(pair.leader.now, pair.links[0], &greeting);
+        assert_eq!(pair.leader.peer.member_is_closing(pair.links[0]), !joins);
+        let link = pair.leader.peer.accept(pair.leader.now, Port::Quorum, address()).unwrap();
+        let mut observer = greeting;
+        (observer[3], observer[23]) = (16, 3);
+        pair.leader.hears(link, &observer);
+    }
+}
+
+/// A leader as Apache's are: it knows no limits.
+struct Boundless {
+    follower: Server,
+    link: MemberLink,
+    next: Zxid,
+}
+
+impl Boundless {
+    /// Its follower is in line, and serves.
+    fn new() -> Self {
+        let Pair { follower, links, .. } = Pair::of(Server::new(2), holding(1, SMALL));
+        let mut leader = Self { follower, link: links[1], next: Zxid::new(Epoch(1), 1) };
+        leader.greets(1);
+        leader.tells(&Packet::new(Kind::Diff, Zxid::ZERO));
+        leader.reigns(1);
+        leader
+    }
+
+    fn greets(&mut self, epoch: u32) {
+        let zxid = Zxid::new(Epoch(epoch), 0);
+        self.tells(&Packet::with(Kind::LeaderInfo, zxid, &0x1_0000i32.to_be_bytes()));
+    }
+
+    fn reigns(&mut self, epoch: u32) {
+        let zxid = Zxid::new(Epoch(epoch), 0);
+        self.tells(&Packet::new(Kind::NewLeader, zxid));
+        self.tells(&Packet::new(Kind::UpToDate, Zxid::NONE));
+        assert!(self.follower.peer.is_serving());
+    }
+
+    fn tells(&mut self, packet: &Packet<'_>) {
+        self.follower.says(self.link);
+        self.follower.hears(self.link, &encode(packet));
+        self.follower.disk();
+        self.follower.says(self.link);
+    }
+
+    fn txn(&self, op: OpCode, record: &impl serde::Serialize) -> Vec<u8> {
+        let client_id = SessionId(7);
+        let cxid = zk_core::id::Xid(1);
+        let header = TxnHeader { client_id, cxid, zxid: self.next, time: 1, op };
+        encode(&(header, record))
+    }
+
+    /// Proposes it: whether it is acknowledged. If not, the link is closed.
+    fn proposes(&mut self, op: OpCode, record: &impl serde::Serialize) -> bool {
+        let txn = self.txn(op, record);
+        let packet = encode(&Packet::with(Kind::Proposal, self.next, &txn));
+        let received = self.follower.peer.hear(self.follower.now, self.link, &packet);
+        assert_eq!(received.consumed, packet.len());
+        self.follower.disk();
+        if self.follower.peer.member_is_closing(self.link) {
+            return false;
+        }
+        let ack = encode(&Packet::new(Kind::Ack, self.next));
+        let said = self.follower.says(self.link);
+        assert_eq!(said.ends_with(&ack), self.follower.peer.is_serving());
+        self.next = self.next.next().unwrap();
+        true
+    }
+
+    fn commits(&mut self, counter: u32) {
+        self.tells(&Packet::new(Kind::Commit, Zxid::new(Epoch(1), counter)));
+    }
+
+    /// The link is gone: when the follower calls again, ms from now.
+    fn calls_again(&mut self) -> u64 {
+        let follower = &mut self.follower;
+        follower.peer.member_closed(follower.now, self.link);
+        assert_eq!(follower.peer.state(), State::Looking);
+        assert!(!follower.peer.is_serving());
+        let from = follower.now.monotonic.0;
+        // The leader and another voter say who leads.
+        let links = [2, 3].map(|id: u8| {
+            let link = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
+            let hello = [&b"\xff\xff\xff\xff\xff\xff\0\0"[..], &[0; 7], &[id], &[0, 0, 0, 15]];
+            let text = format!("127.0.0.1:2212{id}");
+            follower.hears(link, &[&hello.concat()[..], text.as_bytes()].concat());
+            link
+        });
+        loop {
+            let now = follower.now;
+            assert!(now.monotonic.0 - from < 100_000, "it does not call");
+            if follower.peer.state() == State::Looking {
+                for (link, state) in
+                    links.iter().zip([ServerState::Leading, ServerState::Following])
+                {
+                    let notification = Notification {
+                        state,
+                        leader: ServerId(2),
+                        zxid: Zxid::ZERO,
+                        round: 1,
+                        peer_epoch: 1,
+                        version: Notification::VERSION,
+                        config: b"",
+                    };
+                    let mut bytes = vec![];
+                    notification.write(&mut bytes).unwrap();
+                    follower.hears(*link, &bytes);
+                }
+            }
+            while let Some(dial) = follower.peer.poll_dial(now) {
+                if dial.port == Port::Quorum {
+                    follower.peer.connected(dial.link);
+                    self.link = dial.link;
+                    return now.monotonic.0 - from;
+                }
+                follower.peer.connect_failed(now, dial.link);
+            }
+            for link in links {
+                follower.says(link);
+            }
+            let at = now.monotonic.0 + 50;
+            follower.now = Now::new(at, at as i64);
+            follower.peer.tick(follower.now);
+        }
+    }
+}
+
+fn create<'a>(path: &'a str, data: &'a [u8], ephemeral: bool) -> CreateTxn<'a> {
+    let (path, data) = (Ustring::from(path), Buffer::new(data));
+    CreateTxn { path, data, acl: List::EMPTY, ephemeral, parent_cversion: Trailing(Some(1)) }
+}
+
+/// What does not fit is not acknowledged and not applied; the rest of the history stays, and the
+/// leader is called again after a pause that grows.
+#[test]
+fn what_a_leader_without_limits_proposes_is_taken_as_far_as_it_fits() {
+    let mut leader = Boundless::new();
+    for path in ["/a", "/b", "/c", "/d"] {
+        assert!(leader.proposes(OpCode::Create, &create(path, b"1", false)));
+        if path == "/a" {
+            leader.commits(1);
+        }
+    }
+    // Not all is committed, and yet all is counted.
+    assert!(!leader.proposes(OpCode::Create, &create("/e", b"1", false)));
+    assert_eq!(leader.follower.peer.tree().find(b"/b"), None);
+    for pause in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        let after = leader.calls_again();
+        assert!((pause..pause + 200).contains(&after), "{after} of {pause} ms");
+        leader.greets(1);
+        leader.tells(&Packet::new(Kind::Diff, Zxid::new(Epoch(1), 4)));
+        assert!(leader.follower.peer.tree().find(b"/d").is_some());
+        assert!(!leader.proposes(OpCode::Create, &create("/e", b"1", false)));
+        assert!(leader.follower.peer.tree().find(b"/e").is_none());
+    }
+    // There is room again, on both sides.
+    leader.calls_again();
+    leader.greets(1);
+    leader.tells(&Packet::new(Kind::Diff, Zxid::new(Epoch(1), 4)));
+    assert!(leader.proposes(OpCode::Delete, &DeleteTxn { path: "/a".into() }));
+    leader.commits(5);
+    assert!(leader.proposes(OpCode::Create, &create("/e", b"1", false)));
+    leader.commits(6);
+    leader.reigns(1);
+    assert!(leader.follower.peer.tree().find(b"/e").is_some());
+    assert!(!leader.proposes(OpCode::Create, &create("/f", b"1", false)));
+    assert!((1000..1200).contains(&leader.calls_again()), "it has served meanwhile");
+}
+
+/// What is committed already, and waits for the disk only, is applied first: it may make room.
+#[test]
+fn what_is_committed_is_applied_before_anything_is_refused() {
+    let mut leader = Boundless::new();
+    for (counter, path) in ["/a", "/b", "/c", "/d"].into_iter().enumerate() {
+        assert!(leader.proposes(OpCode::Create, &create(path, b"1", false)));
+        leader.commits(counter as u32 + 1);
+    }
+    let delete = leader.txn(OpCode::Delete, &DeleteTxn { path: "/a".into() });
+    let mut said = encode(&Packet::with(Kind::Proposal, leader.next, &delete));
+    said.extend(encode(&Packet::new(Kind::Commit, leader.next)));
+    leader.next = leader.next.next().unwrap();
+    let create = leader.txn(OpCode::Create, &create("/e", b"1", false));
+    let follower = &mut leader.follower;
+    let whole = said.len();
+    said.extend(encode(&Packet::with(Kind::Proposal, leader.next, &create)));
+    let received = follower.peer.hear(follower.now, leader.link, &said);
+    assert_eq!((received.consumed, received.need), (whole, 0));
+    follower.disk();
+    let received = follower.peer.hear(follower.now, leader.link, &said[whole..]);
+    assert_eq!(received.consumed, said.len() - whole);
+    assert!(!follower.peer.member_is_closing(leader.link));
+}
+
+/// Every kind of transaction that takes room is counted.
+#[test]
+fn each_limit_is_found_by_each_kind_of_transaction() {
+    let long = [7; 1700];
+    let endless = vec![0; 3 << 20];
+    let set = |data| SetDataTxn { path: "/a".into(), data: Buffer::new(data), version: 1 };
+    let open = CreateSessionTxn { timeout: 8000 };
+    let mut room = [0; 64];
+    type Taken<'a> = &'a dyn Fn(&mut Boundless) -> bool;
+    let cases: [(&str, Taken<'_>); 6] = [
+        ("data of a new node", &|leader| {
+            leader.proposes(OpCode::Create, &create("/a", &long, false))
+        }),
+        ("data of an old one", &|leader| {
+            assert!(leader.proposes(OpCode::Create, &create("/a", &long[..600], false)));
+            leader.commits(1);
+            assert!(leader.proposes(OpCode::SetData, &set(&long[..1000])), "600 of it are there");
+            leader.commits(2);
+            leader.proposes(OpCode::SetData, &set(&long))
+        }),
+        ("data that may have shrunk meanwhile", &|leader| {
+            assert!(leader.proposes(OpCode::Create, &create("/a", &long[..1000], false)));
+            leader.commits(1);
+            assert!(leader.proposes(OpCode::SetData, &set(b"")));
+            leader.proposes(OpCode::SetData, &set(&long[..1000]))
+        }),
+        ("sessions", &|leader| {
+            assert!(leader.proposes(OpCode::CreateSession, &open));
+            assert!(leader.proposes(OpCode::CreateSession, &open));
+            leader.proposes(OpCode::CreateSession, &open)
+        }),
+        ("nodes in a multi", &|leader| {
+            let paths = ["/a", "/b", "/c", "/d", "/e"].map(|path| encode(&create(path, b"", true)));
+            let txns = paths
+                .each_ref()
+                .map(|record| SubTxn { op: OpCode::Create, data: Buffer::new(record) });
+            let mut room = [0; 400];
+            let all = List::encode(&txns[..4], &mut room).unwrap();
+            assert!(leader.proposes(OpCode::Multi, &MultiTxn { txns: all }));
+            leader.commits(1);
+            let mut room = [0; 400];
+            let one = List::encode(&txns[4..], &mut room).unwrap();
+            leader.proposes(OpCode::Multi, &MultiTxn { txns: one })
+        }),
+        ("a transaction that is too long", &|leader| {
+            let txn = leader.txn(OpCode::SetData, &set(&endless));
+            let packet = encode(&Packet::with(Kind::Proposal, leader.next, &txn));
+            leader.follower.peer.hear(leader.follower.now, leader.link, &packet);
+            !leader.follower.peer.member_is_closing(leader.link)
+        }),
+    ];
+    for (what, taken) in cases {
+        let mut leader = Boundless::new();
+        assert!(!taken(&mut leader), "{what}");
+        assert!(!matches!(leader.follower.peer.state(), State::Stopped(_)), "{what}");
+    }
+    // Access control lists.
+    let mut leader = Boundless::new();
+    let mut taken = 0;
+    loop {
+        let id = zk_core::wire::client::Id { scheme: "ip".into(), id: "127.0.0.1".into() };
+        let acl = List::encode(&[zk_core::wire::client::Acl { perms: taken + 1, id }], &mut room);
+        let path = format!("/{taken}");
+        let new = CreateTxn { acl: acl.unwrap(), ..create(&path, b"", false) };
+        if !leader.proposes(OpCode::Create, &new) {
+            break;
+        }
+        leader.commits(taken as u32 + 1);
+        taken += 1;
+    }
+    assert_eq!(taken, 3);
+}
+
+/// A snapshot that shows more than fits is given up at once, and nothing of it stays.
+#[test]
+fn a_snapshot_that_is_too_large_is_given_up() {
+    let Pair { follower, links, .. } = Pair::of(Server::new(2), holding(1, SMALL));
+    let mut leader = Boundless { follower, link: links[1], next: Zxid::ZERO };
+    leader.greets(1);
+    let snap = encode(&Packet::new(Kind::Snap, Zxid::new(Epoch(0), 9)));
+    leader.follower.hears(leader.link, &snap);
+    let mut body = encode(&(0i32, 0i32));
+    for number in 0..9 {
+        let path = format!("/{number}");
+        body.extend(encode(&(Ustring::from(&path[..]), Buffer::new(b"x"))));
+        body.extend([0; 8 + 60]);
+    }
+    let mut scanner = Scanner::new(100);
+    scanner.feed(&body).unwrap();
+    let needed = scanner.needs();
+    let lack = leader.follower.peer.capacity().lacks(needed).unwrap();
+    assert_eq!((lack.what, lack.has, lack.needs), ("znodes", 8, 9));
+    let follower = &mut leader.follower;
+    for piece in body.chunks(100) {
+        follower.peer.hear(follower.now, leader.link, piece);
+    }
+    assert!(follower.peer.member_is_closing(leader.link));
+    assert_eq!(follower.peer.tree().last_zxid(), Zxid::ZERO);
+    assert!(follower.peer.tree().find(b"/0").is_none());
+}
