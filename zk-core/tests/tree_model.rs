@@ -338,6 +338,7 @@ impl<'m> Run<'m> {
                 loader.finish(&mut loaded, Zxid(1), &mut [0; 256]);
                 compare(&loaded, &model);
                 assert_eq!(loaded.digest(), digest);
+                assert_eq!(loaded.recount_digest(&mut [0; 1 << 12]), digest);
             }
             Some(Step::Failed) => {
                 self.tree.snapshot_abandon();

@@ -9,6 +9,7 @@
 
 use super::capacity::Retreat;
 use super::member::{Address, MemberConnection, Members};
+use super::mismatch::Doubt;
 use super::pipeline::PendingEntry;
 use super::{Peer, State};
 use crate::election::{self, Election, ServerState};
@@ -160,6 +161,8 @@ pub(super) struct Ensemble<'m> {
     pub(super) dialled: Instant,
     /// The configuration has changed: this server may have another place in it.
     pub(super) reconfigured: bool,
+    /// The tree may not be what the leader's is.
+    pub(super) doubt: Doubt,
     /// The leader may say more than this server can hold.
     pub(super) unbounded: bool,
     /// It has.
@@ -194,6 +197,7 @@ impl<'m> Ensemble<'m> {
             appointed: None,
             dialled: Instant(0),
             reconfigured: false,
+            doubt: Doubt::default(),
             unbounded: false,
             retreat: Retreat::default(),
         }
@@ -286,6 +290,7 @@ impl<'m> Peer<'m> {
     /// The history has been loaded, at the start or anew.
     pub(super) fn loaded_history(&mut self, now: Now) {
         self.settle_digest();
+        self.trust();
         self.loaded_cursors();
         self.find_config();
         // A later one is in force elsewhere, or will be before clients are served; shown over, it could

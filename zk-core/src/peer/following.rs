@@ -160,7 +160,11 @@ impl Peer<'_> {
                 self.ensemble.retreat.pause = 0;
                 info!("serving, with leader {}", self.ensemble.learner.leader().0);
             }
-            Heard::Ping(zxid) => return Ok(self.answer_ping(zxid)),
+            Heard::Ping(zxid) => {
+                let answered = self.answer_ping(zxid);
+                self.heal(now);
+                return Ok(answered);
+            }
             Heard::Revalidated(data) => self.revalidated(now, data)?,
             Heard::Synced => self.synced(),
         }

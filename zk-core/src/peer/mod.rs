@@ -39,6 +39,7 @@ mod leading;
 mod link;
 mod load;
 mod member;
+mod mismatch;
 mod pipeline;
 mod reconfig;
 mod serve;

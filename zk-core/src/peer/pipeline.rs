@@ -12,7 +12,7 @@ use crate::tree::watch::Watches;
 use crate::tree::{Cost, DataTree};
 use crate::wire::client::{Id, MultiHeader, ReplyHeader, WatcherEvent, perms};
 use crate::wire::jute::{self, List, Sink, Ustring};
-use crate::wire::txn::{Record, Txn, TxnDigest};
+use crate::wire::txn::{Record, Txn};
 use crate::wire::{Code, OpCode, frame};
 
 use super::link::Connections;
@@ -252,6 +252,7 @@ impl Peer<'_> {
         if core::mem::take(&mut self.ensemble.reconfigured) {
             self.take_place(now, true);
         }
+        self.heal(now);
         self.retry_stalled(now);
         Ok(())
     }
@@ -377,7 +378,7 @@ impl Peer<'_> {
             }
             _ => {}
         }
-        self.check_digest(header.zxid, promised);
+        self.compare_digest(header.zxid, promised);
         let reconfigured = header.op == OpCode::Reconfig;
         self.next_apply = seq + 1;
         self.reserved = self.reserved.minus(pending.cost);
@@ -509,25 +510,6 @@ impl Peer<'_> {
     pub(super) fn count_reply(&mut self, link: Handle, bytes: usize) {
         self.stats.reply(bytes);
         self.connections[link].counters.sent(1);
-    }
-
-    /// Compares the tree's digest with what was said of it.
-    pub(super) fn check_digest(&mut self, zxid: Zxid, promised: Option<TxnDigest>) {
-        let digest = self.tree.digest();
-        self.digests.note(zxid, digest);
-        let Some(promised) = promised.filter(|p| p.version == TxnDigest::VERSION) else { return };
-        if promised.tree_digest != digest {
-            self.stats.digest_mismatches += 1;
-            // One difference goes on through all that follows.
-            repeated!(
-                self.often.digests,
-                "the tree differs from what zxid {:#x} promised: its digest is {:#x}, not {:#x} \
-                 (time {})",
-                zxid.0,
-                digest,
-                promised.tree_digest
-            );
-        }
     }
 
     /// Sends what waits, then closes.

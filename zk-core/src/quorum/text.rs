@@ -50,11 +50,11 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
-            let line = rest.split(['\n', '\r']).next().unwrap_or_default();
+            let line = head(rest, |byte| matches!(byte, b'\n' | b'\r'));
             let end = self.at + line.len();
             self.at = end + 1;
             self.number += 1;
-            let line = line.trim_start_matches(BLANK);
+            let line = behind_blanks(line);
             if !line.is_empty() && !line.starts_with(['#', '!']) {
                 let number = self.number;
                 let said = parse(line).map(|line| Said { number, end, line });
@@ -76,16 +76,27 @@ pub fn version(text: &[u8]) -> Option<i64> {
 }
 
 /// What separates keys from values, beside `=` and `:`.
-const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0xc)
+}
+
+/// The start of a text, up to the first byte that is such; an ASCII letter.
+fn head(text: &str, ends: impl Fn(u8) -> bool) -> &str {
+    let end = text.bytes().position(ends).unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
+fn behind_blanks(text: &str) -> &str {
+    text.get(head(text, |byte| !is_blank(byte)).len()..).unwrap_or_default()
+}
 
 fn parse(line: &str) -> Result<Line<'_>, Problem> {
-    if line.contains('\\') {
+    if line.bytes().any(|byte| byte == b'\\') {
         return Err(Problem::Escape);
     }
-    let end = line.find(['=', ':', ' ', '\t', '\u{c}']).unwrap_or(line.len());
-    let (key, rest) = line.split_at_checked(end).ok_or(Problem::Key)?;
-    let value = rest.trim_start_matches(BLANK);
-    let value = value.strip_prefix(['=', ':']).unwrap_or(value).trim_start_matches(BLANK);
+    let key = head(line, |byte| is_blank(byte) || matches!(byte, b'=' | b':'));
+    let value = behind_blanks(line.get(key.len()..).unwrap_or_default());
+    let value = behind_blanks(value.strip_prefix(['=', ':']).unwrap_or(value));
     // The number behind the first dot; of the whole key if it has none.
     let id = || {
         let id = key.split_once('.').map_or(key, |(_, id)| id);

@@ -278,6 +278,28 @@ impl DataTree<'_> {
         Crc::START.update(if at == self.root { b"" } else { path })
     }
 
+    /// Sums up the digests of all nodes anew: the tree's digest from now on. `scratch` must hold the
+    /// longest path.
+    pub fn recount_digest(&mut self, scratch: &mut [u8]) -> i64 {
+        let mut sum = 0u64;
+        for at in 0..self.nodes.used() {
+            let Ok(at) = Handle::try_from(at) else { break };
+            if self.nodes.get(at).is_some()
+                && let Some(path) = self.path_of(at, scratch)
+            {
+                sum = sum.wrapping_add(self.digest_of(at, path));
+            }
+        }
+        self.digest = sum;
+        self.digest()
+    }
+
+    /// Makes the sum wrong.
+    #[cfg(test)]
+    pub(crate) fn spoil_digest(&mut self) {
+        self.digest = self.digest.wrapping_add(1);
+    }
+
     pub(super) fn digest_of(&self, at: Handle, path: &[u8]) -> u64 {
         if path::is_digested(path) {
             digest::of_node(self.content(at, path), &self.nodes[at].stat())

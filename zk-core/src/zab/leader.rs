@@ -777,8 +777,13 @@ impl<'m> Leader<'m> {
             return true;
         }
         self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
-        for learner in self.learners.iter_mut() {
+        for at in 0..self.learners.len() {
+            let Learner { server, .. } = self.learners[at];
+            let spared =
+                quorums.has_quorum(|id| id != server && self.has(id, true, Learner::acknowledges));
+            let learner = &mut self.learners[at];
             learner.ping = learner.is_synced();
+            learner.spared = spared;
         }
         self.second = !self.second;
         if self.phase != Phase::Broadcast || self.second {

@@ -11,7 +11,7 @@ use crate::memory::Pipe;
 use crate::time::Instant;
 use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, Trailing};
-use crate::wire::quorum::{Kind, LEARNER_INFO, LearnerInfo, PROTOCOL, Packet, of_epoch};
+use crate::wire::quorum::{Kind, LEARNER_INFO, LearnerInfo, PROTOCOL, Packet, SPARED, of_epoch};
 
 /// Milliseconds in which a leader that has said nothing yet is called again.
 const PATIENCE: u64 = 1000;
@@ -100,6 +100,8 @@ pub struct Learner {
     timing: Timing,
     /// Who leads in the configuration that was activated last.
     designated: Option<ServerId>,
+    /// A quorum without it is in line, the leader says.
+    spared: bool,
 }
 
 impl Default for Learner {
@@ -119,6 +121,7 @@ impl Default for Learner {
             heard: Instant(0),
             timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
             designated: None,
+            spared: false,
         }
     }
 }
@@ -152,6 +155,12 @@ impl Learner {
     /// Whom the leader has named for its successor, when a reconfiguration ended its reign.
     pub fn designated(&self) -> Option<ServerId> {
         self.designated
+    }
+
+    /// Whether the leader has said that a quorum without this learner is in line. (Apache's say
+    /// nothing.)
+    pub fn is_spared(&self) -> bool {
+        self.spared
     }
 
     /// How far it has come.
@@ -322,7 +331,10 @@ impl Learner {
             }
             // Whoever does not serve yet has no sessions to tell of, and Apache's leader waits for its
             // ACK and for nothing else.
-            Kind::Ping if step == Step::Serving => Heard::Ping(packet.zxid),
+            Kind::Ping if step == Step::Serving => {
+                self.spared = packet.data.bytes() == SPARED;
+                Heard::Ping(packet.zxid)
+            }
             Kind::Ping => Heard::Nothing,
             Kind::Revalidate if serving => Heard::Revalidated(packet.data.bytes()),
             Kind::Sync if serving => Heard::Synced,

@@ -1,10 +1,9 @@
 //! Members of an ensemble that can hold only so much.
 
-use zk_core::wire::txn::{
-    CreateSessionTxn, CreateTxn, DeleteTxn, MultiTxn, SetDataTxn, SubTxn, TxnHeader,
-};
+use zk_core::wire::txn::{CreateSessionTxn, CreateTxn, DeleteTxn, MultiTxn, SetDataTxn, SubTxn};
 use zk_core::zab::scan::Scanner;
 
+use super::played::Played;
 use super::*;
 
 /// An empty tree has 4 znodes, in 2 cells, and 1 list besides that of nobody.
@@ -72,123 +71,10 @@ fn a_voter_that_holds_less_is_refused() {
     }
 }
 
-/// A leader as Apache's are: it knows no limits.
-struct Boundless {
-    follower: Server,
-    link: MemberLink,
-    next: Zxid,
-}
-
-impl Boundless {
-    /// Its follower is in line, and serves.
-    fn new() -> Self {
-        let Pair { follower, links, .. } = Pair::of(Server::new(2), holding(1, SMALL));
-        let mut leader = Self { follower, link: links[1], next: Zxid::new(Epoch(1), 1) };
-        leader.greets(1);
-        leader.tells(&Packet::new(Kind::Diff, Zxid::ZERO));
-        leader.reigns(1);
-        leader
-    }
-
-    fn greets(&mut self, epoch: u32) {
-        let zxid = Zxid::new(Epoch(epoch), 0);
-        self.tells(&Packet::with(Kind::LeaderInfo, zxid, &0x1_0000i32.to_be_bytes()));
-    }
-
-    fn reigns(&mut self, epoch: u32) {
-        let zxid = Zxid::new(Epoch(epoch), 0);
-        self.tells(&Packet::new(Kind::NewLeader, zxid));
-        self.tells(&Packet::new(Kind::UpToDate, Zxid::NONE));
-        assert!(self.follower.peer.is_serving());
-    }
-
-    fn tells(&mut self, packet: &Packet<'_>) {
-        self.follower.says(self.link);
-        self.follower.hears(self.link, &encode(packet));
-        self.follower.disk();
-        self.follower.says(self.link);
-    }
-
-    fn txn(&self, op: OpCode, record: &impl serde::Serialize) -> Vec<u8> {
-        let client_id = SessionId(7);
-        let cxid = zk_core::id::Xid(1);
-        let header = TxnHeader { client_id, cxid, zxid: self.next, time: 1, op };
-        encode(&(header, record))
-    }
-
-    /// Proposes it: whether it is acknowledged. If not, the link is closed.
-    fn proposes(&mut self, op: OpCode, record: &impl serde::Serialize) -> bool {
-        let txn = self.txn(op, record);
-        let packet = encode(&Packet::with(Kind::Proposal, self.next, &txn));
-        let received = self.follower.peer.hear(self.follower.now, self.link, &packet);
-        assert_eq!(received.consumed, packet.len());
-        self.follower.disk();
-        if self.follower.peer.member_is_closing(self.link) {
-            return false;
-        }
-        let ack = encode(&Packet::new(Kind::Ack, self.next));
-        let said = self.follower.says(self.link);
-        assert_eq!(said.ends_with(&ack), self.follower.peer.is_serving());
-        self.next = self.next.next().unwrap();
-        true
-    }
-
-    fn commits(&mut self, counter: u32) {
-        self.tells(&Packet::new(Kind::Commit, Zxid::new(Epoch(1), counter)));
-    }
-
-    /// The link is gone: when the follower calls again, ms from now.
-    fn calls_again(&mut self) -> u64 {
-        let follower = &mut self.follower;
-        follower.peer.member_closed(follower.now, self.link);
-        assert_eq!(follower.peer.state(), State::Looking);
-        assert!(!follower.peer.is_serving());
-        let from = follower.now.monotonic.0;
-        // The leader and another voter say who leads.
-        let links = [2, 3].map(|id: u8| {
-            let link = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
-            let hello = [&b"\xff\xff\xff\xff\xff\xff\0\0"[..], &[0; 7], &[id], &[0, 0, 0, 15]];
-            let text = format!("127.0.0.1:2212{id}");
-            follower.hears(link, &[&hello.concat()[..], text.as_bytes()].concat());
-            link
-        });
-        loop {
-            let now = follower.now;
-            assert!(now.monotonic.0 - from < 100_000, "it does not call");
-            if follower.peer.state() == State::Looking {
-                for (link, state) in
-                    links.iter().zip([ServerState::Leading, ServerState::Following])
-                {
-                    let notification = Notification {
-                        state,
-                        leader: ServerId(2),
-                        zxid: Zxid::ZERO,
-                        round: 1,
-                        peer_epoch: 1,
-                        version: Notification::VERSION,
-                        config: b"",
-                    };
-                    let mut bytes = vec![];
-                    notification.write(&mut bytes).unwrap();
-                    follower.hears(*link, &bytes);
-                }
-            }
-            while let Some(dial) = follower.peer.poll_dial(now) {
-                if dial.port == Port::Quorum {
-                    follower.peer.connected(dial.link);
-                    self.link = dial.link;
-                    return now.monotonic.0 - from;
-                }
-                follower.peer.connect_failed(now, dial.link);
-            }
-            for link in links {
-                follower.says(link);
-            }
-            let at = now.monotonic.0 + 50;
-            follower.now = Now::new(at, at as i64);
-            follower.peer.tick(follower.now);
-        }
-    }
+/// A leader that knows no limits.
+fn boundless() -> Played {
+    let Pair { follower, links, .. } = Pair::of(Server::new(2), holding(1, SMALL));
+    Played::reigning(follower, links[1])
 }
 
 fn create<'a>(path: &'a str, data: &'a [u8], ephemeral: bool) -> CreateTxn<'a> {
@@ -200,7 +86,7 @@ fn create<'a>(path: &'a str, data: &'a [u8], ephemeral: bool) -> CreateTxn<'a> {
 /// leader is called again after a pause that grows.
 #[test]
 fn what_a_leader_without_limits_proposes_is_taken_as_far_as_it_fits() {
-    let mut leader = Boundless::new();
+    let mut leader = boundless();
     for path in ["/a", "/b", "/c", "/d"] {
         assert!(leader.proposes(OpCode::Create, &create(path, b"1", false)));
         if path == "/a" {
@@ -236,7 +122,7 @@ fn what_a_leader_without_limits_proposes_is_taken_as_far_as_it_fits() {
 /// What is committed already, and waits for the disk only, is applied first: it may make room.
 #[test]
 fn what_is_committed_is_applied_before_anything_is_refused() {
-    let mut leader = Boundless::new();
+    let mut leader = boundless();
     for (counter, path) in ["/a", "/b", "/c", "/d"].into_iter().enumerate() {
         assert!(leader.proposes(OpCode::Create, &create(path, b"1", false)));
         leader.commits(counter as u32 + 1);
@@ -265,7 +151,7 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
     let set = |data| SetDataTxn { path: "/a".into(), data: Buffer::new(data), version: 1 };
     let open = CreateSessionTxn { timeout: 8000 };
     let mut room = [0; 64];
-    type Taken<'a> = &'a dyn Fn(&mut Boundless) -> bool;
+    type Taken<'a> = &'a dyn Fn(&mut Played) -> bool;
     let cases: [(&str, Taken<'_>); 6] = [
         ("data of a new node", &|leader| {
             leader.proposes(OpCode::Create, &create("/a", &long, false))
@@ -309,12 +195,12 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
         }),
     ];
     for (what, taken) in cases {
-        let mut leader = Boundless::new();
+        let mut leader = boundless();
         assert!(!taken(&mut leader), "{what}");
         assert!(!matches!(leader.follower.peer.state(), State::Stopped(_)), "{what}");
     }
     // Access control lists.
-    let mut leader = Boundless::new();
+    let mut leader = boundless();
     let mut taken = 0;
     loop {
         let id = zk_core::wire::client::Id { scheme: "ip".into(), id: "127.0.0.1".into() };
@@ -334,7 +220,7 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
 #[test]
 fn a_snapshot_that_is_too_large_is_given_up() {
     let Pair { follower, links, .. } = Pair::of(Server::new(2), holding(1, SMALL));
-    let mut leader = Boundless { follower, link: links[1], next: Zxid::ZERO };
+    let mut leader = Played { follower, link: links[1], next: Zxid::ZERO };
     leader.greets(1);
     let snap = encode(&Packet::new(Kind::Snap, Zxid::new(Epoch(0), 9)));
     leader.follower.hears(leader.link, &snap);

@@ -3,6 +3,8 @@
 
 mod capacity;
 mod local;
+mod mismatch;
+mod played;
 mod reconfig;
 
 use core::net::{IpAddr, Ipv4Addr};

@@ -14,7 +14,7 @@ use crate::time::Instant;
 use crate::wire::OpCode;
 use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, List};
-use crate::wire::quorum::{self, Kind, Packet};
+use crate::wire::quorum::{self, Kind, Packet, SPARED};
 use crate::wire::txn::TxnHeader;
 use crate::zab::{Violation, Window};
 
@@ -75,6 +75,8 @@ pub struct Learner {
     /// The oldest proposal that it has not acknowledged, and since when.
     pub(super) waiting: Option<(u64, Instant)>,
     pub(super) ping: bool,
+    /// There is a quorum without it.
+    pub(super) spared: bool,
     /// Numbers that must be committed before the learner's syncs are answered.
     pub(super) syncs: heapless::Deque<u64, SYNCS_MAX>,
     /// Tells readings for an earlier learner of the same link apart.
@@ -101,6 +103,7 @@ impl Default for Learner {
             heard: Instant(0),
             waiting: None,
             ping: false,
+            spared: false,
             syncs: heapless::Deque::new(),
             serial: 0,
         }
@@ -153,7 +156,11 @@ impl Learner {
         let Window { records, committed, .. } = window;
         if self.ping && self.is_synced() {
             let last = records.zxid_before(records.end());
-            self.ping = !put(out, &Packet::new(Kind::Ping, last));
+            let ping = match self.spared {
+                true => Packet::with(Kind::Ping, last, SPARED),
+                false => Packet::new(Kind::Ping, last),
+            };
+            self.ping = !put(out, &ping);
             return !self.ping;
         }
         if let Some(&target) = self.syncs.front()
