@@ -294,7 +294,7 @@ impl Peer<'_> {
     /// How many learners this leader has; none for others.
     pub fn learners(&self) -> Count {
         match self.state {
-            State::Leading => self.ensemble.leader.count(),
+            State::Leading => self.ensemble.leader.count(self.config()),
             _ => Count::default(),
         }
     }

@@ -29,7 +29,7 @@ const HELLO: u64 = 5000;
 /// Bytes of a notification that are looked at: the vote, not the configuration behind it.
 const NOTIFICATION_ROOM: usize = Notification::HEAD;
 
-/// Links whose other side has not said who it is. More are refused.
+/// Links from one address whose other side has not said who it is. More are refused.
 const STRANGERS: usize = 16;
 
 /// A link to another member. Numbers are small, and used again after
@@ -436,8 +436,10 @@ impl Peer<'_> {
             .iter()
             .take(members.used)
             .filter(|link| {
-                matches!(link.state, Link::Stranger(_))
-                    || link.state == Link::Open && link.server.is_none()
+                let unknown = matches!(link.state, Link::Stranger(_))
+                    || link.state == Link::Open && link.server.is_none();
+                // One host keeps no other out.
+                unknown && link.from == Some(from)
             })
             .count();
         if strangers >= STRANGERS {

@@ -46,8 +46,12 @@ pub struct Count {
     pub learners: usize,
     /// Followers that have the whole history.
     pub followers: usize,
+    /// Those of them that do not vote: a configuration has left them out.
+    pub non_voting: usize,
     /// Observers that have.
     pub observers: usize,
+    /// Syncs of their clients that wait for commits.
+    pub syncs: usize,
 }
 
 /// For whom something is read from the disk.
@@ -234,12 +238,19 @@ impl<'m> Leader<'m> {
     }
 
     /// How many learners there are.
-    pub fn count(&self) -> Count {
+    pub fn count(&self, config: &Config<'_>) -> Count {
         let mut count = Count::default();
         for learner in self.learners.iter().filter(|l| l.step != Step::Vacant) {
             count.learners += 1;
-            if learner.is_synced() {
-                *(if learner.observer { &mut count.observers } else { &mut count.followers }) += 1;
+            count.syncs += learner.syncs.len();
+            if !learner.is_synced() {
+                continue;
+            }
+            if learner.observer {
+                count.observers += 1;
+            } else {
+                count.followers += 1;
+                count.non_voting += usize::from(!config.is_participant(learner.server));
             }
         }
         count
@@ -274,6 +285,9 @@ impl<'m> Leader<'m> {
                 }
                 if info.config_version.0.is_some_and(|version| version > config_version) {
                     return Err(Violation("a learner with a later configuration"));
+                }
+                if packet.zxid.epoch() == Epoch(u32::MAX) {
+                    return Err(Violation("a learner that has accepted the last epoch there is"));
                 }
                 learner.observer = packet.kind == Kind::ObserverInfo;
                 if let Some(held) = Capacity::decode(more)

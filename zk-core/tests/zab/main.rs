@@ -542,6 +542,11 @@ fn packets_that_are_not_due_end_the_link() {
             "0000000b 0000000000000000 00000014 000000000000000900010000 0000000000000000 ffffffff",
             true,
         ),
+        // Behind this epoch there is none.
+        (
+            "0000000b ffffffff00000000 00000014 000000000000000300010000 0000000000000000 ffffffff",
+            true,
+        ),
     ] {
         let mut pair = Pair::new();
         pair.talk(usize::MAX);
@@ -572,6 +577,21 @@ fn strangers_are_nobody() {
     leader.peer.hear(leader.now, link, &greeting);
     assert!(leader.peer.member_is_closing(link));
     assert!(!leader.peer.member_is_closing(pair.links[0]), "the member keeps its link");
+}
+
+/// Whoever says nothing takes places from others on the same host only.
+#[test]
+fn silent_strangers_keep_out_nobody_from_elsewhere() {
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    for port in [Port::Election, Port::Quorum] {
+        let mut pair = Pair::new();
+        pair.talk(usize::MAX);
+        let leader = &mut pair.leader;
+        let mut come = |from| leader.peer.accept(leader.now, port, from).is_ok();
+        let silent = (0..100).take_while(|_| come(address())).count();
+        assert_eq!(silent, 16);
+        assert!(come(elsewhere) && !come(address()));
+    }
 }
 
 /// Only a voter's epoch is worth an election; whoever was refused has said nothing.

@@ -334,10 +334,12 @@ impl Words {
             line("tree_digest", &peer.tree().digest())?;
         }
         if role == Role::Leader {
-            let Count { learners, followers, observers } = peer.learners();
+            let Count { learners, followers, non_voting, observers, syncs } = peer.learners();
             line("learners", &learners)?;
             line("synced_followers", &followers)?;
+            line("synced_non_voting_followers", &non_voting)?;
             line("synced_observers", &observers)?;
+            line("pending_syncs", &syncs)?;
             line("leader_uptime", &asked.now.monotonic.since(self.leading))?;
             let [last, min, max] = three(stats.proposals);
             line("last_proposal_size", &last)?;
