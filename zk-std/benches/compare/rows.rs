@@ -255,9 +255,10 @@ impl Run<'_> {
                 Work::Get => ("loopback".to_owned(), Some(1.5)),
                 _ => ("loopback".to_owned(), None),
             };
+            let sent = [4 + 8 + 4 + 14 + 104 + 4, 4 + 16 + 68, record];
             let bare = || match work {
                 Work::Set if place == "disk" => bare::fdatasync(dir, record, self.turn),
-                Work::Set => bare::echo(4 + 8 + 4 + 14 + 104 + 4, 4 + 16 + 68, self.turn),
+                Work::Set => bare::echo(sent[0], sent[1], self.turn),
                 _ => bare::echo(4 + 8 + 4 + 14 + 1, 4 + 16 + 104 + 68, self.turn),
             };
             let name = format!("single{}", self.names + 1);
@@ -269,8 +270,12 @@ impl Run<'_> {
             }
             let (mut p50, mut cpus, mut machine) =
                 (Rounds::default(), Rounds::default(), Vec::new());
+            let mut handed = Vec::new();
             for _ in 0..self.options.rounds {
                 machine.push(half(&bare()?));
+                if work == Work::Set {
+                    handed.push(half(&bare::handed(dir, sent, self.turn)?));
+                }
                 for (which, (single, servers)) in singles.iter_mut().zip(&pair).enumerate() {
                     let (times, cpu) = single.run(servers, self.turn)?;
                     p50[which].push(half(&times));
@@ -285,6 +290,11 @@ impl Run<'_> {
             self.row(&heading, &name, "us CPU/op", Against::ApacheLess, &cpus, None);
             let heading = format!("{place}, one in flight, beside the machine");
             let [zk, _] = p50;
+            if work == Work::Set {
+                // What is left when the system has woken a second thread and the first again.
+                let name = format!("{name} / two threads and fdatasync");
+                self.row(&heading, &name, "us p50", Against::Bare, &[zk.clone(), handed], None);
+            }
             let rounds = [zk, machine];
             let name = format!("{name} / {machine_does}");
             let target = target.map(Target::AtMost);
