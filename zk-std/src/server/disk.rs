@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Instant;
 
 use mio::Waker;
@@ -21,6 +21,7 @@ use zk_core::id::Zxid;
 use zk_core::peer::{self, Epochs};
 
 use super::Error;
+use super::threads::Thread;
 use crate::member::{self, Receiving};
 use crate::store::{self, Directory, Extent, Received, Store};
 
@@ -151,8 +152,18 @@ pub(super) struct Disk<D: Directory> {
     spare: Option<Batch>,
     /// For a piece of a snapshot.
     piece: Vec<u8>,
-    stopping: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+    // Behind what ends the thread: dropped, it has ended.
+    _stopping: Stopping,
+    thread: Thread,
+}
+
+/// While this is there, the thread waits for space on a full disk.
+struct Stopping(Arc<AtomicBool>);
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl<D> Disk<D>
@@ -173,15 +184,14 @@ where
             receiving: None,
             options,
             answers: outbox,
-            waker,
+            waker: Arc::clone(&waker),
             stopping: Arc::clone(&stopping),
             full: false,
             unmeasured: 0,
         };
-        let thread =
-            thread::Builder::new().name(NAME.to_owned()).spawn(move || worker.run(&inbox))?;
-        let spare = Some(Batch::default());
-        Ok(Self { orders, answers, store, spare, piece: Vec::new(), stopping, thread })
+        let thread = Thread::start(NAME, waker, move || worker.run(&inbox))?;
+        let (spare, piece) = (Some(Batch::default()), Vec::new());
+        Ok(Self { orders, answers, store, spare, piece, _stopping: Stopping(stopping), thread })
     }
 
     /// Appends and syncs a batch. The one before must have been told durable.
@@ -266,13 +276,9 @@ where
         })
     }
 
-    /// Lets it sync what it has, and waits for its end; false if it panicked.
-    pub(super) fn stop(self) -> bool {
-        self.stopping.store(true, Ordering::Relaxed);
-        drop(self.orders);
-        // Answers that nobody hears must not hold it up.
-        drop(self.answers);
-        self.thread.join().is_ok()
+    /// Lets it sync what it has, and then end.
+    pub(super) fn stop(self) -> Thread {
+        self.thread
     }
 }
 
@@ -525,7 +531,7 @@ mod tests {
             // Behind file header, checksum and length.
             assert_eq!(bytes[28 + 12..28 + 20], from.to_be_bytes());
         }
-        assert!(world.disk.stop());
+        assert!(world.disk.stop().join());
     }
 
     #[test]
@@ -537,7 +543,7 @@ mod tests {
         // Nothing is told durable afterwards.
         world.append(2..3);
         assert!(world.disk.hear().is_none());
-        assert!(world.disk.stop());
+        assert!(world.disk.stop().join());
     }
 
     #[test]
@@ -553,6 +559,18 @@ mod tests {
         world.simulated.set_capacity(None);
         assert_eq!(durable(world.hear()), Zxid(99));
         assert!(matches!(world.hear(), Told::Full(false)));
-        assert!(world.disk.stop());
+        assert!(world.disk.stop().join());
+    }
+
+    #[test]
+    fn a_full_disk_does_not_hold_up_the_end() {
+        let mut world = World::new(0);
+        world.simulated.set_capacity(Some(20 << 20));
+        world.append(1..2);
+        assert_eq!(durable(world.hear()), Zxid(1));
+        world.simulated.set_capacity(Some(1));
+        world.append(2..100);
+        assert!(matches!(world.hear(), Told::Full(true)));
+        drop(world.disk);
     }
 }

@@ -48,6 +48,7 @@ mod restore;
 mod settings;
 mod snapshots;
 mod standing;
+mod threads;
 mod turn;
 mod unserved;
 pub mod words;
@@ -315,9 +316,14 @@ impl Server {
     /// # Errors
     /// An error of the disk, after which nothing more could be promised; others of [`Error`].
     pub fn run(mut self) -> Result<(), Error> {
-        log::info!("serving clients on {}", self.address);
-        let served = self.state.run(&mut self.events);
-        self.state.stop(served, &mut self.events)
+        self.state.begin();
+        loop {
+            let most = self.state.timeout();
+            self.state.wait(&mut self.events, most)?;
+            if let Some(ended) = self.state.turn() {
+                return ended;
+            }
+        }
     }
 
     /// Serves on a thread of its own.

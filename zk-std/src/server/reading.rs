@@ -5,11 +5,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 
 use mio::Waker;
 use zk_core::peer::{Read, Reading};
 
+use super::threads::Thread;
 use crate::member::{Piece, Readers};
 use crate::store::{Directory, Extent, Store};
 
@@ -25,7 +25,7 @@ enum Order {
 pub(super) struct Reader {
     orders: SyncSender<Order>,
     answers: Receiver<(Reading, Piece)>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Reader {
@@ -40,7 +40,8 @@ impl Reader {
     {
         let (orders, inbox) = sync_channel(ORDERS);
         let (outbox, answers) = sync_channel(ORDERS);
-        let thread = thread::Builder::new().name("zk-reader".to_owned()).spawn(move || {
+        let wakes = Arc::clone(&waker);
+        let thread = Thread::start("zk-reader", wakes, move || {
             let mut readers = Readers::default();
             for order in inbox {
                 match order {
@@ -77,10 +78,8 @@ impl Reader {
         self.answers.try_recv().ok()
     }
 
-    /// Waits for its end. False if it panicked.
-    pub(super) fn stop(self) -> bool {
-        drop(self.orders);
-        drop(self.answers);
-        self.thread.join().is_ok()
+    /// Lets it end.
+    pub(super) fn stop(self) -> Thread {
+        self.thread
     }
 }

@@ -8,13 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use mio::Waker;
 use zk_core::id::Zxid;
 use zk_core::wire::file::SnapshotDigest;
 
+use super::threads::Thread;
 use crate::store::{self, Directory, SnapshotWriter, Store};
 
 /// Orders that may wait: the end of one snapshot, and the beginning and first piece of the next.
@@ -65,7 +65,7 @@ pub(super) struct Snapshots {
     /// Counts snapshots, so that a late answer is not taken for one about the next.
     begun: u64,
     spare: Option<Vec<u8>>,
-    thread: JoinHandle<()>,
+    thread: Thread,
 }
 
 impl Snapshots {
@@ -77,11 +77,16 @@ impl Snapshots {
     {
         let (orders, inbox) = sync_channel(ORDERS);
         let (outbox, answers) = sync_channel(2 * ORDERS);
-        let worker =
-            Worker { store, options, answers: outbox, waker, begun: 0, writer: None, since: None };
-        let thread = thread::Builder::new()
-            .name("zk-snapshots".to_owned())
-            .spawn(move || worker.run(&inbox))?;
+        let worker = Worker {
+            store,
+            options,
+            answers: outbox,
+            waker: Arc::clone(&waker),
+            begun: 0,
+            writer: None,
+            since: None,
+        };
+        let thread = Thread::start("zk-snapshots", waker, move || worker.run(&inbox))?;
         Ok(Self { orders, answers, begun: 0, spare: None, thread })
     }
 
@@ -135,11 +140,9 @@ impl Snapshots {
         }
     }
 
-    /// Waits for its end; what is unfinished is dropped. False if it panicked.
-    pub(super) fn stop(self) -> bool {
-        drop(self.orders);
-        drop(self.answers);
-        self.thread.join().is_ok()
+    /// Lets it end; what is unfinished is dropped.
+    pub(super) fn stop(self) -> Thread {
+        self.thread
     }
 }
 

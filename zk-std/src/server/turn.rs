@@ -1,4 +1,7 @@
-//! The loop of the state thread.
+//! What the state thread does, turn by turn, from the server's start to its end.
+//!
+//! Who drives it asks how long there is nothing to do ([`State::timeout`]), waits so long for events
+//! ([`State::wait`]), and lets it [`turn`](State::turn), until that answers how the server has ended.
 
 use core::sync::atomic::{AtomicI64, Ordering};
 use core::time::Duration;
@@ -22,6 +25,7 @@ use super::metrics::{Metrics, ms};
 use super::reading::Reader;
 use super::snapshots::{self, Snapshots};
 use super::standing::{Role, Standing};
+use super::threads::Thread;
 use super::unserved::{self, Unserved};
 use super::words::{self, Word, Words};
 use super::{Error, Handle, OnChange, STOP_MAX};
@@ -72,11 +76,22 @@ pub(super) struct Files {
     pub(super) pinned: Arc<AtomicI64>,
 }
 
+/// Where a server is between its start and its end.
+enum Phase {
+    /// It serves.
+    Serving,
+    /// It was told to stop, at that time: what is under way becomes durable and is answered.
+    Draining(std::time::Instant),
+    /// Its connections are closed, and these threads end. What it ends with.
+    Ending(Vec<Thread>, Result<(), Error>),
+}
+
 /// All that the state thread has.
 pub(super) struct State {
+    phase: Phase,
     clock: Clock,
     peer: Peer<'static>,
-    poll: Poll,
+    pub(super) poll: Poll,
     listener: Listener,
     files: Option<Files>,
     members: Option<Members>,
@@ -137,6 +152,7 @@ impl State {
         Self {
             outstanding_max: config.global_outstanding_limit as usize,
             words: Words::new(config, listener.address, now, files.is_none()),
+            phase: Phase::Serving,
             clock,
             standing: Standing::of(&peer),
             peer,
@@ -164,33 +180,58 @@ impl State {
         }
     }
 
-    /// Turns until it is told to stop.
-    pub(super) fn run(&mut self, events: &mut Events) -> Result<(), Error> {
+    /// Before the first turn.
+    pub(super) fn begin(&mut self) {
+        log::info!("serving clients on {}", self.listener.address);
         self.tell_standing();
-        while !self.handle.is_stopping() {
-            let now = self.wait(events, None)?;
-            self.hear(now)?;
-            self.turn_members(now);
-            if self.accepting {
-                self.accept(now);
-            }
-            self.read(now);
-            if self.is_due(now) {
-                self.peer.tick(now);
-            }
-            self.write(now)?;
-            self.sweep(now);
-            if let PeerState::Stopped(error) = self.peer.state() {
-                return Err(Error::Apply(error));
-            }
-            let standing = Standing::of(&self.peer);
-            if standing.is_news(&self.standing) {
-                if standing.role == Role::Leader && standing.serving {
-                    self.words.lead(now);
+    }
+
+    /// One turn, after it was waited for events. Answers how the server has ended, when it has.
+    pub(super) fn turn(&mut self) -> Option<Result<(), Error>> {
+        if let Phase::Serving = self.phase {
+            match self.work() {
+                Ok(()) if self.handle.is_stopping() => {
+                    self.phase = Phase::Draining(std::time::Instant::now());
                 }
-                self.standing = standing;
-                self.tell_standing();
+                Ok(()) => return None,
+                // After an error nothing more is promised.
+                Err(error) => self.shut(Err(error)),
             }
+        }
+        if let Phase::Draining(since) = self.phase {
+            match self.drain() {
+                Ok(true) if since.elapsed() < STOP_MAX => return None,
+                Ok(_) => self.shut(Ok(())),
+                Err(error) => self.shut(Err(error)),
+            }
+        }
+        self.end()
+    }
+
+    /// Does what there is to do for clients, members and the disk.
+    fn work(&mut self) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.hear(now)?;
+        self.turn_members(now);
+        if self.accepting {
+            self.accept(now);
+        }
+        self.read(now);
+        if self.is_due(now) {
+            self.peer.tick(now);
+        }
+        self.write(now)?;
+        self.sweep(now);
+        if let PeerState::Stopped(error) = self.peer.state() {
+            return Err(Error::Apply(error));
+        }
+        let standing = Standing::of(&self.peer);
+        if standing.is_news(&self.standing) {
+            if standing.role == Role::Leader && standing.serving {
+                self.words.lead(now);
+            }
+            self.standing = standing;
+            self.tell_standing();
         }
         Ok(())
     }
@@ -266,13 +307,23 @@ impl State {
         any
     }
 
-    /// Waits for events, no longer than there is nothing to do, and notes them.
-    fn wait(&mut self, events: &mut Events, most: Option<Duration>) -> Result<Now, Error> {
-        let timeout = self.timeout(most);
-        if let Err(source) = self.poll.poll(events, timeout)
-            && source.kind() != io::ErrorKind::Interrupted
-        {
-            return Err(Error::Io { doing: "wait for events", source });
+    /// Waits for events, no longer than `most`, and notes them. False if there are none: then the
+    /// poll tells of the next one.
+    ///
+    /// # Errors
+    /// [`Error::Io`], after which there can be no other turn.
+    pub(super) fn wait(
+        &mut self,
+        events: &mut Events,
+        most: Option<Duration>,
+    ) -> Result<bool, Error> {
+        match self.poll.poll(events, most) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(source) => return Err(Error::Io { doing: "wait for events", source }),
+        }
+        if let Phase::Ending(..) = self.phase {
+            return Ok(!events.is_empty());
         }
         for event in events.iter() {
             match event.token() {
@@ -304,19 +355,34 @@ impl State {
                 }
             }
         }
-        Ok(self.clock.now())
+        Ok(!events.is_empty())
     }
 
-    fn timeout(&self, most: Option<Duration>) -> Option<Duration> {
-        if !self.queue.is_empty() || self.more || (self.accepting && self.accept_at.is_none()) {
-            return Some(Duration::ZERO);
-        }
+    /// How long there is nothing to do without an event; `None` for ever.
+    pub(super) fn timeout(&self) -> Option<Duration> {
         let now = self.clock.now().monotonic;
-        let sweep = (self.peer.link_count() + self.unserved.len() > 0).then_some(self.sweep_at);
-        let next = [self.peer.poll_timeout(), sweep, self.accept_at].into_iter().flatten().min();
-        let next = next.map(|at| Duration::from_millis(at.since(now)));
-        let members = self.members.as_ref().and_then(|members| members.timeout(&self.peer, now));
-        [next, members, most].into_iter().flatten().min()
+        let in_ms = |at: Instant| Duration::from_millis(at.since(now));
+        let due = self.peer.poll_timeout();
+        match self.phase {
+            Phase::Serving => {
+                let accepts = self.accepting && self.accept_at.is_none();
+                if !self.queue.is_empty() || self.more || accepts {
+                    return Some(Duration::ZERO);
+                }
+                let links = self.peer.link_count() + self.unserved.len();
+                let sweep = (links > 0).then_some(self.sweep_at);
+                let next = [due, sweep, self.accept_at].into_iter().flatten().min().map(in_ms);
+                let members = self.members.as_ref();
+                let members = members.and_then(|members| members.timeout(&self.peer, now));
+                [next, members].into_iter().flatten().min()
+            }
+            Phase::Draining(_) if self.more => Some(Duration::ZERO),
+            Phase::Draining(since) => {
+                let left = STOP_MAX.saturating_sub(since.elapsed());
+                Some(due.map_or(left, |at| left.min(in_ms(at))))
+            }
+            Phase::Ending(..) => None,
+        }
     }
 
     /// Takes the answers of the other threads.
@@ -720,65 +786,54 @@ impl State {
         }
     }
 
-    /// Syncs, sends the replies, closes everything.
-    pub(super) fn stop(
-        &mut self,
-        served: Result<(), Error>,
-        events: &mut Events,
-    ) -> Result<(), Error> {
-        // After an error nothing more is promised.
-        let drained = served.and_then(|()| self.drain(events));
+    /// Brings what is under way to the disk, and replies to their clients. Whether there is more.
+    fn drain(&mut self) -> Result<bool, Error> {
+        let now = self.clock.now();
+        self.hear(now)?;
+        if self.is_due(now) {
+            self.peer.tick(now);
+        }
+        self.write(now)?;
+        if let PeerState::Stopped(error) = self.peer.state() {
+            return Err(Error::Apply(error));
+        }
+        let owed =
+            |socket: &Socket| !self.peer.output(socket.link).is_empty() || socket.reply.is_some();
+        Ok(self.syncing || self.is_due(now) || self.more || self.sockets.iter().flatten().any(owed))
+    }
+
+    /// Closes the connections, and lets the threads end.
+    fn shut(&mut self, ended: Result<(), Error>) {
         for number in 0..self.sockets.len() {
             let now = self.clock.now();
             self.finish(now, number);
         }
-        let Some(files) = self.files.take() else { return drained };
-        let reader = files.reader.is_none_or(Reader::stop);
-        let snapshots = files.snapshots.stop();
-        let disk = files.disk.stop();
-        drained?;
-        for (ended, name) in
-            [(disk, disk::NAME), (snapshots, "zk-snapshots"), (reader, "zk-reader")]
-        {
-            if !ended {
-                return Err(Error::Panicked(name));
-            }
+        let mut threads = Vec::new();
+        if let Some(Files { disk, snapshots, reader, .. }) = self.files.take() {
+            threads.extend([disk.stop(), snapshots.stop()]);
+            threads.extend(reader.map(Reader::stop));
         }
-        log::info!("stopped; everything is on the disk");
-        Ok(())
+        self.phase = Phase::Ending(threads, ended);
     }
 
-    /// Waits until all that is under way is durable and answered.
-    fn drain(&mut self, events: &mut Events) -> Result<(), Error> {
-        self.accepting = false;
-        self.accept_at = None;
-        let begun = std::time::Instant::now();
-        loop {
-            let now = self.clock.now();
-            self.hear(now)?;
-            if self.is_due(now) {
-                self.peer.tick(now);
-            }
-            self.write(now)?;
-            if let PeerState::Stopped(error) = self.peer.state() {
-                return Err(Error::Apply(error));
-            }
-            let waiting = self.syncing
-                || self.is_due(now)
-                || self.more
-                || self.sockets.iter().flatten().any(|socket| {
-                    !self.peer.output(socket.link).is_empty() || socket.reply.is_some()
-                });
-            let left = STOP_MAX.saturating_sub(begun.elapsed());
-            if !waiting || left.is_zero() {
-                return Ok(());
-            }
-            // Nothing more is read.
-            self.queue.clear();
-            self.wait(events, Some(left))?;
-            self.queue.clear();
-            self.accepting = false;
+    /// How it has ended, when all threads have.
+    fn end(&mut self) -> Option<Result<(), Error>> {
+        let Phase::Ending(threads, ended) = &mut self.phase else { return None };
+        if !threads.iter().all(Thread::has_ended) {
+            return None;
         }
+        let mut ended = core::mem::replace(ended, Ok(()));
+        let has_files = !threads.is_empty();
+        for thread in threads.drain(..) {
+            let name = thread.name();
+            if !thread.join() {
+                ended = ended.and(Err(Error::Panicked(name)));
+            }
+        }
+        if has_files && ended.is_ok() {
+            log::info!("stopped; everything is on the disk");
+        }
+        Some(ended)
     }
 }
 
