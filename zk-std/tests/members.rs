@@ -9,13 +9,13 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 
-use support::{Client, PATIENCE, create_frame, encode, frame, raw, word};
+use support::{Client, PATIENCE, Running, create_frame, encode, frame, raw, start, word};
 use zk_core::id::{ServerId, SessionId, Xid, Zxid};
 use zk_core::wire::client::{PathRecord, RequestHeader};
 use zk_core::wire::jute::Ustring;
 use zk_core::wire::{Code, OpCode};
 use zk_std::config::Config;
-use zk_std::server::{Error, Running, Server, Standing};
+use zk_std::server::{Error, Server, Standing};
 use zk_std::store::log_reader::{LogReader, Step};
 use zk_std::store::{self, OsDirectory, Store};
 
@@ -40,7 +40,7 @@ struct Member {
 impl Member {
     fn start(&mut self) -> &mut Self {
         let server = self.open().unwrap();
-        self.running = Some(server.start().unwrap());
+        self.running = Some(start(server));
         self
     }
 

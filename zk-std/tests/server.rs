@@ -1,6 +1,6 @@
 //! The server over real sockets: raw frames, fragments, crowds, hostile bytes, restarts.
 
-mod support;
+pub(crate) mod support;
 
 use core::time::Duration;
 use std::io::{self, Read, Write};
@@ -11,7 +11,8 @@ use std::thread;
 use std::time::Instant;
 
 use support::{
-    Client, PATIENCE, connect_frame, create_frame, encode, frame, get_frame, raw, read_frame, word,
+    Client, PATIENCE, Running, connect_frame, create_frame, encode, frame, get_frame, raw,
+    read_frame, start, word,
 };
 use zk_core::id::{SessionId, Xid};
 use zk_core::wire::client::{
@@ -20,7 +21,7 @@ use zk_core::wire::client::{
 use zk_core::wire::jute::{self, Buffer, Reader, Ustring};
 use zk_core::wire::{Code, OpCode};
 use zk_std::config::{Config, FourLetterWords, HostPort};
-use zk_std::server::{self, Error, Running, Server};
+use zk_std::server::{self, Error, Server};
 
 fn set_frame(xid: i32, path: &str, data: &[u8]) -> Vec<u8> {
     frame(&encode(&(
@@ -48,14 +49,14 @@ fn assert_closed(stream: &mut TcpStream) {
 fn in_memory(change: impl FnOnce(&mut Config)) -> Running {
     let mut config = server::in_memory_config();
     change(&mut config);
-    Server::builder(config).in_memory().open().unwrap().start().unwrap()
+    start(Server::builder(config).in_memory().open().unwrap())
 }
 
 fn on_files(dir: &Path) -> Running {
     let mut config = Config::quick_start(dir);
     config.client_address = Some(HostPort { host: "127.0.0.1".to_owned(), port: 0 });
     config.four_letter_words = FourLetterWords::All;
-    Server::open(config).unwrap().start().unwrap()
+    start(Server::open(config).unwrap())
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn it_starts_in_milliseconds() {
     let mut quickest = Duration::MAX;
     for _ in 0..20 {
         let begun = Instant::now();
-        let server = Server::in_memory().unwrap().start().unwrap();
+        let server = start(Server::in_memory().unwrap());
         assert_eq!(word(server.address(), b"ruok"), "imok");
         quickest = quickest.min(begun.elapsed());
     }
@@ -394,7 +395,7 @@ fn snapshots_are_taken_while_it_serves_and_old_ones_purged() {
     config.client_address = Some(HostPort { host: "127.0.0.1".to_owned(), port: 0 });
     config.snap_count = 20;
     config.pre_alloc_size_kib = 64;
-    let server = Server::open(config.clone()).unwrap().start().unwrap();
+    let server = start(Server::open(config.clone()).unwrap());
     let mut client = Client::open(server.address());
     for xid in 0..500 {
         assert_eq!(client.create(xid, &format!("/n{xid}"), &[1; 1000]), Code::Ok);
@@ -410,7 +411,7 @@ fn snapshots_are_taken_while_it_serves_and_old_ones_purged() {
     };
     assert!(count("snapshot.") > 3 && count("log.") > 3);
     config.autopurge_purge_interval = Some(Duration::from_secs(3600));
-    let server = Server::open(config).unwrap().start().unwrap();
+    let server = start(Server::open(config).unwrap());
     let begun = Instant::now();
     // The snapshot of the start may come after the purge.
     while count("snapshot.") > 4 {
@@ -454,6 +455,24 @@ fn a_stop_answers_what_was_taken() {
     for xid in acknowledged {
         assert_eq!(client.get(xid.0, &format!("/s{}", xid.0)).unwrap(), b"");
     }
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_stop_waits_for_who_reads_a_long_reply() {
+    let server = in_memory(|config| config.jute_max_buffer = 24_000_000);
+    let mut client = Client::open(server.address());
+    let data = vec![7; 20_000_000];
+    assert_eq!(client.create(1, "/long", &data), Code::Ok);
+    client.send(&get_frame(2, "/long"));
+    // The reply is begun, and longer than what the system keeps for the client.
+    client.stream.peek(&mut [0; 4]).unwrap();
+    server.handle().shutdown();
+    let (header, body) = client.reply();
+    assert_eq!((header.xid, header.err), (Xid(2), Code::Ok));
+    let reply: GetDataReply<'_> = jute::decode(&body).unwrap();
+    assert!(reply.data.bytes() == data);
+    assert_closed(&mut client.stream);
     server.stop().unwrap();
 }
 

@@ -49,6 +49,8 @@ mod settings;
 mod snapshots;
 mod standing;
 mod threads;
+#[cfg(all(unix, feature = "tokio"))]
+mod tokio;
 mod turn;
 mod unserved;
 pub mod words;

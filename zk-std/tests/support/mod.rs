@@ -1,4 +1,6 @@
-//! A client that says exactly what it is told.
+//! Servers, and a client that says exactly what it is told.
+
+mod driver;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -12,6 +14,8 @@ use zk_core::wire::client::{
 };
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};
 use zk_core::wire::{Code, OpCode};
+
+pub(crate) use driver::{Running, start};
 
 /// Nothing here takes longer, unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
