@@ -37,6 +37,10 @@ const fn everywhere(_: &Checkout) -> bool {
     true
 }
 
+/// With the second driver of the server. It adds a file and changes nothing else, so the other tests
+/// need not be built without it as well; clippy is.
+const TOKIO: [&str; 2] = ["--features", "zk-std/tokio"];
+
 /// Every group, in the order in which they are run: quick answers first.
 const GROUPS: &[Group] = &[
     Group {
@@ -331,6 +335,8 @@ fn lint(steps: &mut Steps<'_>) {
     let checkout = steps.checkout;
     let deny = ["--", "-D", "warnings"];
     steps.run(checkout.cargo(["clippy", "--workspace", "--all-targets"]).args(deny));
+    let mut driver = checkout.cargo(["clippy", "-p", "zk-std", "--all-targets"]);
+    steps.run(driver.args(TOKIO).args(deny));
     for features in ["", "alloc,log,defmt"] {
         let mut core = checkout.cargo(["clippy", "-p", "zk-core", "--no-default-features"]);
         steps.run(core.args(["--features", features]).args(deny));
@@ -352,7 +358,7 @@ fn seeds(steps: &mut Steps<'_>) {
 
 fn doc(steps: &mut Steps<'_>) {
     let mut doc = steps.checkout.cargo(["doc", "--workspace", "--no-deps"]);
-    steps.run(doc.env("RUSTDOCFLAGS", "-D warnings"));
+    steps.run(doc.args(TOKIO).env("RUSTDOCFLAGS", "-D warnings"));
 }
 
 fn core(steps: &mut Steps<'_>) {
@@ -364,7 +370,8 @@ fn core(steps: &mut Steps<'_>) {
 
 fn std(steps: &mut Steps<'_>) {
     let mut test = steps.checkout.cargo(["test", "--no-fail-fast"]);
-    steps.run(test.args(["-p", "zk-std", "-p", "zk-cli", "-p", "zk-embedded", "-p", "xtask"]));
+    test.args(["-p", "zk-std", "-p", "zk-cli", "-p", "zk-embedded", "-p", "xtask"]);
+    steps.run(test.args(TOKIO));
 }
 
 fn targets(steps: &mut Steps<'_>) {

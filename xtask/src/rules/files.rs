@@ -115,6 +115,33 @@ pub(super) fn no_unsafe(root: &Path) -> Vec<Violation> {
     broken
 }
 
+/// Where tokio is named.
+const TOKIO: &str = "zk-std/src/server/tokio.rs";
+
+/// A server does not know who waits for it: tokio is named in one file, apart from tests, examples
+/// and the line that declares the module.
+pub(super) fn tokio_in_one_file(root: &Path) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    for file in rust_files(root, Path::new("")) {
+        if file == Path::new(TOKIO) || !file.components().any(|part| part.as_os_str() == "src") {
+            continue;
+        }
+        let Some(text) = read(root, &file, &mut broken) else { continue };
+        broken.extend(names_tokio(&token::tokens(&text)).into_iter().map(|line| Violation {
+            file: file.clone(),
+            line,
+            what: format!("tokio belongs in {TOKIO}"),
+        }));
+    }
+    broken
+}
+
+fn names_tokio(tokens: &[Token<'_>]) -> Vec<u32> {
+    let declared = |at: usize| at > 0 && tokens[at - 1].text == "mod";
+    let named = tokens.iter().enumerate().filter(|(_, token)| token.text == "tokio");
+    named.filter(|(at, _)| !declared(*at)).map(|(_, token)| token.line).collect()
+}
+
 /// A reader learns from the first line what a file is for.
 pub(super) fn headers(root: &Path) -> Vec<Violation> {
     let mut broken = Vec::new();
@@ -186,6 +213,15 @@ mod tests {
             lines("#[cfg(feature = \"std\")] // std::x\nuse other::std::y; let std = 1;"),
             []
         );
+    }
+
+    #[test]
+    fn a_planted_tokio_is_found() {
+        let lines = |source| names_tokio(&token::tokens(source));
+        assert_eq!(lines("use std::io;\nuse tokio::time;"), [2]);
+        assert_eq!(lines("fn f() { tokio::spawn(g()); }"), [1]);
+        assert_eq!(lines("use {std::io, tokio};"), [1]);
+        assert_eq!(lines("#[cfg(feature = \"tokio\")]\nmod tokio; // tokio::spawn"), []);
     }
 
     #[test]

@@ -32,11 +32,12 @@ impl fmt::Display for Violation {
 /// A rule: its name and its check.
 type Rule = (&'static str, fn(&Path) -> Vec<Violation>);
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     ("crates depend along the arrows", arrows::crates),
     ("modules of zk-core depend along the arrows", arrows::modules),
     ("zk-core does without std outside its tests", files::no_std),
     ("no unsafe outside zk-embedded/boards", files::no_unsafe),
+    ("tokio is named in one file", files::tokio_in_one_file),
     ("every source file starts with what it is", files::headers),
     ("no paths of one machine", files::no_machine_paths),
 ];
@@ -93,6 +94,11 @@ mod tests {
     #[test]
     fn nothing_is_unsafe_outside_boards() {
         holds(files::no_unsafe);
+    }
+
+    #[test]
+    fn tokio_is_named_in_one_file() {
+        holds(files::tokio_in_one_file);
     }
 
     #[test]

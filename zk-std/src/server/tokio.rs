@@ -73,17 +73,18 @@ impl Server {
     /// # Panics
     /// It is polled outside of a runtime, or in one without I/O or time (`enable_all`).
     pub fn serve(self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        async move {
-            let Self { mut state, mut events, .. } = self;
-            let poll = watch(&state.poll)
-                .map_err(|source| Error::Io { doing: "watch sockets", source })?;
-            state.begin();
-            loop {
-                wait(&mut state, &mut events, &poll).await?;
-                if let Some(ended) = state.turn() {
-                    return ended;
-                }
-            }
+        drive(self)
+    }
+}
+
+async fn drive(server: Server) -> Result<(), Error> {
+    let Server { mut state, mut events, .. } = server;
+    let poll = watch(&state.poll).map_err(|source| Error::Io { doing: "watch sockets", source })?;
+    state.begin();
+    loop {
+        wait(&mut state, &mut events, &poll).await?;
+        if let Some(ended) = state.turn() {
+            return ended;
         }
     }
 }
@@ -142,14 +143,13 @@ async fn wait(
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::thread;
 
     use tokio::runtime::Builder;
 
     use super::*;
 
-    /// All clients have asked before the first turn, and nothing else happens: tokio is told of a
-    /// change of the poll once. Once a second a sweep would find one more.
+    /// All clients ask while the server cannot turn, and nothing else happens: tokio is told once
+    /// that the poll has changed. (Once a second a sweep would find one client more.)
     #[test]
     fn what_one_look_at_the_poll_leaves_is_not_forgotten() {
         const CLIENTS: usize = 100;
@@ -157,28 +157,35 @@ mod tests {
         let mut server = Server::in_memory().unwrap();
         server.events = Events::with_capacity(1);
         let (address, handle) = (server.address(), server.handle());
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| {
+        let connect = [&[0, 0, 0, 44][..], &[0; 12], &[0, 0, 0x75, 0x30], &[0; 8], &[0, 0, 0, 16]];
+        let connect = [&connect.concat()[..], &[0; 16]].concat();
+        let ping = [0, 0, 0, 8, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 11];
+        let begin = move || {
+            let session = |_| {
                 let mut client = TcpStream::connect(address).unwrap();
                 client.set_read_timeout(patience).unwrap();
-                client.write_all(b"ruok").unwrap();
+                client.write_all(&connect).unwrap();
+                client.read_exact(&mut [0; 40]).unwrap();
                 client
-            })
-            .collect();
-        let reader = thread::spawn(move || {
-            for mut client in clients {
-                let mut answer = String::new();
-                let read = client.read_to_string(&mut answer);
-                // Whatever was read, the server has to end.
-                if read.is_err() || answer != "imok" {
-                    handle.shutdown();
-                    panic!("{answer:?}, {read:?}");
-                }
-            }
-            handle.shutdown();
-        });
+            };
+            (0..CLIENTS).map(session).collect::<Vec<_>>()
+        };
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(server.serve()).unwrap();
-        reader.join().unwrap();
+        runtime.block_on(async {
+            let serving = task::spawn(server.serve());
+            let mut clients = task::spawn_blocking(begin).await.unwrap();
+            for client in &mut clients {
+                client.write_all(&ping).unwrap();
+            }
+            let end = move || {
+                for client in &mut clients {
+                    client.read_exact(&mut [0; 4 + 16]).unwrap();
+                }
+            };
+            let answered = task::spawn_blocking(end).await;
+            handle.shutdown();
+            serving.await.unwrap().unwrap();
+            answered.unwrap();
+        });
     }
 }
