@@ -18,6 +18,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! With the feature `tokio`, on Unix, `Server::serve` does the same as a task of tokio's.
+//!
 //! The state thread turns: it reads what clients have sent (at most 64 KiB of each in a turn),
 //! hands what must be durable to the disk thread, writes the replies of each connection in one
 //! write, and waits for the next event. It never waits for the disk.
@@ -265,7 +267,7 @@ fn start_files(
     Ok(Files { disk, snapshots, reader, first_snapshot, extent, pinned })
 }
 
-/// A server that is ready to [`run`](Self::run).
+/// A server that is ready to [`run`](Self::run). Dropped, it has let go of its data directory.
 pub struct Server {
     state: State,
     address: SocketAddr,
@@ -308,7 +310,7 @@ impl Server {
         self.address
     }
 
-    /// Stops the server from another thread.
+    /// Stops the server, from any thread or task.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -354,7 +356,7 @@ pub fn in_memory_config() -> Config {
     config
 }
 
-/// Stops a server from another thread.
+/// Stops a server, from any thread or task.
 #[derive(Clone, Debug)]
 pub struct Handle {
     stop: Arc<AtomicBool>,
@@ -389,7 +391,7 @@ impl Running {
         self.address
     }
 
-    /// Stops the server from another thread.
+    /// Stops the server, from any thread or task.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }

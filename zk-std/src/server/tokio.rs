@@ -18,26 +18,27 @@ use super::{Error, Server};
 impl Server {
     /// Serves as a task of tokio's, until [`Handle::shutdown`](super::Handle::shutdown). All that
     /// was acknowledged is durable then. This is [`run`](Self::run) for programs that are
-    /// asynchronous; the clients see no difference.
+    /// asynchronous; the clients see no difference. Time is the system's, also where tokio's is
+    /// paused.
     ///
     /// With the feature `tokio`, on Unix, where mio waits with epoll or kqueue.
     ///
     /// ```
-    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn core::error::Error>> {
     /// let server = zk_std::server::Server::in_memory()?;
     /// let (address, handle) = (server.address(), server.handle());
     /// let serving = tokio::spawn(server.serve());
-    /// let client = tokio::net::TcpStream::connect(address).await?;
-    /// client.writable().await?;
-    /// assert_eq!(client.try_write(b"ruok")?, 4);
-    /// client.readable().await?;
-    /// let mut answer = [0; 4];
-    /// assert_eq!(client.try_read(&mut answer)?, 4);
-    /// assert_eq!(&answer, b"imok");
+    /// let mut client = tokio::net::TcpStream::connect(address).await?;
+    /// client.write_all(b"ruok").await?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer).await?;
+    /// assert_eq!(answer, "imok");
     /// handle.shutdown();
     /// serving.await??;
-    /// # Ok(()) })
+    /// # Ok(())
     /// # }
     /// ```
     ///
@@ -62,10 +63,10 @@ impl Server {
     ///
     /// The future may be dropped at any time, and the server with it: its ports are closed, clients
     /// lose their connections, and replies that were not sent yet are lost. What was acknowledged is
-    /// durable. Dropping waits until its threads have ended, so that the data directory can be
-    /// opened again at once: for one sync of the log, and for what is being written of a snapshot.
-    /// Where that is too long, call [`Handle::shutdown`](super::Handle::shutdown), and await the
-    /// future.
+    /// durable. Dropping waits until the threads that write files have ended, so that the data
+    /// directory can be opened again at once: for what the log was handed to be synced, and for what
+    /// is being written of a snapshot. Where that is too long, call
+    /// [`Handle::shutdown`](super::Handle::shutdown), and await the future.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
