@@ -389,6 +389,11 @@ impl Peer<'_> {
         self.snapshot.want();
     }
 
+    /// The disk would have room again if it had a snapshot: one is taken soon, if none is being written.
+    pub fn want_snapshot(&mut self) {
+        self.snapshot.want_soon();
+    }
+
     /// The snapshot could not be written; the disk has dropped it. The log goes on, and another
     /// snapshot is tried when the next one is due.
     pub fn snapshot_failed(&mut self) {

@@ -28,9 +28,10 @@ pub enum Cut {
     Before,
     /// It was done.
     After,
-    /// A program stops at some byte: of that unit, some of the bits are programmed. Every third time
-    /// the bits of the whole program are programmed in any order. An erase stops as
-    /// [`Half`](Self::Half) says.
+    /// A program stops at some byte: of that unit, some of the bits are programmed. Every fourth time
+    /// the bits of the whole program are programmed in any order, and as often it has no visible
+    /// effect. None of its units can be programmed again. An erase stops as [`Half`](Self::Half)
+    /// says.
     Torn,
     /// Some bits of the block are erased, or its beginning, or its end. A program stops as
     /// [`Torn`](Self::Torn) says.
@@ -216,7 +217,11 @@ impl Flash {
             self.units[all.start / write..all.end / write].fill(false);
             return;
         }
-        let whole_page = self.random().is_multiple_of(3);
+        let how = self.random() % 4;
+        if how == 0 {
+            return;
+        }
+        let whole_page = how == 1;
         let stop = self.random() as usize % bytes.len() / write * write;
         for (at, byte) in bytes.iter().enumerate() {
             self.bytes[offset + at] &= if whole_page || (stop..stop + write).contains(&at) {
@@ -295,9 +300,13 @@ impl Nor for Flash {
         self.counts.read += bytes.len() as u64;
         let offset = offset as usize;
         bytes.copy_from_slice(&self.bytes[offset..offset + bytes.len()]);
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            if self.unstable[(offset + at) / self.geometry.erase] {
-                *byte |= self.random() as u8;
+        let blocks =
+            offset / self.geometry.erase..(offset + bytes.len()).div_ceil(self.geometry.erase);
+        if self.unstable[blocks].contains(&true) {
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                if self.unstable[(offset + at) / self.geometry.erase] {
+                    *byte |= self.random() as u8;
+                }
             }
         }
         Ok(())

@@ -1,0 +1,311 @@
+//! What a peer wants of its disk, carried out on a [`Store`].
+//!
+//! A board calls [`Disk::poll`] in its loop, between network and timers. Each call does one step and
+//! returns; while the flash works, nothing else has to wait.
+
+use zk_core::id::Zxid;
+use zk_core::peer::{Disk as Want, Order, Peer, Read, Reading};
+use zk_core::request::apply::ApplyError;
+use zk_core::time::Now;
+use zk_core::tree::snapshot::{LoadError, Taken};
+use zk_core::wire::file::SnapshotDigest;
+
+use super::boot::Found;
+use super::error::{Damage, Error};
+use super::layout::Snapshot;
+use super::nor::Nor;
+use super::read::{Load, Loaded, Refusal};
+use super::store::{Done, Memory, Options, Poll, Store};
+
+/// Loads a peer.
+#[derive(Debug)]
+pub struct PeerLoad<'p, 'm>(pub &'p mut Peer<'m>);
+
+impl Load for PeerLoad<'_, '_> {
+    fn reset(&mut self) {
+        self.0.load_reset();
+    }
+
+    fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
+        self.0.load_snapshot(bytes).map_err(|error| match error {
+            LoadError::Full | LoadError::ChildOfEphemeral => Refusal::Full,
+            _ => Refusal::Damaged,
+        })
+    }
+
+    fn snapshot_done(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
+        self.0.load_snapshot_end(zxid, digest);
+    }
+
+    fn txn(&mut self, _zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
+        self.0.load_txn(txn).map_err(|error| match error.0 {
+            ApplyError::Malformed(_) => Refusal::Damaged,
+            ApplyError::Full => Refusal::Full,
+        })
+    }
+}
+
+/// Whether a history can be trusted to be complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// It was loaded.
+    Loaded(Loaded),
+    /// There was another, and it is lost, or damaged there: nothing is in the peer, and it must not
+    /// vote before a leader has sent it a snapshot.
+    Damaged(Option<Damage>),
+}
+
+/// The flash of one peer.
+#[derive(Debug)]
+pub struct Disk<'m, N: Nor> {
+    store: Store<'m, N>,
+    /// For what learners are sent.
+    read: &'m mut [u8],
+    found: Found,
+    lost: bool,
+    install: Install,
+}
+
+/// How far a leader's snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Install {
+    None,
+    Coming,
+    /// All of it has come.
+    Whole,
+}
+
+impl<'m, N: Nor> Disk<'m, N> {
+    /// Opens the store. `read` has room for one transaction at least
+    /// ([`Entries::room`](super::Entries::room)).
+    ///
+    /// # Errors
+    /// Those of [`Store::open`].
+    pub fn open(
+        nor: N,
+        memory: Memory<'m>,
+        read: &'m mut [u8],
+        options: Options,
+    ) -> Result<Self, Error<N::Error>> {
+        if read.len() < super::Entries::room(options.txn_max) {
+            return Err(Error::Unfit("the memory for reading has no room for one transaction"));
+        }
+        let (store, found) = Store::open(nor, memory, options)?;
+        Ok(Self { store, read, found, lost: false, install: Install::None })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store<'m, N> {
+        &self.store
+    }
+
+    /// The store, for what a peer does not order.
+    pub fn store_mut(&mut self) -> &mut Store<'m, N> {
+        &mut self.store
+    }
+
+    /// Loads the peer. A flash without a history is `new`, or has lost it.
+    ///
+    /// # Errors
+    /// [`Error::TooMuch`]; those of the device.
+    pub fn load(&mut self, peer: &mut Peer<'_>, new: bool) -> Result<History, Error<N::Error>> {
+        let damage = match self.found {
+            Found::Nothing if !new => None,
+            Found::Lost => None,
+            Found::Damaged(damage) => Some(damage),
+            Found::Nothing | Found::History => match self.store.load(&mut PeerLoad(peer)) {
+                Ok(loaded) => return Ok(History::Loaded(loaded)),
+                Err(Error::Damaged(damage)) => {
+                    self.store.damage = Some(damage);
+                    Some(damage)
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        self.lost = true;
+        peer.load_reset();
+        Ok(History::Damaged(damage))
+    }
+
+    /// Makes ready for what the peer will want: [`Done::Started`] comes from [`poll`](Self::poll). A
+    /// damaged history is given up: a peer that stays alone is not started then.
+    ///
+    /// # Errors
+    /// Those of [`Store::start`].
+    pub fn start(&mut self) -> Result<(), Error<N::Error>> {
+        self.store.start(self.lost)
+    }
+
+    /// Does one step, and tells the peer what is done. When it is `quiet`, no network waits to be
+    /// served: then the flash may be erased ahead, if the peer waits for nothing either.
+    ///
+    /// # Errors
+    /// See [`Error`]: the board has to start anew. A peer that has stopped is known by its state.
+    pub fn poll(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        quiet: bool,
+    ) -> Result<Poll, Error<N::Error>> {
+        let mut asked = false;
+        if self.store.is_ready() && !(self.install == Install::Whole) {
+            self.store.pin(peer.pinned());
+            let base = self.store.snapshot().map(|snapshot| snapshot.zxid);
+            let grown = base.is_none_or(|base| peer.tree().last_zxid() > base);
+            if self.store.wants_snapshot() && grown {
+                peer.want_snapshot();
+            }
+            peer.set_full(self.store.is_full());
+            asked = self.ask(peer, now)?;
+        }
+        let poll = self.store.poll(quiet && !asked && peer.outstanding() == 0)?;
+        if let Poll::Done(done) = poll {
+            self.tell(peer, now, done)?;
+        }
+        Ok(if asked && poll == Poll::Idle { Poll::Working } else { poll })
+    }
+
+    /// Takes the next order.
+    fn ask(&mut self, peer: &mut Peer<'_>, now: Now) -> Result<bool, Error<N::Error>> {
+        let (mut written, mut installed, mut read, mut cut) = (None, None, None, None);
+        let store = &mut self.store;
+        match if store.is_appending() { None } else { peer.poll_disk() } {
+            None => return Ok(false),
+            Some(Want::Append(batch)) => store.append(batch.iter())?,
+            // Where a log begins is the store's own affair.
+            Some(Want::Roll) => {}
+            Some(Want::SnapshotBegin(zxid)) => store.begin_snapshot(zxid, false)?,
+            Some(Want::SnapshotBytes(bytes)) => written = Some(store.snapshot_bytes(bytes)),
+            Some(Want::SnapshotEnd(digest)) => store.end_snapshot(Some(digest)),
+            Some(Want::SnapshotDrop) => store.drop_snapshot(),
+            Some(Want::Ensemble(order)) => match order {
+                Order::Epochs(epochs) => store.set_epochs(epochs)?,
+                Order::Truncate(zxid) => cut = Some(zxid),
+                Order::InstallBegin(zxid) => {
+                    self.install = Install::Coming;
+                    store.begin_snapshot(zxid, true)?;
+                }
+                Order::InstallBytes(bytes) => installed = Some(store.snapshot_bytes(bytes)),
+                Order::InstallEnd => {
+                    self.install = Install::Whole;
+                    store.end_snapshot(None);
+                }
+                Order::InstallDrop => {
+                    self.install = Install::None;
+                    store.drop_snapshot();
+                }
+                Order::Read(reading, what) => read = Some((reading, what)),
+            },
+        }
+        if let Some(len) = written {
+            peer.snapshot_written(len);
+        }
+        if let Some(len) = installed {
+            peer.install_written(len);
+        }
+        if let Some(zxid) = cut
+            && !self.store.truncate(zxid)?
+        {
+            // Only a snapshot can help.
+            self.reload(peer)?;
+            peer.reload_failed(now, true);
+        }
+        if let Some((reading, what)) = read {
+            self.read(peer, now, reading, what)?;
+        }
+        Ok(true)
+    }
+
+    fn tell(&mut self, peer: &mut Peer<'_>, now: Now, done: Done) -> Result<(), Error<N::Error>> {
+        match done {
+            Done::Started(_) | Done::Noted => {}
+            Done::Appended(last) => {
+                // If it fails, the peer has stopped, and says why.
+                let _ = peer.durable(now, last);
+            }
+            Done::Epochs(_) => peer.epochs_written(now),
+            Done::Snapshot(_) => peer.snapshot_done(),
+            Done::SnapshotFailed => match self.install {
+                Install::None => peer.snapshot_failed(),
+                // It is told at the end, so that whoever sends need not be stopped.
+                Install::Coming => {}
+                Install::Whole => self.keep(peer, now)?,
+            },
+            Done::Received(snapshot) => self.received(peer, now, &snapshot)?,
+            Done::Installed(_) => {
+                self.install = Install::None;
+                peer.reloaded(now);
+            }
+            Done::Truncated(_) => {
+                if self.reload(peer)? {
+                    peer.reloaded(now);
+                } else {
+                    peer.reload_failed(now, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn received(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        snapshot: &Snapshot,
+    ) -> Result<(), Error<N::Error>> {
+        match self.store.load_received(snapshot, &mut PeerLoad(peer)) {
+            Ok(()) => self.store.install(),
+            Err(Error::Damaged(_) | Error::TooMuch) => {
+                self.store.drop_snapshot();
+                self.keep(peer, now)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A leader's snapshot is not installed: the history is what it was.
+    fn keep(&mut self, peer: &mut Peer<'_>, now: Now) -> Result<(), Error<N::Error>> {
+        self.install = Install::None;
+        let whole = self.reload(peer)?;
+        peer.reload_failed(now, !whole);
+        Ok(())
+    }
+
+    /// Loads what there is; false if that is not to be trusted.
+    fn reload(&mut self, peer: &mut Peer<'_>) -> Result<bool, Error<N::Error>> {
+        let loaded = match self.store.load(&mut PeerLoad(peer)) {
+            Ok(_) => !self.store.is_lost(),
+            Err(Error::Damaged(_)) => false,
+            Err(error) => return Err(error),
+        };
+        if !loaded {
+            peer.load_reset();
+        }
+        Ok(loaded)
+    }
+
+    fn read(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        reading: Reading,
+        what: Read,
+    ) -> Result<(), Error<N::Error>> {
+        match what {
+            Read::Log { from, most } => match self.store.read_log(from, most, self.read) {
+                Ok(entries) => peer.log_read(now, reading, entries.iter()),
+                Err(Error::Damaged(_)) => peer.read_failed(reading),
+                Err(error) => return Err(error),
+            },
+            Read::Snapshot { zxid, offset, most } => {
+                let most = most.min(self.read.len());
+                let to = &mut self.read[..most];
+                match self.store.read_snapshot(zxid, offset, to)? {
+                    Some((len, end)) => peer.snapshot_read(now, reading, &to[..len], end),
+                    None => peer.read_failed(reading),
+                }
+            }
+        }
+        Ok(())
+    }
+}

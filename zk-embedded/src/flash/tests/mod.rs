@@ -1,0 +1,6 @@
+//! The store over a flash that tears, rots and wears.
+
+mod cuts;
+mod world;
+
+use super::simulated::Fault;
