@@ -7,7 +7,7 @@ use zk_core::wire::file::SnapshotDigest;
 
 use super::blocks::{self, Block, Use};
 use super::error::{Damage, Error, Rot};
-use super::layout::{self, Frame, Kind, Layout, Snapshot, Sum};
+use super::layout::{self, Frame, Kind, Layout, PREFIX, Snapshot, Sum};
 use super::nor::Nor;
 use super::store::Store;
 
@@ -64,8 +64,9 @@ pub(super) struct Body {
     payload: u32,
     read: u32,
     sum: Sum,
-    /// The last place where no piece was.
+    /// The last place where no piece was, and the first where something else was.
     end: (u32, u32),
+    broken: Option<(u32, u32)>,
 }
 
 impl Body {
@@ -79,6 +80,7 @@ impl Body {
             read: 0,
             sum: Sum::EMPTY,
             end: (0, 0),
+            broken: None,
         }
     }
 
@@ -87,7 +89,8 @@ impl Body {
     }
 
     fn damage(&self) -> Damage {
-        Damage { block: self.end.0, offset: self.end.1, what: Rot::Snapshot }
+        let (block, offset) = self.broken.unwrap_or(self.end);
+        Damage { block, offset, what: Rot::Snapshot }
     }
 
     fn is_done(&self) -> bool {
@@ -120,8 +123,12 @@ impl Body {
                     self.payload = record.payload;
                     self.at = record.end;
                 }
-                _ => {
+                frame => {
                     self.end = (block as u32, self.at);
+                    let room = self.at + PREFIX as u32 <= layout.block;
+                    if frame != Frame::Blank && room && self.broken.is_none() {
+                        self.broken = Some(self.end);
+                    }
                     self.index += 1;
                     self.at = 0;
                 }

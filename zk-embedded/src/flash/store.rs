@@ -340,9 +340,8 @@ impl<'m, N: Nor> Store<'m, N> {
             return Err(Error::Unfit("the piece's memory"));
         }
         let room = layout.block.saturating_sub(layout.content() + RESERVE);
-        if (options.txn_max + TXN_OVERHEAD).next_multiple_of(layout.write as usize) > room as usize
-        {
-            return Err(Error::Unfit("a transaction can be longer than a block"));
+        if batch.len() > room as usize {
+            return Err(Error::Unfit("a batch can be longer than a block"));
         }
         blocks.fill(Block::default());
         let store = Self {
@@ -387,7 +386,9 @@ impl<'m, N: Nor> Store<'m, N> {
             readers: Readers::default(),
         };
         if (store.blocks.len() as u32) < store.needed() {
-            return Err(Error::Unfit("too few blocks for two snapshots and a log"));
+            return Err(Error::Unfit(
+                "too few blocks for two snapshots, a log, and one in advance",
+            ));
         }
         Ok(store)
     }
@@ -442,6 +443,7 @@ impl<'m, N: Nor> Store<'m, N> {
         });
         matches!(self.task, Task::Idle)
             && self.started
+            && !self.stopped
             && self.opening.is_none()
             && self.cut.is_none()
             && self.commit.is_none()
@@ -478,9 +480,9 @@ impl<'m, N: Nor> Store<'m, N> {
         self.piece.len() - PIECE_OVERHEAD
     }
 
-    /// Blocks that there must be: two snapshots and a log.
+    /// Blocks that there must be: two snapshots, a log, and one in advance.
     fn needed(&self) -> u32 {
-        2 * self.snapshot_blocks() + 1
+        2 * self.snapshot_blocks() + 2
     }
 
     /// Blocks that do what they should.
@@ -490,12 +492,12 @@ impl<'m, N: Nor> Store<'m, N> {
 
     /// Blocks that the log may have.
     fn log_max(&self) -> u32 {
-        self.good().saturating_sub(2 * self.snapshot_blocks())
+        self.good().saturating_sub(2 * self.snapshot_blocks() + 1)
     }
 
     /// Fewer good blocks than there must be are an error.
     pub(super) fn check_good(&self) -> Result<(), Error<N::Error>> {
-        let (good, needed) = (self.good(), self.needed().max(3));
+        let (good, needed) = (self.good(), self.needed());
         if good < needed { Err(Error::Worn { good, needed }) } else { Ok(()) }
     }
 
@@ -1115,7 +1117,10 @@ impl<'m, N: Nor> Store<'m, N> {
                 if let Some((source, _)) = opening.source
                     && opening.at < copied
                 {
-                    let len = ((copied - opening.at) as usize).min(self.small.len());
+                    // What one program takes.
+                    let page = self.layout.page - opening.at % self.layout.page;
+                    let len = (copied - opening.at).min(page) as usize;
+                    let len = len.min(self.small.len());
                     let from = self.layout.at(source, opening.at);
                     self.nor.read(from, &mut self.small[..len]).map_err(Error::Device)?;
                     return Ok(self.program(Source::Small, len, block, opening.at, Then::Copy));
@@ -1238,6 +1243,11 @@ impl<'m, N: Nor> Store<'m, N> {
             self.give_up();
             return Ok(Poll::Working);
         }
+        if self.pin.take().is_some() {
+            // Learners get a later snapshot.
+            self.reclaim();
+            return Ok(Poll::Working);
+        }
         if self.damage.is_some() {
             // The oldest: what is damaged stays so.
             let used = |block: &&Block| matches!(block.use_, Use::Log | Use::Snapshot { .. });
@@ -1250,7 +1260,7 @@ impl<'m, N: Nor> Store<'m, N> {
                 return Ok(Poll::Working);
             }
         }
-        Err(Error::Worn { good: self.good(), needed: self.needed() + 1 })
+        Err(Error::Worn { good: self.good(), needed: self.needed() })
     }
 
     /// The snapshot that is being written is given up.
@@ -1259,16 +1269,19 @@ impl<'m, N: Nor> Store<'m, N> {
         self.drop_snapshot();
     }
 
-    /// Opens another block of the log, if the log may have one more; `None` if it may not.
-    fn roll(&mut self) -> Result<Option<Poll>, Error<N::Error>> {
-        let needed = self.first_needed(self.control.snapshot, u32::MAX);
+    /// Whether the log may have one more block; with more in the newest one, if it is to `grow`.
+    fn may_roll(&self, grow: bool) -> bool {
         let newest = self.newest.map_or(0, |newest| self.blocks[newest].seq);
-        let first = blocks::first_needed(self.blocks, self.control.snapshot, u32::MAX);
+        let needed = blocks::first_needed(self.blocks, self.control.snapshot, u32::MAX);
         // A block of which the snapshot has everything goes.
-        let from = if first.is_none() { newest.saturating_add(1) } else { needed };
-        let kept = self.log_blocks(from);
+        let from = needed.unwrap_or_else(|| if grow { newest } else { newest.saturating_add(1) });
         let free = |block: &Block| !block.worn && matches!(block.use_, Use::Free | Use::Erased);
-        if kept >= self.log_max() || !self.blocks.iter().any(free) {
+        self.log_blocks(from) < self.log_max() && self.blocks.iter().any(free)
+    }
+
+    /// Opens another block of the log; `None` if it may have no more.
+    fn roll(&mut self) -> Result<Option<Poll>, Error<N::Error>> {
+        if !self.may_roll(false) {
             return Ok(None);
         }
         self.open_log(Why::Full, None, None)?;
@@ -1337,7 +1350,8 @@ impl<'m, N: Nor> Store<'m, N> {
             }
             fits += frame;
         }
-        if fits == 0 {
+        // Half of a batch is of no use to a snapshot, so it could keep a block for ever.
+        if fits == 0 || done + fits < len && !self.may_roll(true) {
             return self.roll();
         }
         let program = Program {
@@ -1380,7 +1394,7 @@ impl<'m, N: Nor> Store<'m, N> {
             return Ok(self.program(Source::Piece, frame, block, writing.at, Then::Piece));
         }
         if writing.index >= self.snapshot_blocks() {
-            self.too_long = !writing.install;
+            self.too_long |= !writing.install;
             self.give_up();
             return Ok(Poll::Working);
         }

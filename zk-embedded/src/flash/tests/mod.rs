@@ -1,6 +1,8 @@
 //! The store over a flash that tears, rots and wears.
 
 mod cuts;
+mod damage;
+mod rules;
 mod world;
 
 use super::simulated::Fault;

@@ -56,8 +56,12 @@ impl State {
     pub(super) const EMPTY: Self = Self { zxid: Zxid::ZERO, mixed: 1 };
 
     pub(super) fn and(self, zxid: Zxid, txn: &[u8]) -> Self {
-        let fold = |mixed, byte: &u8| mix(mixed ^ u64::from(*byte)).wrapping_add(1);
-        let mixed = txn.iter().fold(mix(self.mixed ^ zxid.0.cast_unsigned()), fold);
+        let mut mixed = mix(self.mixed ^ zxid.0.cast_unsigned());
+        for part in txn.chunks(8) {
+            let mut number = [0; 8];
+            number[..part.len()].copy_from_slice(part);
+            mixed = mix(mixed ^ u64::from_le_bytes(number)).wrapping_add(part.len() as u64);
+        }
         Self { zxid, mixed }
     }
 
@@ -420,4 +424,55 @@ impl<'m, 'w> World<'m, 'w> {
         self.expect.states = vec![state];
         self.above = vec![state];
     }
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    pub(super) snapshots: u32,
+    pub(super) truncations: u32,
+    pub(super) installs: u32,
+    pub(super) epochs: u32,
+    pub(super) dropped: u32,
+}
+
+/// Uses a store for so many operations.
+pub(super) fn use_store(world: &mut World<'_, '_>, operations: u64) -> Met {
+    let mut met = Met::default();
+    world.next_epoch();
+    while world.operations() < operations {
+        match world.rng.below(100) {
+            0 => {
+                world.next_epoch();
+                met.epochs += 1;
+            }
+            1 if world.state().zxid.counter() > 0 => {
+                world.truncate();
+                met.truncations += 1;
+            }
+            2 if world.rng.below(3) == 0 => {
+                // Of a later epoch than anything that there is.
+                world.next_epoch();
+                world.install();
+                met.installs += 1;
+                met.epochs += 1;
+            }
+            3 if world.is_writing() && world.rng.below(2) == 0 => {
+                world.drop_snapshot();
+                met.dropped += 1;
+            }
+            4..8 => world.rest(),
+            8..50 if world.is_writing() || world.store.wants_snapshot() => {
+                if world.snapshot_steps(false) {
+                    met.snapshots += 1;
+                }
+            }
+            _ => {
+                let before = world.store.snapshot();
+                world.append();
+                met.snapshots += u32::from(world.store.snapshot() != before);
+            }
+        }
+    }
+    met
 }
