@@ -148,7 +148,7 @@ impl<'m, N: Nor> Disk<'m, N> {
         quiet: bool,
     ) -> Result<Poll, Error<N::Error>> {
         let mut asked = false;
-        if self.store.is_ready() && !(self.install == Install::Whole) {
+        if self.can_ask() {
             self.store.pin(peer.pinned());
             let base = self.store.snapshot().map(|snapshot| snapshot.zxid);
             let grown = base.is_none_or(|base| peer.tree().last_zxid() > base);
@@ -156,7 +156,10 @@ impl<'m, N: Nor> Disk<'m, N> {
                 peer.want_snapshot();
             }
             peer.set_full(self.store.is_full());
-            asked = self.ask(peer, now)?;
+            // A batch, and a piece of a snapshot beside it: it must go on however many write.
+            for _ in 0..2 {
+                asked |= self.can_ask() && self.ask(peer, now)?;
+            }
         }
         let poll = self.store.poll(quiet && !asked && peer.outstanding() == 0)?;
         if let Poll::Done(done) = poll {
@@ -165,11 +168,15 @@ impl<'m, N: Nor> Disk<'m, N> {
         Ok(if asked && poll == Poll::Idle { Poll::Working } else { poll })
     }
 
+    fn can_ask(&self) -> bool {
+        self.store.is_ready() && self.install != Install::Whole
+    }
+
     /// Takes the next order.
     fn ask(&mut self, peer: &mut Peer<'_>, now: Now) -> Result<bool, Error<N::Error>> {
         let (mut written, mut installed, mut read, mut cut) = (None, None, None, None);
         let store = &mut self.store;
-        match if store.is_appending() { None } else { peer.poll_disk() } {
+        match peer.poll_disk() {
             None => return Ok(false),
             Some(Want::Append(batch)) => store.append(batch.iter())?,
             // Where a log begins is the store's own affair.

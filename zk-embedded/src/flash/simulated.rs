@@ -59,7 +59,7 @@ pub enum Worn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
-/// The last operation.
+/// An operation.
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// These bytes, over those.
@@ -176,12 +176,12 @@ impl Flash {
         self.counts
     }
 
-    /// The last operation that was begun.
+    /// The operation that is under way.
     pub fn last(&self) -> Option<&Operation> {
         self.last.as_ref()
     }
 
-    /// A flash whose power was lost during the last operation, and is back.
+    /// A flash whose power was lost during the operation that is under way, and is back.
     pub fn cut(&self, cut: Cut, seed: u64) -> Self {
         let mut left = self.clone();
         left.rng = (seed ^ 0x9e37_79b9_7f4a_7c15) | 1;
@@ -369,6 +369,10 @@ impl Nor for Flash {
 
     fn busy(&mut self) -> Result<bool, Fault> {
         self.busy = self.busy.saturating_sub(1);
+        if self.busy == 0 {
+            // It has ended.
+            self.last = None;
+        }
         Ok(self.busy > 0)
     }
 }

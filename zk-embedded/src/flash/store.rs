@@ -435,8 +435,7 @@ impl<'m, N: Nor> Store<'m, N> {
         self.control.snapshot
     }
 
-    /// Whether the next order can be given. A batch that waits for room does not keep others from
-    /// being given, only another batch.
+    /// Whether the next order can be given. While a batch waits, it must be no other batch.
     pub fn is_ready(&self) -> bool {
         let writes = self.writing.is_some_and(|writing| {
             writing.fill == self.piece_len() || matches!(writing.end, End::Asked(_))
@@ -451,7 +450,6 @@ impl<'m, N: Nor> Store<'m, N> {
             && !self.confirm
             && !self.gave_up
             && !writes
-            && (self.blocked || self.pending.len == 0)
     }
 
     /// Whether the history is not to be trusted before a snapshot has taken its place.
@@ -1018,7 +1016,10 @@ impl<'m, N: Nor> Store<'m, N> {
                 None => self.blocked = true,
             }
         }
-        if self.pending.done < self.pending.len {
+        // When there is little room left, the snapshot that makes more comes first.
+        let urgent = self.used() > 700
+            && self.writing.is_some_and(|writing| !writing.install && writing.end != End::Received);
+        if self.pending.done < self.pending.len && !urgent {
             match self.write_batch(newest)? {
                 Some(poll) => return Ok(poll),
                 None => self.blocked = true,
