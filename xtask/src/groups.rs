@@ -386,6 +386,10 @@ fn targets(steps: &mut Steps<'_>) {
         let build = |triples: &[&str]| {
             let mut build = bare::build(checkout, supply, triples);
             build.args(["-p", "zk-core", "--no-default-features", "--features", features]);
+            // It has no features of its own; with those of the core, once.
+            if features.is_empty() {
+                build.args(["-p", "zk-embedded"]);
+            }
             build
         };
         // All at once is quicker; one by one tells which of them fails.

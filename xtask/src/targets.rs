@@ -1,11 +1,12 @@
 //! The one table of targets that zk builds for.
 
-/// A microcontroller target of `zk-core`.
+/// A microcontroller target of `zk-core` and `zk-embedded`.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The name that rustc knows it by.
     pub(crate) triple: &'static str,
-    /// Sets of features that `zk-core` is built with, each without the default ones.
+    /// Sets of features that `zk-core` is built with, each without the default ones; with none of
+    /// them `zk-embedded` as well.
     pub(crate) features: &'static [&'static str],
     /// What runs a program for it on this machine, where we have something.
     pub(crate) runner: Option<Runner>,

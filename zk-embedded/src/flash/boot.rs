@@ -6,8 +6,8 @@ use zk_core::peer::Epochs;
 use super::blocks::{self, Use};
 use super::error::{Damage, Error, Rot};
 use super::layout::{
-    self, Frame, Head, Kind, OPENING_LEN, Opening, PREFIX, REASON_MAX, STAMP_LEN, Snapshot, Stamp,
-    VERSION,
+    self, Frame, Head, Kind, OPENING_LEN, Opening, REASON_MAX, STAMP_LEN, Snapshot, Stamp, VERSION,
+    WRITE_SIZE_MAX,
 };
 use super::nor::Nor;
 use super::store::{Memory, Options, Reason, Store};
@@ -232,31 +232,45 @@ impl<'m, N: Nor> Store<'m, N> {
         if let Some((written, bits)) = self.written(block, at, limit)?
             && bits > 1
         {
-            let window = u64::from(head.window) + u64::from(at);
-            if u64::from(written) >= window || self.is_settled(block, at, written)? {
+            // Whatever a head says, no firmware's batches are so much longer than this one's.
+            let window = head.window.min(4 * self.batch.len() as u32);
+            let window = u64::from(window) + u64::from(at);
+            if u64::from(written) >= window || self.is_acknowledged(block, at, written)? {
                 return Err(damaged(block, at, Rot::Record));
             }
         }
         Ok(Tail { end: at, settled })
     }
 
-    /// Whether the last record, which ends about there, says that all before it was acknowledged.
-    fn is_settled(
+    /// Whether what is behind a broken record shows that it was acknowledged: records up to the last
+    /// byte that was written, of which the first was not written together with it.
+    fn is_acknowledged(
         &mut self,
         block: usize,
-        after: u32,
+        broken: u32,
         written: u32,
     ) -> Result<bool, Error<N::Error>> {
-        let len = self.layout.align(PREFIX + 1);
-        let limit = self.layout.block;
-        let mut at = written - written % self.layout.write;
-        while at > after && at + len > written {
-            if let Frame::Record(record) = self.look(block, at, limit)?
-                && record.kind == Kind::Settled
-            {
-                return Ok(true);
+        let limit = written + 1 + WRITE_SIZE_MAX as u32;
+        let mut at = broken + self.layout.write;
+        while at <= written {
+            if let Frame::Record(record) = self.look(block, at, limit)? {
+                let later = match record.kind {
+                    Kind::Txn(_, first) => first,
+                    Kind::Epochs(_) | Kind::Snapshot(..) | Kind::Settled | Kind::Reset => true,
+                    Kind::Head(_) | Kind::Piece => false,
+                };
+                let mut end = record.end;
+                while later && end <= written {
+                    let Frame::Record(record) = self.look(block, end, limit)? else {
+                        break;
+                    };
+                    end = record.end;
+                }
+                if later && end > written {
+                    return Ok(true);
+                }
             }
-            at = at.saturating_sub(self.layout.write);
+            at += self.layout.write;
         }
         Ok(false)
     }
@@ -282,9 +296,8 @@ impl<'m, N: Nor> Store<'m, N> {
             Kind::Snapshot(snapshot, first) => {
                 control.snapshot = Some(snapshot);
                 control.first = first;
-                control.lost = false;
             }
-            Kind::Txn(_) | Kind::Settled | Kind::Reset => {}
+            Kind::Txn(..) | Kind::Settled | Kind::Reset => {}
             // Neither belongs there.
             Kind::Head(_) | Kind::Piece => return Err(damaged(block, at, Rot::Record)),
         }
@@ -365,8 +378,8 @@ impl<'m, N: Nor> Store<'m, N> {
                 return Err(damaged(block, at, Rot::Record));
             };
             match record.kind {
-                Kind::Txn(zxid) if last.is_none_or(|last| zxid > last) => last = Some(zxid),
-                Kind::Txn(_) | Kind::Head(_) | Kind::Piece => {
+                Kind::Txn(zxid, _) if last.is_none_or(|last| zxid > last) => last = Some(zxid),
+                Kind::Txn(..) | Kind::Head(_) | Kind::Piece => {
                     return Err(damaged(block, at, Rot::Record));
                 }
                 _ => {}

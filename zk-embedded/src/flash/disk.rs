@@ -62,6 +62,7 @@ pub struct Disk<'m, N: Nor> {
     /// For what learners are sent.
     read: &'m mut [u8],
     found: Found,
+    /// Nothing that can be trusted was loaded.
     lost: bool,
     install: Install,
 }
@@ -91,7 +92,7 @@ impl<'m, N: Nor> Disk<'m, N> {
             return Err(Error::Unfit("the memory for reading has no room for one transaction"));
         }
         let (store, found) = Store::open(nor, memory, options)?;
-        Ok(Self { store, read, found, lost: false, install: Install::None })
+        Ok(Self { store, read, found, lost: true, install: Install::None })
     }
 
     /// The store.
@@ -114,7 +115,10 @@ impl<'m, N: Nor> Disk<'m, N> {
             Found::Lost => None,
             Found::Damaged(damage) => Some(damage),
             Found::Nothing | Found::History => match self.store.load(&mut PeerLoad(peer)) {
-                Ok(loaded) => return Ok(History::Loaded(loaded)),
+                Ok(loaded) => {
+                    self.lost = false;
+                    return Ok(History::Loaded(loaded));
+                }
                 Err(Error::Damaged(damage)) => {
                     self.store.damage = Some(damage);
                     Some(damage)
@@ -122,7 +126,6 @@ impl<'m, N: Nor> Disk<'m, N> {
                 Err(error) => return Err(error),
             },
         };
-        self.lost = true;
         peer.load_reset();
         Ok(History::Damaged(damage))
     }

@@ -34,7 +34,7 @@ pub(super) const PREFIX: usize = 6;
 const KIND_MAX: usize = 112;
 
 /// Bytes that a transaction's frame has at most besides the transaction, without what pads it.
-pub(super) const TXN_OVERHEAD: usize = PREFIX + 1 + 10;
+pub(super) const TXN_OVERHEAD: usize = PREFIX + 1 + 10 + 1;
 
 /// Bytes that a snapshot piece's frame has besides the piece.
 pub(super) const PIECE_OVERHEAD: usize = PREFIX + 1;
@@ -260,8 +260,9 @@ pub(super) struct Head {
 pub(super) enum Kind {
     /// The head of a block; the payload is the reason of the last reset, if there was one.
     Head(Head),
-    /// The payload is a transaction.
-    Txn(Zxid),
+    /// The payload is a transaction; whether it is the first of a batch, so that all before it were
+    /// acknowledged.
+    Txn(Zxid, bool),
     Epochs(Promised),
     /// A snapshot is whole; the oldest block of the log that is still needed.
     Snapshot(Snapshot, u32),
@@ -460,7 +461,7 @@ mod tests {
             let len = postcard::to_slice(&kind, &mut room).unwrap().len();
             assert!(len <= KIND_MAX, "{len} bytes");
         }
-        let len = postcard::to_slice(&Kind::Txn(Zxid(i64::MIN)), &mut room).unwrap().len();
+        let len = postcard::to_slice(&Kind::Txn(Zxid(i64::MIN), true), &mut room).unwrap().len();
         assert_eq!(PREFIX + len, TXN_OVERHEAD);
         let len = postcard::to_slice(&Kind::Piece, &mut room).unwrap().len();
         assert_eq!(PREFIX + len, PIECE_OVERHEAD);
@@ -509,14 +510,14 @@ mod tests {
     #[test]
     fn a_frame_has_the_documented_bytes() {
         let mut to = [0; 64];
-        let kind = Kind::Txn(Zxid(0x1_0000_0002));
+        let kind = Kind::Txn(Zxid(0x1_0000_0002), true);
         let len = encode(LAYOUT, &kind, Payload::Copy(b"abc"), &mut to).unwrap();
         assert_eq!(len, 16);
-        // Its checksum, 9 bytes, a transaction, its zxid, the transaction, and what pads it.
-        assert_eq!(to[4..16], *b"\x09\0\x01\x84\x80\x80\x80\x20abc\xff");
-        assert_eq!(to[..4], CRC.checksum(&to[4..15]).to_le_bytes());
+        // Its checksum, 10 bytes, a transaction, its zxid, the first, the transaction.
+        assert_eq!(to[4..16], *b"\x0a\0\x01\x84\x80\x80\x80\x20\x01abc");
+        assert_eq!(to[..4], CRC.checksum(&to[4..16]).to_le_bytes());
         let mut there = [0; 64];
-        there[12..15].copy_from_slice(b"abc");
+        there[13..16].copy_from_slice(b"abc");
         assert_eq!(encode(LAYOUT, &kind, Payload::There(3), &mut there), Some(16));
         assert_eq!(there[..16], to[..16]);
         assert_eq!(encode(LAYOUT, &kind, Payload::Copy(b"abc"), &mut to[..15]), None);

@@ -64,7 +64,7 @@ pub(super) struct Body {
     payload: u32,
     read: u32,
     sum: Sum,
-    /// The last place where no piece was, and the first where something else was.
+    /// The last place that was looked at, and the first where there was no piece but something else.
     end: (u32, u32),
     broken: Option<(u32, u32)>,
 }
@@ -117,6 +117,7 @@ impl Body {
                 return Ok(Err(self.damage()));
             };
             self.at = self.at.max(layout.start());
+            self.end = (block as u32, self.at);
             match layout::look(nor, layout, block, self.at, layout.block)? {
                 Frame::Record(record) if record.kind == Kind::Piece => {
                     self.left = record.len;
@@ -124,7 +125,6 @@ impl Body {
                     self.at = record.end;
                 }
                 frame => {
-                    self.end = (block as u32, self.at);
                     let room = self.at + PREFIX as u32 <= layout.block;
                     if frame != Frame::Blank && room && self.broken.is_none() {
                         self.broken = Some(self.end);
@@ -305,13 +305,11 @@ impl<N: Nor> Store<'_, N> {
     ) -> Result<(), Error<N::Error>> {
         let Self { nor, layout, blocks, batch, .. } = self;
         let mut body = Body::new(snapshot);
-        let (mut have, mut ended, mut done) = (0, false, false);
+        let (mut have, mut done) = (0, false);
         while !done {
-            while have < batch.len() && !ended {
+            while have < batch.len() && !body.is_done() {
                 let read = body.read(nor, *layout, blocks, &mut batch[have..]);
-                let read = read.map_err(Error::Device)?.map_err(Error::Damaged)?;
-                have += read;
-                ended = read == 0;
+                have += read.map_err(Error::Device)?.map_err(Error::Damaged)?;
             }
             let content = Damage { what: Rot::Content, ..body.damage() };
             let taken = to.snapshot_bytes(&batch[..have]).map_err(|refusal| match refusal {
@@ -319,15 +317,16 @@ impl<N: Nor> Store<'_, N> {
                 Refusal::Full => Error::TooMuch,
             })?;
             done = taken.done;
-            if taken.consumed > have || taken.consumed == 0 && !done || done && !ended {
+            let all = taken.consumed == have && body.is_done();
+            if taken.consumed > have || if done { !all } else { taken.consumed == 0 } {
                 return Err(Error::Damaged(content));
             }
             batch.copy_within(taken.consumed..have, 0);
             have -= taken.consumed;
         }
-        if have > 0 {
-            return Err(Error::Damaged(Damage { what: Rot::Content, ..body.damage() }));
-        }
+        // Only now is it known that all of it was right.
+        let end = body.read(nor, *layout, blocks, &mut [0]);
+        end.map_err(Error::Device)?.map_err(Error::Damaged)?;
         to.snapshot_done(snapshot.zxid, snapshot.digest);
         Ok(())
     }
@@ -349,7 +348,7 @@ impl<N: Nor> Store<'_, N> {
                 return Err(Error::Damaged(damage));
             };
             walk.at = record.end;
-            if let Kind::Txn(zxid) = record.kind {
+            if let Kind::Txn(zxid, _) = record.kind {
                 let (offset, payload, len) = (at, record.payload, record.len as usize);
                 return Ok(Some(Found { zxid, block, offset, payload, len, seq: walk.seq }));
             }

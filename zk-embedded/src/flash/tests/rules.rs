@@ -5,12 +5,16 @@ use std::vec::Vec;
 
 use zk_core::id::{Epoch, Zxid};
 use zk_core::peer::{Epochs, READ_OVERHEAD};
+use zk_core::tree::snapshot::Taken;
+use zk_core::wire::file::SnapshotDigest;
 
 use super::Fault;
 use super::world::{Expect, OPTIONS, Room, SMALL, State, Taker, World, load, open, use_store};
 use crate::flash::blocks::Use;
 use crate::flash::simulated::{Flash, Geometry, Worn};
-use crate::flash::{Done, Error, Found, Load, Memory, Nor, Options, Poll, Store, batch_len};
+use crate::flash::{
+    Block, Done, Error, Found, Load, Memory, Nor, Options, Poll, Refusal, Store, batch_len,
+};
 
 /// Nobody watches.
 fn nobody(_: &Flash, _: &Expect) {}
@@ -206,6 +210,74 @@ fn a_snapshot_that_is_too_long_is_given_up() {
     world.ready();
     world.snapshot_steps(true);
     assert!(!world.store.is_full());
+}
+
+#[test]
+fn a_snapshot_is_read_back_before_it_counts() {
+    let mut room = Room::new(SMALL);
+    let mut watch = nobody;
+    let mut world = World::new(Flash::new(SMALL, 1), &mut room, OPTIONS, 1, &mut watch);
+    world.append();
+    world.ready();
+    let state = world.state();
+    world.store.begin_snapshot(state.zxid, false).unwrap();
+    let body = state.body();
+    let mut left = &body[..];
+    while !left.is_empty() {
+        if world.store.is_ready() {
+            left = &left[world.store.snapshot_bytes(left)..];
+        }
+        world.store.poll(false).unwrap();
+    }
+    world.ready();
+    // A piece that was right when it was programmed.
+    let part = |block: &Block| matches!(block.use_, Use::Snapshot { .. });
+    let block = world.store.blocks.iter().position(part).unwrap();
+    world.store.nor_mut().flip(8 * (block * SMALL.erase + 200));
+    world.store.end_snapshot(None);
+    assert_eq!(world.until(), Done::SnapshotFailed);
+    assert_eq!(world.store.snapshot(), None);
+    assert_eq!(load(&mut world.store).unwrap().0, state);
+}
+
+/// A loader is shown what fits a batch's memory, and takes all of it.
+#[test]
+fn a_snapshot_is_loaded_wherever_its_end_lies() {
+    struct All(Vec<u8>, usize);
+    impl Load for All {
+        fn reset(&mut self) {
+            self.0.clear();
+        }
+        fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
+            self.0.extend(bytes);
+            Ok(Taken { consumed: bytes.len(), need: 64, done: self.0.len() == self.1 })
+        }
+        fn snapshot_done(&mut self, _: Zxid, _: Option<SnapshotDigest>) {}
+        fn txn(&mut self, _: Zxid, _: &[u8]) -> Result<(), Refusal> {
+            panic!("there is none");
+        }
+    }
+    let mut room = Room::new(SMALL);
+    let mut watch = nobody;
+    let mut world = World::new(Flash::new(SMALL, 1), &mut room, OPTIONS, 1, &mut watch);
+    let batch = world.store.batch.len();
+    for len in [1, 248, 249, 250, batch - 1, batch, batch + 1, 2 * batch] {
+        let body: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        world.ready();
+        world.store.begin_snapshot(Zxid(1), true).unwrap();
+        let mut left = &body[..];
+        while !left.is_empty() {
+            if world.store.is_ready() {
+                left = &left[world.store.snapshot_bytes(left)..];
+            }
+            world.store.poll(false).unwrap();
+        }
+        world.store.end_snapshot(None);
+        let Done::Received(snapshot) = world.until() else { panic!("it is not whole") };
+        let mut all = All(vec![], len);
+        world.store.load_received(&snapshot, &mut all).unwrap();
+        assert_eq!(all.0, body);
+    }
 }
 
 /// Reads all that a learner is sent.
