@@ -2,6 +2,7 @@
 
 mod cuts;
 mod damage;
+mod lying;
 mod peers;
 mod rules;
 mod world;

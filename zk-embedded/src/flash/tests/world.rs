@@ -392,7 +392,12 @@ impl<'m, 'w> World<'m, 'w> {
     /// A leader's history takes the place of ours.
     pub(super) fn install(&mut self) {
         self.drop_snapshot();
-        let zxid = Zxid::new(self.expect.epochs[0].current, 1 + self.rng.below(1000) as u32);
+        let mut zxid = Zxid::new(self.expect.epochs[0].current, 1 + self.rng.below(1000) as u32);
+        let ours = self.state().zxid;
+        if self.rng.below(2) == 0 && ours.counter() > 20 {
+            // It ends before ours: what we have above it must never be seen again.
+            zxid = Zxid(ours.0 - 1 - self.rng.below(15).cast_signed());
+        }
         let state = State { zxid, mixed: self.rng.next() };
         self.ready();
         self.store.begin_snapshot(zxid, true).unwrap();
