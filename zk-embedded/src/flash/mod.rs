@@ -103,10 +103,22 @@
 //! # What it costs
 //!
 //! A transaction of `n` bytes in a batch of its own programs `n` and 9 to 18 bytes and what pads it, in
-//! one page program or two, and erases nothing. Blocks are erased when it is quiet, one for the log and `s` for a
-//! snapshot ahead. A start copies a block at most and erases `s + 1`. Wear is even: of the free blocks
-//! the one that was erased least is taken, and everything moves through the ring. A test prints what a
-//! write costs all in all.
+//! one page program or two, and erases nothing. Blocks are erased when it is quiet, one for the log
+//! and `s` for a snapshot ahead. A start erases a block before it can go on, copies one at most, and
+//! erases `s + 1` in all. Wear is even: of the free blocks the one that was erased least is taken, and
+//! everything moves through the ring.
+//!
+//! All in all, as the test `what_a_write_costs` measures it on 8 blocks of 4 KiB with snapshots of some
+//! 2,500 bytes, each write alone and followed by a quiet moment:
+//!
+//! | bytes of a transaction | bytes programmed for it | writes for each erase of a block |
+//! |---|---|---|
+//! | 60 | 149 | 19.5 |
+//! | 200 | 413 | 6.9 |
+//! | 400 | 787 | 3.6 |
+//!
+//! A flash lasts for so many writes times its blocks times what each endures: at one write of 60 bytes
+//! a second, 1,024 such blocks of 100,000 erases for 63 years. More blocks need fewer snapshots.
 //!
 //! # Wear and rot
 //!
