@@ -71,7 +71,10 @@ impl Peer<'_> {
             self.pending.for_each(|entry| opening += usize::from(entry.opens()));
         }
         let (wanted, room) = (self.reserved.plus(cost), self.tree.room());
-        if wanted.fits(room) && opening <= self.sessions.available() {
+        // What was opened here and is not there yet gives way.
+        let most = self.sessions.len() + self.sessions.available();
+        let sessions = most - self.sessions.applied_count();
+        if wanted.fits(room) && opening <= sessions {
             return Ok(Some(cost));
         }
         if self.next_apply < self.committed {
@@ -91,7 +94,7 @@ impl Peer<'_> {
             room.cells,
             room.acls,
             room.owners,
-            self.sessions.available()
+            sessions
         );
         Err(self.beyond(now))
     }

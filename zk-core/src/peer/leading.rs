@@ -173,8 +173,7 @@ impl Peer<'_> {
             && let Ok(CreateSessionTxn { timeout }) = jute::decode(body)
         {
             let timeout = u32::try_from(timeout).unwrap_or(0);
-            // A session that does not fit is not there when it is applied, either; then the peer
-            // stops, rather than serve less than the others.
+            // What does not fit was refused.
             if let Ok(entry) = self.sessions.open(session, timeout, now.monotonic) {
                 self.sessions.own(entry, server);
             }

@@ -370,11 +370,16 @@ impl Peer<'_> {
         match txn.record {
             Record::CreateSession(record) => {
                 let timeout = u32::try_from(record.timeout).unwrap_or(0);
+                closed = self.sessions.give_way(header.client_id);
                 self.sessions.opened(header.client_id, timeout, now.monotonic)?;
             }
             Record::CloseSession(_) => {
                 closed = self.sessions.closed(header.client_id);
                 debug!("session {:#x} is closed", header.client_id.0);
+            }
+            // A createSession: no client asks anything before it has its session.
+            Record::Error(_) if header.cxid == Xid(0) => {
+                closed = self.sessions.refused(header.client_id);
             }
             _ => {}
         }

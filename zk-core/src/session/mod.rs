@@ -343,6 +343,24 @@ impl<'m> Sessions<'m> {
         Ok(())
     }
 
+    /// Makes room for a session whose creation is applied, where there is none: one goes that was
+    /// opened here and is not there yet. Returns its connection, or NIL.
+    pub fn give_way(&mut self, id: SessionId) -> Handle {
+        if self.available() > 0 || self.find(id).is_some() {
+            return NIL;
+        }
+        let other = self.iter().filter(|session| !session.applied).last().map(Session::id);
+        other.map_or(NIL, |other| self.closed(other))
+    }
+
+    /// The leader has no room for the session, if it is not there yet. Returns its connection, or NIL.
+    pub fn refused(&mut self, id: SessionId) -> Handle {
+        match self.find(id) {
+            Some(at) if !self.entries[at].applied && !self.entries[at].local => self.closed(id),
+            _ => NIL,
+        }
+    }
+
     /// The session's closeSession is proposed.
     pub fn closing(&mut self, at: Handle) {
         self.entries[at].closing = true;

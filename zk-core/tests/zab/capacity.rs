@@ -10,9 +10,12 @@ use super::*;
 const SMALL: zk_core::tree::Ceilings =
     zk_core::tree::Ceilings { nodes: 8, cells: 64, acls: 4, owners: 2, snapshot: 1 << 16 };
 
+fn ceilings(tree: zk_core::tree::Ceilings) -> Ceilings {
+    Ceilings { tree, sessions: 2, ..Ceilings::default() }
+}
+
 fn holding(id: i64, tree: zk_core::tree::Ceilings) -> Server {
-    let ceilings = Ceilings { tree, sessions: 2, ..Ceilings::default() };
-    Server::with_ceilings(id, false, Options::default(), ceilings)
+    Server::with_ceilings(id, false, Options::default(), ceilings(tree))
 }
 
 /// What two members say that hold the same: behind what Apache's say, and nothing else is different.
@@ -53,6 +56,50 @@ fn members_with_limits_tell_each_other() {
         assert_eq!(header.err, if fits { Code::Ok } else { Code::SystemError }, "{number}");
     }
     assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
+}
+
+/// A client of a server asks for a session.
+fn connects(server: &mut Server) -> Link {
+    let client = server.peer.open(server.now, address()).unwrap();
+    let connect = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout: 8000,
+        session_id: SessionId::NONE,
+        passwd: Buffer::new(&[0; 16]),
+        read_only: Trailing(None),
+    };
+    server.peer.receive(server.now, client, &frame(&encode(&connect)));
+    client
+}
+
+/// Two members that have room for two sessions each let three clients in at a time: the leader refuses
+/// the last, and where a session is on its way that finds no room, it gives way.
+#[test]
+fn a_session_too_many_is_refused_by_the_leader() {
+    let mut pair = Pair::of(holding(2, SMALL), holding(1, SMALL));
+    pair.talk(usize::MAX);
+    let first = connects(&mut pair.leader);
+    let [second, third] = [(); 2].map(|()| connects(&mut pair.follower));
+    pair.talk(usize::MAX);
+    for server in [&pair.leader, &pair.follower] {
+        assert!(server.peer.is_serving());
+        assert_eq!(server.peer.sessions().applied_count(), 2);
+        assert_eq!(server.peer.sessions().len(), 2);
+    }
+    assert!(!pair.leader.peer.is_closing(first));
+    assert!(!pair.follower.peer.is_closing(second));
+    assert!(pair.follower.peer.is_closing(third));
+    // Who is refused by the leader alone hears of that, too: here there is still room for one.
+    let larger = Ceilings { sessions: 3, ..ceilings(SMALL) };
+    let follower = Server::with_ceilings(1, false, Options::default(), larger);
+    let mut pair = Pair::of(holding(2, SMALL), follower);
+    pair.talk(usize::MAX);
+    let all = [(); 3].map(|()| connects(&mut pair.follower));
+    pair.talk(usize::MAX);
+    let closing = all.map(|client| pair.follower.peer.is_closing(client));
+    assert_eq!(closing, [false, false, true]);
+    assert_eq!(pair.follower.peer.sessions().len(), 2);
 }
 
 /// A voter must hold whatever its leader accepts; more does no harm, and observers may try.

@@ -277,6 +277,10 @@ impl Prep<'_, '_> {
             }
             OpCode::CreateSession => {
                 let CreateSessionTxn { timeout } = reader.read()?;
+                let sessions = &self.sessions;
+                if sessions.available() == 0 && sessions.find(progress.ask.session).is_none() {
+                    return Err(Code::SystemError.into());
+                }
                 Ok(jute::write(&CreateSessionTxn { timeout }, out)?)
             }
             _ => Err(Refusal::Malformed),
