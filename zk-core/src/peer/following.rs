@@ -177,7 +177,7 @@ impl Peer<'_> {
     fn take_proposal(&mut self, now: Now, zxid: Zxid, bytes: &[u8]) -> Result<bool, Violation> {
         if bytes.len() > self.longest_txn() {
             self.retreat(now);
-            return Err(Violation("a transaction that is longer than this server's limit"));
+            return Err(Violation("a transaction that is too long"));
         }
         let txn = Txn::decode(bytes).ok().filter(|txn| txn.header.zxid == zxid);
         let txn = txn.ok_or(Violation("a proposal that is no transaction"))?;
@@ -407,7 +407,7 @@ impl Peer<'_> {
             return Ok(());
         }
         if connection.session != session {
-            return Err(Violation("an answer about another session than was asked for"));
+            return Err(Violation("an answer about another session"));
         }
         self.returned(link, valid, now);
         Ok(())

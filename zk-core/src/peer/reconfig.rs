@@ -132,8 +132,7 @@ impl Peer<'_> {
     /// # Errors
     /// [`Violation`]: it is none, or this server has no room for it, and cannot follow.
     pub(super) fn take_config(&mut self, text: &[u8]) -> Result<(), Violation> {
-        const WRONG: Violation =
-            Violation("a configuration that is none, or longer than this server's limit");
+        const WRONG: Violation = Violation("a configuration that is none, or too long");
         if !self.options.reconfig {
             return Ok(());
         }

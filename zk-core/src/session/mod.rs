@@ -343,14 +343,18 @@ impl<'m> Sessions<'m> {
         Ok(())
     }
 
+    /// Whether the session is there, or could be opened.
+    pub fn has_room_for(&self, id: SessionId) -> bool {
+        self.available() > 0 || self.find(id).is_some()
+    }
+
     /// Makes room for a session whose creation is applied, where there is none: one goes that was
     /// opened here and is not there yet. Returns its connection, or NIL.
     pub fn give_way(&mut self, id: SessionId) -> Handle {
-        if self.available() > 0 || self.find(id).is_some() {
-            return NIL;
-        }
-        let other = self.iter().filter(|session| !session.applied).last().map(Session::id);
-        other.map_or(NIL, |other| self.closed(other))
+        let full = !self.has_room_for(id);
+        let other = self.iter().filter(|session| full && !session.applied).last();
+        let other = other.map_or(SessionId::NONE, Session::id);
+        self.closed(other)
     }
 
     /// The leader has no room for the session, if it is not there yet. Returns its connection, or NIL.

@@ -1,7 +1,8 @@
 //! Which sessions own ephemeral nodes: the heads of their lists.
 //!
 //! An entry stays until its session ends, even when its last node goes: whoever had room for a node
-//! when it was proposed has it when it is applied.
+//! when it was proposed has it when it is applied. Where there is no room for another, such an entry
+//! goes: the leader may not have it.
 
 use super::Seeds;
 use crate::id::SessionId;
@@ -89,6 +90,11 @@ impl<'m> Owners<'m> {
         if self.find(session).is_some() {
             return Ok(());
         }
+        // One without nodes is not there where its session was loaded, or learned of, without them.
+        if self.available() == 0 {
+            let idle = self.sessions().find(|&session| self.count(session) == 0);
+            self.dismiss(idle.unwrap_or(session));
+        }
         let at = self.entries.insert(OwnerEntry { session, first: NIL, count: 0 })?;
         let hash = self.hash(session);
         self.index.insert(hash, at).inspect_err(|_| self.entries.remove(at))
@@ -121,5 +127,25 @@ impl<'m> Owners<'m> {
             entry.first = next;
         }
         entry.count -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Table;
+
+    #[test]
+    fn whoever_has_nodes_is_admitted_before_whoever_had_some() {
+        let mut owners = Owners::new(Slab::new(Table::owned(2)), Index::owned(2), Seeds(1, 2));
+        for session in [1, 2, 3] {
+            owners.admit(SessionId(session)).unwrap();
+        }
+        assert!(owners.find(SessionId(3)).is_some());
+        owners.push(SessionId(3), 7);
+        owners.admit(SessionId(4)).unwrap();
+        owners.push(SessionId(4), 8);
+        assert!(owners.find(SessionId(3)).is_some());
+        owners.admit(SessionId(5)).unwrap_err();
     }
 }

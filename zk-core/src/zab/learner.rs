@@ -213,7 +213,7 @@ impl Learner {
                 self.step = Step::Synchronizing;
                 Ok(())
             }
-            _ => Err(Violation("a history that ends elsewhere than the leader asked for")),
+            _ => Err(Violation("a history that ends elsewhere")),
         }
     }
 

@@ -277,8 +277,7 @@ impl Prep<'_, '_> {
             }
             OpCode::CreateSession => {
                 let CreateSessionTxn { timeout } = reader.read()?;
-                let sessions = &self.sessions;
-                if sessions.available() == 0 && sessions.find(progress.ask.session).is_none() {
+                if !self.sessions.has_room_for(progress.ask.session) {
                     return Err(Code::SystemError.into());
                 }
                 Ok(jute::write(&CreateSessionTxn { timeout }, out)?)
