@@ -3,8 +3,8 @@
 //! What was written but not synced may be lost at a crash, sector by sector and in any order;
 //! what was created, renamed or unlinked but not followed by [`Directory::sync`] may be undone,
 //! each operation for itself. On top of that come faults on demand: a failing sync, a full disk,
-//! flipped bits, short reads, power that goes off at the n-th operation. Everything random comes
-//! from one seed.
+//! flipped bits, short reads, reads that return what a sector held before or what another holds,
+//! power that goes off at the n-th operation. Everything random comes from one seed.
 //!
 //! ```
 //! use zk_std::store::{Directory, File};
@@ -71,6 +71,8 @@ struct Content {
     dirty: BTreeSet<usize>,
     /// Sectors that take space.
     blocks: BTreeSet<usize>,
+    /// What sectors held before they were synced last.
+    before: BTreeMap<usize, Vec<u8>>,
     /// Shared with the handles that are open.
     handles: Arc<()>,
 }
@@ -105,6 +107,7 @@ impl Content {
     fn sync(&mut self) {
         self.durable.resize(self.now.len(), 0);
         for index in core::mem::take(&mut self.dirty) {
+            self.before.insert(index, sector(&self.durable, index).to_vec());
             put_sector(&mut self.durable, index, sector(&self.now, index));
         }
     }
@@ -131,11 +134,37 @@ impl Content {
 /// A change of names, all of it or nothing: path and the file it leads to from now on.
 type Change = Vec<(String, Option<Id>)>;
 
+/// What some reads of a sector return.
+#[derive(Clone, Debug)]
+struct Misread {
+    id: Id,
+    sector: usize,
+    bytes: Vec<u8>,
+    /// How many reads.
+    left: u64,
+}
+
+impl Misread {
+    /// A read of the file from `offset` on has shown `bytes`.
+    fn strike(&mut self, id: Id, offset: usize, bytes: &mut [u8]) {
+        let at = self.sector * SECTOR;
+        let (from, to) = (at.max(offset), (at + SECTOR).min(offset + bytes.len()));
+        if id != self.id || self.left == 0 || from >= to {
+            return;
+        }
+        self.left -= 1;
+        for place in from..to {
+            bytes[place - offset] = self.bytes.get(place - at).copied().unwrap_or(0);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Faults {
     capacity: Option<u64>,
     failing_syncs: u64,
     short_reads: bool,
+    misread: Option<Misread>,
     /// Operations until the power goes off.
     power: Option<u64>,
 }
@@ -318,6 +347,33 @@ impl Disk {
     /// Lets reads return less than was asked for.
     pub fn set_short_reads(&self, on: bool) {
         self.state().faults.short_reads = on;
+    }
+
+    /// What a sector of a file holds, or held before it was synced last.
+    pub fn sector(&self, path: &str, index: usize, before: bool) -> Option<Vec<u8>> {
+        let state = self.state();
+        let file = state.files.get(state.now.get(path)?)?;
+        let held = sector(&file.now, index);
+        if before { file.before.get(&index).cloned() } else { Some(held.to_vec()) }
+            .filter(|_| !held.is_empty())
+    }
+
+    /// Lets the next `reads` that touch a sector of a file find `bytes` there, until the next crash.
+    /// Does nothing if there is no such file.
+    pub fn misread(&self, path: &str, sector: usize, bytes: Vec<u8>, reads: u64) {
+        let state = &mut *self.state();
+        let Some(&id) = state.now.get(path) else { return };
+        state.faults.misread = Some(Misread { id, sector, bytes, left: reads });
+    }
+
+    /// Lets all reads find what is there again.
+    pub fn read_rightly(&self) {
+        self.state().faults.misread = None;
+    }
+
+    /// How many reads are still to find something else.
+    pub fn misreads(&self) -> u64 {
+        self.state().faults.misread.as_ref().map_or(0, |misread| misread.left)
     }
 
     /// Flips bits of the byte at `offset` of a file, durably. Does nothing if there is none.
@@ -544,6 +600,9 @@ impl File for SimulatedFile {
             if n > 0 {
                 buf[..n].copy_from_slice(&file.now[offset..offset + n]);
             }
+            if let Some(misread) = &mut state.faults.misread {
+                misread.strike(id, offset, &mut buf[..n]);
+            }
             Ok(n)
         })
     }
@@ -671,6 +730,16 @@ mod tests {
         disk.root().sync().unwrap();
         disk.crash();
         assert_eq!(disk.read("a").unwrap()[0], 7, "lost although a later sync succeeded");
+        let file = disk.root().open("a").unwrap();
+        file.write_all_at(&[9; 512], 0).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(disk.sector("a", 0, true).unwrap(), [7; 512]);
+        disk.misread("a", 0, vec![3; 512], 1);
+        let mut read = [0; 600];
+        assert_eq!(file.read_at(&mut read, 100).unwrap(), 600);
+        assert_eq!((read[411], read[412], disk.misreads()), (3, 7, 0));
+        assert_eq!(file.read_at(&mut read, 100).unwrap(), 600);
+        assert_eq!(read[411], 9);
         disk.cut_power_after(1);
         disk.root().create("b").unwrap();
         assert!(disk.root().create("c").is_err());

@@ -42,6 +42,10 @@ pub(crate) struct Agreement {
     pub(crate) changes: Vec<(Zxid, Zxid, bool)>,
     /// Sessions that may end: their clients have asked for it, or were silent for long enough.
     ending: BTreeSet<i64>,
+    /// A member whose learner is like Apache's, and how many transactions were committed that were
+    /// not on the disks of enough others.
+    pub(crate) apache: Option<ServerId>,
+    pub(crate) needed: u64,
 }
 
 impl Agreement {
@@ -218,6 +222,10 @@ impl Agreement {
             let on = self.durable.get(&zxid).cloned().unwrap_or_default();
             let enough = self.is_quorum(zxid, &on);
             assert!(enough, "{zxid} is committed, and on the disks of {on:?} only");
+            if let Some(apache) = self.apache {
+                let others = on.into_iter().filter(|&id| id != apache).collect();
+                self.needed += u64::from(!self.is_quorum(zxid, &others));
+            }
             if self.latest[&zxid] == zxid {
                 let own = self.leaders.last_key_value().is_some_and(|(e, _)| *e == zxid.epoch());
                 self.changes.push((self.latest(self.before[&zxid]), zxid, own));

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use zk_core::id::{SessionId, Xid, Zxid};
 use zk_core::peer::Link;
 use zk_core::wire::client::{
-    ConnectRequest, ConnectResponse, CreateRequest, EventType, MultiHeader, OPEN_ACL_UNSAFE,
-    PathRecord, PathVersion, PathWatch, ReconfigRequest, ReplyHeader, RequestHeader,
-    SetDataRequest, SetWatches, WatcherEvent,
+    Acl, ConnectRequest, ConnectResponse, CreateRequest, EventType, Id, MultiHeader,
+    OPEN_ACL_UNSAFE, PathRecord, PathVersion, PathWatch, ReconfigRequest, ReplyHeader,
+    RequestHeader, SetDataRequest, SetWatches, WatcherEvent,
 };
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};
 use zk_core::wire::{Code, OpCode};
@@ -34,12 +34,14 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Request {
-    /// `flags` are a create mode; with `stat`, the answer has one.
+    /// `flags` are a create mode; with `stat`, the answer has one; `list` is a number of the access
+    /// control list.
     Create {
         path: String,
         data: Vec<u8>,
         flags: i32,
         stat: bool,
+        list: u8,
     },
     Set {
         path: String,
@@ -148,16 +150,40 @@ impl Request {
         )
     }
 
-    /// Whether a full disk refuses it.
+    /// Whether it is refused where there is no room, on the disk or in the tree.
     pub(crate) fn grows(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Set { .. })
+        match self {
+            Self::Create { .. } | Self::Set { .. } | Self::Reconfig { .. } => true,
+            Self::Multi(parts) => parts.iter().any(Self::grows),
+            _ => false,
+        }
+    }
+
+    /// The same, with any access control lists.
+    pub(crate) fn with_lists(mut self, rng: &mut Rng) -> Self {
+        match &mut self {
+            Self::Create { list, .. } => *list = rng.below(6) as u8,
+            Self::Multi(parts) => {
+                let parts = parts.drain(..).map(|part| part.with_lists(rng));
+                return Self::Multi(parts.collect());
+            }
+            _ => {}
+        }
+        self
     }
 
     fn body(&self) -> Vec<u8> {
         match self {
-            Self::Create { path, data, flags, .. } => {
-                let acl = encode(&OPEN_ACL_UNSAFE);
-                let acl = List::from_raw(1, &acl);
+            Self::Create { path, data, flags, list, .. } => {
+                // All but the first let somebody else in, too.
+                let host = format!("10.0.1.{list}");
+                let other = Acl { perms: 1, id: Id { scheme: "ip".into(), id: (&*host).into() } };
+                let others = i32::from(*list > 0);
+                let mut acl = encode(&OPEN_ACL_UNSAFE);
+                if others > 0 {
+                    acl.extend(encode(&other));
+                }
+                let acl = List::from_raw(1 + others, &acl);
                 let path = path.as_str().into();
                 encode(&CreateRequest { path, data: data[..].into(), acl, flags: *flags })
             }
@@ -429,7 +455,7 @@ pub(crate) fn anything(rng: &mut Rng, registers: bool) -> Request {
     if registers && rng.below(4) == 0 {
         let path = REGISTERS[rng.below(2) as usize].to_owned();
         return match rng.below(6) {
-            0..=1 => Request::Create { path, data, flags: 0, stat: true },
+            0..=1 => Request::Create { path, data, flags: 0, stat: true, list: 0 },
             2 => Request::Delete { path, version: version(rng) },
             _ => Request::Set { path, data, version: version(rng) },
         };
@@ -437,7 +463,7 @@ pub(crate) fn anything(rng: &mut Rng, registers: bool) -> Request {
     match rng.below(24) {
         0..=8 => {
             let flags = [0, 0, 1, 2, 3, 4][rng.below(6) as usize];
-            Request::Create { path: path(rng), data, flags, stat: rng.coin() }
+            Request::Create { path: path(rng), data, flags, stat: rng.coin(), list: 0 }
         }
         9..=12 => Request::Set { path: path(rng), data, version: version(rng) },
         13..=14 => Request::Delete { path: path(rng), version: version(rng) },
@@ -459,7 +485,7 @@ fn part(rng: &mut Rng, data: &[u8]) -> Request {
     match rng.below(6) {
         0..=2 => {
             let flags = [0, 2, 3][rng.below(3) as usize];
-            Request::Create { path, data: data.to_vec(), flags, stat: rng.coin() }
+            Request::Create { path, data: data.to_vec(), flags, stat: rng.coin(), list: 0 }
         }
         3 => Request::Set { path, data: data.to_vec(), version: -1 },
         4 => Request::Delete { path, version: -1 },

@@ -81,12 +81,13 @@ impl Weather {
         Self { kinds, calm: CALM * (1 + rng.below(4)) }
     }
 
-    /// How many kinds there are.
-    pub(crate) const KINDS: usize = Fault::ALL.len();
+    /// How many kinds there are; reads that go wrong are drawn apart from the others.
+    pub(crate) const KINDS: usize = Fault::ALL.len() + 1;
 
     /// The name of a kind.
     pub(crate) fn name(number: usize) -> String {
-        format!("{:?}", Fault::ALL[number].0)
+        let kind = Fault::ALL.get(number).map(|(kind, _)| format!("{kind:?}"));
+        kind.unwrap_or_else(|| "Misread".to_owned())
     }
 
     /// Whether disks are lost, or what is on them.
@@ -120,6 +121,8 @@ impl World {
             self.suffer(fault, at);
         }
         self.disturb();
+        self.forget();
+        self.misread();
         match self.rng.below(1000) {
             0..=10 if !self.nodes[at].up => self.start(at),
             11..=22 => {
@@ -156,6 +159,19 @@ impl World {
                 }
                 self.met.partitions += 1;
             }
+        }
+    }
+
+    /// A learner like Apache's ends more often while it has proposals in memory only.
+    fn forget(&mut self) {
+        let Some(at) = self.apache.filter(|&at| self.nodes[at].up) else { return };
+        let mut learners = self.connections.iter().filter(|connection| {
+            connection.ends[0].node == at && connection.ends[0].link.is_some()
+        });
+        let has_more = learners
+            .any(|connection| connection.apache.as_ref().is_some_and(|learner| learner.has_more()));
+        if has_more && self.more.below(20) == 0 {
+            self.suffer(Fault::End, at);
         }
     }
 
@@ -276,7 +292,7 @@ impl World {
 
     /// Whether a server may lose what it has: no more of those who vote than the others can make
     /// up for.
-    fn may_lose(&self, at: usize) -> bool {
+    pub(crate) fn may_lose(&self, at: usize) -> bool {
         if self.reconfig {
             // Whatever the configuration is going to be, it has three voters.
             return self.fewest >= 3 && self.nodes.iter().all(|node| !node.ill);
@@ -330,6 +346,11 @@ impl World {
         self.met.add_syncs(self.nodes[at].peer.sync_counts());
         self.nodes[at].crash();
         for c in 0..self.connections.len() {
+            if self.connections[c].ends[0].node == at
+                && let Some(learner) = self.connections[c].apache.as_mut()
+            {
+                self.met.forgotten += learner.forgets();
+            }
             for side in 0..2 {
                 let ends = &mut self.connections[c].ends;
                 if ends[side].node != at || ends[side].link.is_none() {
@@ -359,7 +380,10 @@ impl World {
         if self.reconfig && !self.nodes[at].is_configured() && !self.introduce(at) {
             return;
         }
-        match self.nodes[at].start(now, seed) {
+        let synced = self.nodes[at].synced;
+        let started = self.nodes[at].start(now, seed);
+        self.has_read(at, &started, synced);
+        match started {
             Started::Whole(last) => {
                 self.say(at, &format!("starts with a history that ends at {last}"));
                 self.began(at, self.agreement.transaction(last));
@@ -477,6 +501,7 @@ impl World {
             node.full_until = 0;
             node.disk.set_capacity(None);
             node.disk.set_short_reads(false);
+            node.disk.read_rightly();
             node.disk.fail_syncs(0);
             if node.up {
                 node.disk.cut_power_after(u64::MAX);
@@ -496,9 +521,13 @@ impl World {
     /// Whoever serves again has made up for what it has lost.
     pub(crate) fn recovered(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        if node.lost && node.peer.is_serving() {
+        if !node.peer.is_serving() {
+            return;
+        }
+        if node.lost || node.misread && node.disk.misreads() == 0 {
             node.ill = false;
             node.lost = false;
+            node.misread = false;
         }
     }
 }

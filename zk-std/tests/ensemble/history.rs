@@ -168,15 +168,17 @@ fn judge_write(
         Record::Error(error) => Some(error.err),
         _ => None,
     };
-    // What no tree can tell: the session was on its way out, or the disk was full.
+    // What no tree can tell: the session was on its way out, or there was no room.
     if matches!(header.err, Code::SessionExpired | Code::SystemError) {
         assert_eq!(error, Some(header.err), "{zxid}");
+        let full = header.err == Code::SystemError;
+        assert!(!full || asked.request.grows(), "{zxid}: {asked:?} takes no room");
         return None;
     }
     if let Request::Multi(parts) = &asked.request
         && read_multi(&mut Reader::new(body)).contains(&Err(Code::SystemError))
     {
-        assert!(parts.iter().any(Request::grows), "{zxid}: {parts:?} takes no room");
+        assert!(asked.request.grows(), "{zxid}: {parts:?} takes no room");
         assert!(matches!(&txn.record, Record::Multi(multi) if is_refused(multi)), "{zxid}");
         return None;
     }

@@ -9,6 +9,7 @@
 //! `ZK_SIM_SEEDS=n` runs so many, `ZK_SIM_FROM=n` begins there, `ZK_SIM_FAILURES=n` goes on until
 //! so many have failed, `ZK_SIM_TRACE=1` prints what happens, `ZK_SIM_WITHOUT=n,m` leaves kinds of faults out.
 
+mod apache;
 mod check;
 mod client;
 mod config;
@@ -16,12 +17,14 @@ mod faults;
 mod history;
 mod linear;
 mod met;
+mod misread;
 mod model;
 mod net;
 mod node;
 #[cfg(zk_planted)]
 mod planted;
 mod search;
+mod small;
 mod tap;
 mod trace;
 mod violations;
@@ -47,7 +50,12 @@ fn run(seed: u64, without: &[usize], print: bool) -> (Met, u64) {
     let mut world = World::new(seed, without, print);
     world.safety();
     world.liveness();
-    violations::judge(world.reconfig);
+    violations::judge(world.reconfig, world.has_smaller());
+    if world.has_smaller() {
+        let retreats = violations::retreats();
+        world.met.retreated += retreats;
+        world.met.came_back += u64::from(retreats > 0);
+    }
     let hash = world.hash();
     (world.met, hash)
 }

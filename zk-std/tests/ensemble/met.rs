@@ -79,6 +79,30 @@ met! {
         rescued: "members that an operator had to tell the others",
         shown: "configurations that clients were shown",
     }
+    capacity {
+        small: "runs whose members hold little",
+        larger: "... with an observer that holds more",
+        smaller: "... with an observer that holds less",
+        refused: "writes that were refused, as there is no room",
+        crowded: "clients that were refused, as there are too many sessions",
+        freed: "deletes and closed sessions where nothing else fits",
+        retreated: "proposals and snapshots that were not taken, as they do not fit",
+        came_back: "small observers that came back",
+    }
+    misreads {
+        stale: "sectors that were read as they were before",
+        misdirected: "sectors that were read as others",
+        unseen: "... that would pass for the end of a log, and were left out",
+        misread_seen: "starts without a history to trust, as it is read wrongly",
+        misread_harmless: "starts with all of the history, although it is read wrongly",
+    }
+    apache {
+        apache: "runs with a member whose learner is like Apache's",
+        in_memory: "proposals that it had in memory only, before UPTODATE",
+        forgotten: "... and has forgotten",
+        unheard: "pings that it did not look at",
+        needed: "transactions that were committed with its acknowledgement, and not without",
+    }
     consequences {
         damaged: "starts without a history to trust, and without a vote",
         full_stops: "processes that ended over a full disk",

@@ -133,7 +133,7 @@ impl Model {
     /// Does what a write asks for, or nothing.
     pub(crate) fn write(&mut self, at: Moment, request: &Request) -> Result<Answer, Code> {
         match request {
-            Request::Create { path, data, flags, stat } => {
+            Request::Create { path, data, flags, stat, .. } => {
                 let mode = CreateMode::from_flags(*flags).unwrap();
                 let path = self.create(at, path, data, mode)?;
                 let node = self.nodes[&*path].shown();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use zk_core::peer::MemberLink;
 use zk_core::quorum::Port;
 
+use super::apache;
 use super::tap::{Message, Tap};
 
 /// One end of a connection.
@@ -67,6 +68,8 @@ pub(crate) struct Connection {
     pub(crate) port: Port,
     /// When the dialled side hears of it; `None` once it has.
     pub(crate) arrives_at: Option<u64>,
+    /// The learner that has dialled, if that is like Apache's.
+    pub(crate) apache: Option<apache::Learner>,
 }
 
 impl Connection {
@@ -79,6 +82,7 @@ impl Connection {
             ],
             port,
             arrives_at: Some(arrives_at),
+            apache: None,
         }
     }
 

@@ -13,6 +13,7 @@ use zk_std::store::simulated::{Disk, Rng, Simulated};
 use zk_std::store::{self, SnapshotWriter, Store};
 
 use super::config::Members;
+use super::small::Limits;
 
 /// `tickTime`, ms.
 pub(crate) const TICK: u32 = 100;
@@ -29,11 +30,13 @@ pub(crate) struct Size {
     /// Bytes of the window of history.
     window: usize,
     /// Transactions that may be outstanding.
-    pending: usize,
+    pub(crate) pending: usize,
     /// Bytes that are synced at once.
     batch: usize,
     /// Transactions between two snapshots.
     snap_count: u32,
+    /// What a small member holds.
+    pub(crate) limits: Option<Limits>,
 }
 
 impl Size {
@@ -45,6 +48,7 @@ impl Size {
             pending: one([16, 32, 64, 64]),
             batch: one([600, 2000, 4096, 4096]),
             snap_count: one([12, 24, 40, 60]) as u32,
+            limits: None,
         }
     }
 }
@@ -85,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) ill: bool,
     /// It has lost what it had, and has not served since.
     pub(crate) lost: bool,
+    /// A sector is read wrongly.
+    pub(crate) misread: bool,
     /// The last transaction of its history, and the last that is durable.
     pub(crate) last: Zxid,
     pub(crate) synced: Zxid,
@@ -99,7 +105,7 @@ pub(crate) struct Node {
     pub(crate) begins: Epoch,
     /// The last transaction of the tree that was looked at.
     pub(crate) seen: Zxid,
-    size: Size,
+    pub(crate) size: Size,
     /// What the files say if they cannot change.
     config: Option<String>,
     /// The files of a configuration that changes.
@@ -184,6 +190,10 @@ fn new_peer(
         ..Options::default()
     };
     let ceilings = Ceilings { history: size.window, pending: size.pending, ..Ceilings::default() };
+    let (options, ceilings) = match size.limits {
+        Some(limits) => (limits.shorten(options), limits.lower(ceilings)),
+        None => (options, ceilings),
+    };
     // It begins with a time, which no two lives have in common.
     let first = SessionId::first(id, (1 << 39) + u64::from(life));
     Peer::owned(options, ceilings, Seeds(seed, !seed), first, now).unwrap()
@@ -221,6 +231,7 @@ impl Node {
             full_until: 0,
             ill: false,
             lost: false,
+            misread: false,
             last: Zxid::ZERO,
             synced: Zxid::ZERO,
             epochs: Epochs::default(),
@@ -268,6 +279,11 @@ impl Node {
         self.disk = Disk::new(seed);
         self.ill = true;
         self.lost = true;
+    }
+
+    /// Whether its disk is full, or has been lately.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full_until != 0 || self.full_since.is_some()
     }
 
     /// A process starts on what the disk has.

@@ -1,7 +1,7 @@
 //! Members that keep to the protocol never accuse each other of violating it. Whatever a peer gives
 //! as its reason for ending a link is overheard here, and judged.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What ends a link without anybody's fault: silence, or an election that others have overtaken.
@@ -14,10 +14,14 @@ const INNOCENT: &[&str] = &[
     "what it lacks cannot be read from the disk",
 ];
 
+/// What ends the link of a member to a leader that holds more.
+const FULL: &str = ": more than this server can hold";
+
 /// What is said to a server that is in no configuration.
 const STRANGER: &str = "server -1: a server that must not call here";
 
 thread_local! {
+    static RETREATS: Cell<u64> = const { Cell::new(0) };
     static OVERHEARD: RefCell<Vec<String>> = const { RefCell::new(vec![]) };
 }
 
@@ -34,6 +38,11 @@ impl log::Log for Listen {
     fn log(&self, record: &log::Record<'_>) {
         if PRINT.load(Ordering::Relaxed) {
             println!("            {}: {}", record.level(), record.args());
+        }
+        if record.target() == "zk_core::peer::capacity"
+            && record.args().to_string().starts_with("not calling a leader")
+        {
+            RETREATS.set(RETREATS.get() + 1);
         }
         if record.target() == "zk_core::peer::ensemble" && record.level() == log::Level::Warn {
             let line = record.args().to_string();
@@ -69,13 +78,20 @@ pub(crate) fn print(on: bool) {
 /// Forgets what this thread has overheard.
 pub(crate) fn forget() {
     OVERHEARD.with_borrow_mut(Vec::clear);
+    RETREATS.set(0);
 }
 
-/// Nobody must have been accused of anything; but where configurations change, a server that has left,
+/// How often a member would not call a leader for a while, as that holds more.
+pub(crate) fn retreats() -> u64 {
+    RETREATS.get()
+}
+
+/// Nobody must have been accused of anything, unless a member holds less than its leader; but where configurations change, a server that has left,
 /// or comes soon, is a stranger to those who know better, or not yet.
-pub(crate) fn judge(reconfig: bool) {
+pub(crate) fn judge(reconfig: bool, smaller: bool) {
     OVERHEARD.with_borrow_mut(|all| {
         all.retain(|line| !reconfig || !line.ends_with(STRANGER));
+        all.retain(|line| !smaller || !line.ends_with(FULL));
         assert!(all.is_empty(), "members accuse each other: {all:?}");
     });
 }

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use zk_core::id::{ServerId, SessionId, Zxid};
 use zk_core::memory::Full;
 use zk_core::peer::{Link, Peer, State};
+use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::wire::quorum::Kind;
 use zk_core::wire::{Code, OpCode};
 use zk_std::store::simulated::Rng;
 
+use super::apache;
 use super::check::{self, Agreement};
 use super::client::{self, Client, Learned, Request};
 use super::config::{self, Members};
@@ -21,6 +23,7 @@ use super::history::{History, Told};
 use super::met::Met;
 use super::net::Connection;
 use super::node::{Did, Node, Size, address};
+use super::small::{Limits, Observer};
 use super::tap::{About, Message};
 use super::trace::Trace;
 
@@ -43,6 +46,8 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 pub(crate) struct World {
     pub(crate) rng: Rng,
+    /// What is drawn from it changes nothing of what is drawn from `rng`.
+    pub(crate) more: Rng,
     pub(crate) now: u64,
     /// Counts everything that clients ask and are told.
     step: u64,
@@ -57,6 +62,12 @@ pub(crate) struct World {
     pub(crate) unrest: u64,
     /// The version of the first configuration, once it has one.
     pub(crate) first: i64,
+    /// Some sectors are read wrongly.
+    pub(crate) misreads: bool,
+    /// The member whose learner is like Apache's.
+    pub(crate) apache: Option<usize>,
+    /// What a single observer beside small voters holds.
+    pub(crate) observer: Observer,
     pub(crate) connections: Vec<Connection>,
     /// Cut links, by node: from, to.
     pub(crate) cut: Vec<Vec<bool>>,
@@ -91,11 +102,28 @@ impl World {
         let config = Members::of((1..=members).map(|n| (n as i64, n <= voters)));
         let reconfig = seed % 3 == 1;
         let servers = if reconfig { members as u64 + 2 } else { members as u64 };
-        let size = Size::any(&mut rng);
+        let mut size = Size::any(&mut rng);
+        // (Such that seeds in which planted bugs are found stay what they are.)
+        let mut more = Rng::new(seed ^ 0x5a12);
+        let mut observer = Observer::Same;
+        if more.below(5) == 0 {
+            size.limits = Some(Limits::any(&mut more, reconfig));
+            if !reconfig && members > voters {
+                let all = [Observer::Same, Observer::Larger, Observer::Smaller, Observer::Smaller];
+                observer = all[more.below(4) as usize];
+            }
+        }
+        let mut learner = Rng::new(seed ^ 0xac38);
+        let may = size.limits.is_none() && learner.below(4) == 0;
+        let apache = may.then(|| learner.below(servers) as usize);
         let nodes: Vec<Node> = (1..=servers)
             .map(|n| {
                 let id = ServerId(n as i64);
                 let fixed = (!reconfig).then_some(&config);
+                let mut size = size;
+                if n as usize > voters {
+                    size.limits = size.limits.map(|limits| limits.of(observer));
+                }
                 let mut node = Node::new(id, servers as u8, fixed, size, seed * 100 + n);
                 if reconfig && config.has(id) {
                     node.configure(&config, None);
@@ -108,6 +136,7 @@ impl World {
         let n = nodes.len();
         let mut world = Self {
             rng: Rng::new(rng.next_u64()),
+            more,
             now: 0,
             step: 0,
             nodes,
@@ -116,6 +145,10 @@ impl World {
             fewest: 2 + usize::from(weather.loses_disks()),
             unrest: 40 << rng.below(4),
             first: 0,
+            misreads: !without.contains(&(Weather::KINDS - 1))
+                && Rng::new(seed ^ 0xd24).below(4) == 0,
+            apache,
+            observer,
             connections: vec![],
             cut: vec![vec![false; n]; n],
             clogged: vec![false; n],
@@ -133,6 +166,11 @@ impl World {
             trace: Trace::new(print),
             met: Met::default(),
         };
+        world.agreement.apache = apache.map(|at| ServerId(at as i64 + 1));
+        world.met.apache += u64::from(apache.is_some());
+        world.met.small += u64::from(size.limits.is_some());
+        world.met.larger += u64::from(observer == Observer::Larger);
+        world.met.smaller += u64::from(observer == Observer::Smaller);
         world.start_all();
         world
     }
@@ -417,7 +455,10 @@ impl World {
                 continue;
             }
             let arrives = self.now + self.rng.below(self.delay + 1);
-            let connection = Connection::new((at, dial.link), to, dial.port, arrives);
+            let mut connection = Connection::new((at, dial.link), to, dial.port, arrives);
+            if self.apache == Some(at) && dial.port == Port::Quorum {
+                connection.apache = Some(apache::Learner::new());
+            }
             self.nodes[at].peer.connected(dial.link);
             self.connections.push(connection);
         }
@@ -554,6 +595,19 @@ impl World {
     }
 
     fn transmit(&mut self, c: usize, side: usize, bytes: &[u8], delay: u64) {
+        let Some(learner) = &mut self.connections[c].apache else {
+            self.carry(c, side, bytes, delay);
+            return;
+        };
+        let bytes = match side {
+            0 => learner.says(bytes),
+            _ => learner.takes(bytes, &mut self.met),
+        };
+        self.carry(c, side, &bytes, delay);
+    }
+
+    /// Puts bytes on their way.
+    fn carry(&mut self, c: usize, side: usize, bytes: &[u8], delay: u64) {
         let mut said = vec![];
         let (from, to) =
             (self.connections[c].ends[side].node, self.connections[c].ends[1 - side].node);
@@ -618,7 +672,9 @@ impl World {
     fn check(&mut self, at: usize) {
         self.recovered(at);
         let node = &mut self.nodes[at];
-        assert!(!matches!(node.peer.state(), State::Stopped(_)), "server {} has stopped", at + 1);
+        let stopped = matches!(node.peer.state(), State::Stopped(_));
+        let room = node.peer.tree().room();
+        assert!(!stopped, "server {} has stopped; there is room for {room:?}", at + 1);
         assert_eq!(node.peer.stats().digest_mismatches, 0, "server {}", at + 1);
         let zxid = node.peer.tree().last_zxid();
         if node.seen != zxid {
@@ -627,6 +683,7 @@ impl World {
         if self.reconfig {
             self.check_config(at);
         }
+        self.check_marks(at);
     }
 
     /// A server has the tree as of that zxid, and perhaps shows it to clients.
@@ -724,6 +781,7 @@ impl World {
             self.met.moved += 1;
             return;
         }
+        let small = self.nodes[at].size.limits.is_some();
         let client = &mut self.clients[c];
         if client.is_open() && !client.is_closing() {
             let floor = self.acknowledged.last().copied().unwrap_or_default();
@@ -754,6 +812,10 @@ impl World {
                     } else {
                         client::anything(&mut self.rng, self.registers)
                     };
+                    let request = match small {
+                        true => request.with_lists(&mut self.more),
+                        false => request,
+                    };
                     client.ask(request, (self.step, floor));
                 }
             } else if client.asked.is_empty() && self.rng.below(40) == 0 {
@@ -774,7 +836,25 @@ impl World {
         self.deliver(at, now);
     }
 
-    fn connect(&mut self, c: usize) {
+    /// Whether a client has a session, and nothing under way.
+    pub(crate) fn is_idle(&self, c: usize) -> bool {
+        let client = &self.clients[c];
+        client.is_open() && !client.is_closing() && client.asked.is_empty()
+    }
+
+    /// A client asks something.
+    pub(crate) fn ask(&mut self, c: usize, request: Request) {
+        self.step += 1;
+        let floor = self.acknowledged.last().copied().unwrap_or_default();
+        self.clients[c].ask(request, (self.step, floor));
+    }
+
+    /// Whether a client has a connection.
+    pub(crate) fn has_client(&self, c: usize) -> bool {
+        self.clients[c].at.is_some()
+    }
+
+    pub(crate) fn connect(&mut self, c: usize) {
         let at = self.rng.below(self.nodes.len() as u64) as usize;
         if !self.nodes[at].up || self.nodes[at].paused_until > self.now {
             return;
@@ -798,6 +878,9 @@ impl World {
             if self.nodes[at].peer.is_closing(link) && self.nodes[at].peer.output(link).is_empty() {
                 self.nodes[at].peer.closed(now, link);
                 if let Some(c) = self.client_at(at, link) {
+                    if !self.clients[c].is_open() {
+                        self.count_crowded(at);
+                    }
                     self.lose(c);
                 }
             }
@@ -855,6 +938,7 @@ impl World {
             (Request::Reconfig { .. }, Code::ReconfigInProgress) => self.met.in_progress += 1,
             _ => {}
         }
+        self.count_full(asked, err);
         let ok = err == Code::Ok;
         if asked.request.writes() {
             assert!(zxid > asked.floor, "{zxid} was asked for after {} was answered", asked.floor);

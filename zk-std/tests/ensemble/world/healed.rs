@@ -14,6 +14,7 @@ use super::super::config;
 use super::super::history::version;
 use super::super::linear::{self, Ask, Op, Verdict};
 use super::super::model::Model;
+use super::super::small;
 use super::{CLIENTS, RESCUE, World};
 
 /// Milliseconds in which a healed ensemble must agree.
@@ -67,7 +68,8 @@ impl World {
 
     /// Goes on until all agree.
     fn settle(&mut self) {
-        let (busy, until) = (self.now + BUSY, self.now + HEAL);
+        let heal = if self.has_smaller() { small::RETURN } else { HEAL };
+        let (busy, until) = (self.now + BUSY, self.now + heal);
         let mut rounds = 0;
         while self.now < until {
             rounds += 1;
@@ -76,6 +78,10 @@ impl World {
                 self.rescue();
             }
             self.round(self.now < busy);
+            if self.has_smaller() && self.now >= busy {
+                let c = self.more.below(CLIENTS as u64) as usize;
+                self.make_room(c);
+            }
             if self.now >= busy && self.is_settled() {
                 break;
             }
@@ -90,8 +96,7 @@ impl World {
         while self.agreement.in_force().0 == before && self.now < until {
             self.start_all();
             let c = self.rng.below(CLIENTS as u64) as usize;
-            let client = &mut self.clients[c];
-            if client.is_open() && !client.is_closing() && client.asked.is_empty() {
+            if self.is_idle(c) {
                 let (_, config) = self.agreement.in_force();
                 // Nothing but the line of somebody without a vote, or one observer more.
                 let servers = 1..=self.nodes.len() as i64;
@@ -116,9 +121,7 @@ impl World {
                         version: -1,
                     },
                 };
-                self.step += 1;
-                let floor = self.acknowledged.last().copied().unwrap_or_default();
-                client.ask(request, (self.step, floor));
+                self.ask(c, request);
             }
             self.round(false);
             // Whoever has left may serve nobody any more.
@@ -154,6 +157,7 @@ impl World {
         for at in 0..self.nodes.len() {
             self.met.add_syncs(self.nodes[at].peer.sync_counts());
         }
+        self.met.needed += self.agreement.needed;
         let (_, config) = self.agreement.in_force();
         let members: Vec<usize> =
             (0..self.nodes.len()).filter(|&at| config.has(self.nodes[at].id)).collect();
