@@ -7,7 +7,7 @@ pub const LONGEST: usize = 20;
 
 /// A number to the base of `radix` (at most 16), with zeros in front up to `width` characters, the
 /// sign included. Answers to `%d`, `%010d` and `%x` of Java.
-pub fn number(value: i64, radix: u64, width: usize, room: &mut [u8; LONGEST]) -> &[u8] {
+pub fn number(value: i64, radix: u32, width: usize, room: &mut [u8; LONGEST]) -> &[u8] {
     // `%x` shows the bits.
     let negative = value < 0 && radix == 10;
     let zeros = LONGEST - width.clamp(1, LONGEST) + usize::from(negative);
@@ -17,14 +17,38 @@ pub fn number(value: i64, radix: u64, width: usize, room: &mut [u8; LONGEST]) ->
         && (rest > 0 || at > zeros)
     {
         at = next;
-        room[at] = b"0123456789abcdef"[(rest % radix) as usize & 0xf];
-        rest /= radix;
+        let (more, digit) = divide(rest, radix);
+        room[at] = b"0123456789abcdef"[digit as usize & 0xf];
+        rest = more;
     }
     if negative && let Some(next) = at.checked_sub(1) {
         at = next;
         room[at] = b'-';
     }
     &room[at..]
+}
+
+/// A number divided by another that is not 0, and what is left. Where the processor cannot do that by
+/// itself, this is much shorter than what the compiler would bring.
+pub(crate) fn divide(value: u64, by: u32) -> (u64, u32) {
+    let by = u64::from(by);
+    if cfg!(target_pointer_width = "64") {
+        return (value / by, (value % by) as u32);
+    }
+    long_division(value, by)
+}
+
+fn long_division(value: u64, by: u64) -> (u64, u32) {
+    let (mut quotient, mut rest) = (value, 0);
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | quotient >> (u64::BITS - 1);
+        quotient <<= 1;
+        if rest >= by {
+            rest -= by;
+            quotient |= 1;
+        }
+    }
+    (quotient, rest as u32)
 }
 
 /// The number that digits to the base of `radix` (10 or 16) say, behind a sign or none. What has all
@@ -51,6 +75,17 @@ pub fn parse(text: &[u8], radix: u32) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_division_divides() {
+        for value in [0, 1, 9, 10, 0xffff_ffff, 0x1_0000_0000, 1_700_000_000_000, u64::MAX] {
+            for by in [1, 2, 10, 16, 2000, 60_000, u32::MAX] {
+                let wide = u64::from(by);
+                assert_eq!(long_division(value, wide), (value / wide, (value % wide) as u32));
+                assert_eq!(divide(value, by), long_division(value, wide));
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_read_as_java_reads_them() {

@@ -5,6 +5,7 @@ use super::{Peer, State};
 use crate::id::Zxid;
 use crate::memory::Records;
 use crate::request::options::Options;
+use crate::text::divide;
 use crate::trace::{debug, warning};
 use crate::tree::Seeds;
 use crate::tree::snapshot::Step;
@@ -163,10 +164,11 @@ impl Snapshot {
             return;
         }
         // Between half and all of the limit, as Apache does.
-        let half = u64::from(options.snap_count / 2);
-        let extra = self.jitter % half.max(1);
+        let extra = |most: u32| u64::from(divide(self.jitter, most.max(1)).1);
+        let half = options.snap_count / 2;
         let size = options.snap_size / 2;
-        if u64::from(self.txns) > half + extra || self.bytes > size + self.jitter % size.max(1) {
+        let more = extra(u32::try_from(size).unwrap_or(u32::MAX));
+        if u64::from(self.txns) > u64::from(half) + extra(half) || self.bytes > size + more {
             self.jitter ^= self.jitter << 13;
             self.jitter ^= self.jitter >> 7;
             self.jitter ^= self.jitter << 17;

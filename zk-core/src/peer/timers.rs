@@ -4,6 +4,7 @@ use super::{Peer, State};
 use crate::id::{SessionId, Xid};
 use crate::memory::Handle;
 use crate::request::options::Options;
+use crate::text::divide;
 use crate::time::{Instant, Now};
 use crate::wire::OpCode;
 use crate::wire::client::PathRecord;
@@ -92,7 +93,7 @@ impl Peer<'_> {
             return;
         }
         let per_minute = u64::from(self.options.container_max_per_minute.max(1));
-        let budget = (per_minute * REAP_PAUSE / 60_000).max(1);
+        let budget = divide(per_minute * REAP_PAUSE, 60_000).0.max(1);
         let never_used = i64::from(self.options.container_max_never_used);
         let mut from = Some(self.timers.reap_from);
         for _ in 0..budget {

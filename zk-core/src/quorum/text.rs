@@ -178,7 +178,7 @@ impl<'b> Fill<'b> {
     }
 
     /// A number to the base of `radix`.
-    pub(super) fn number(&mut self, value: i64, radix: u64) -> &mut Self {
+    pub(super) fn number(&mut self, value: i64, radix: u32) -> &mut Self {
         self.put_bytes(text::number(value, radix, 1, &mut [0; text::LONGEST]))
     }
 

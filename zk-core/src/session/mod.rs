@@ -8,6 +8,7 @@ pub mod auth;
 
 use crate::id::{ServerId, SessionId, Zxid};
 use crate::memory::{Entry, Full, Handle, Index, NIL, Seeds, Slab, Table};
+use crate::text::divide;
 use crate::time::Instant;
 use crate::wire::file::SnapshotSession;
 
@@ -142,7 +143,7 @@ pub struct Sessions<'m> {
     seeds: Seeds,
     heads: [Handle; BUCKETS],
     /// Milliseconds of a bucket.
-    interval: u64,
+    interval: u32,
     /// The bucket whose turn is next, counted from the origin of the clock.
     turn: u64,
     /// Sessions whose creation is applied.
@@ -161,14 +162,14 @@ impl<'m> Sessions<'m> {
         next_id: SessionId,
         now: Instant,
     ) -> Self {
-        let interval = u64::from(interval.max(1));
+        let interval = interval.max(1);
         Self {
             entries: Slab::new(entries),
             index,
             seeds,
             heads: [NIL; BUCKETS],
             interval,
-            turn: now.0 / interval,
+            turn: divide(now.0, interval).0,
             applied: 0,
             next_id,
         }
@@ -272,11 +273,11 @@ impl<'m> Sessions<'m> {
 
     fn bucket_end(&self, now: Instant, timeout: u32) -> Instant {
         let at = now.0.saturating_add(u64::from(timeout));
-        Instant((at / self.interval + 1).saturating_mul(self.interval))
+        Instant((divide(at, self.interval).0 + 1).saturating_mul(u64::from(self.interval)))
     }
 
     fn link(&mut self, at: Handle) {
-        let due = self.entries[at].deadline.0 / self.interval;
+        let due = divide(self.entries[at].deadline.0, self.interval).0;
         // While a turn is processed, its own bucket must not be the last one ahead.
         let last = self.turn + BUCKETS as u64 - 2;
         let bucket = (due.clamp(self.turn, last) % BUCKETS as u64) as usize;
@@ -442,12 +443,12 @@ impl<'m> Sessions<'m> {
 
     /// When [`expire`](Self::expire) has something to do again.
     pub fn next_turn(&self) -> Option<Instant> {
-        (!self.is_empty()).then(|| Instant(self.turn * self.interval))
+        (!self.is_empty()).then(|| Instant(self.turn * u64::from(self.interval)))
     }
 
     /// Gives every session a whole timeout again, as a server that starts does.
     pub fn touch_all(&mut self, now: Instant) {
-        self.turn = now.0 / self.interval;
+        self.turn = divide(now.0, self.interval).0;
         self.heads = [NIL; BUCKETS];
         for number in 0..self.entries.used() {
             let Ok(at) = Handle::try_from(number) else { return };
@@ -461,7 +462,8 @@ impl<'m> Sessions<'m> {
     /// The next session that has expired, if any. The caller closes it; a session that it leaves as
     /// it is comes again a bucket later.
     pub fn expire(&mut self, now: Instant) -> Option<SessionId> {
-        while self.turn * self.interval <= now.0 {
+        let interval = u64::from(self.interval);
+        while self.turn * interval <= now.0 {
             let bucket = (self.turn % BUCKETS as u64) as usize;
             // Sessions that are not due move to where they belong, behind this turn.
             let at = self.heads[bucket];
@@ -470,17 +472,17 @@ impl<'m> Sessions<'m> {
                 continue;
             }
             self.unlink(at);
-            let boundary = self.turn * self.interval;
+            let boundary = self.turn * interval;
             let entry = self.entries[at];
             self.turn += 1;
             if entry.deadline.0 <= boundary && !entry.closing {
-                self.entries[at].deadline = Instant(boundary + self.interval);
+                self.entries[at].deadline = Instant(boundary + interval);
                 self.link(at);
                 self.turn -= 1;
                 return Some(entry.id);
             }
             if entry.deadline.0 <= boundary {
-                self.entries[at].deadline = Instant(boundary + self.interval);
+                self.entries[at].deadline = Instant(boundary + interval);
             }
             self.link(at);
             self.turn -= 1;

@@ -168,8 +168,9 @@ impl World {
         let mut learners = self.connections.iter().filter(|connection| {
             connection.ends[0].node == at && connection.ends[0].link.is_some()
         });
-        let has_more = learners
-            .any(|connection| connection.apache.as_ref().is_some_and(|learner| learner.has_more()));
+        let has_more = learners.any(|connection| {
+            connection.apache.as_ref().is_some_and(super::apache::Learner::has_more)
+        });
         if has_more && self.more.below(20) == 0 {
             self.suffer(Fault::End, at);
         }

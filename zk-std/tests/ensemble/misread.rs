@@ -42,7 +42,8 @@ fn passes_for_the_end(disk: &Disk, path: &str, bytes: &[u8]) -> bool {
 
 /// What a sector of a server's files is read as: file, sector, bytes, and whether it is stale.
 fn draw(disk: &Disk, rng: &mut Rng) -> Option<(String, usize, Vec<u8>, bool)> {
-    let known = |path: &String| zxid_of(path, "/log.").or(zxid_of(path, "/snapshot.")).is_some();
+    let known =
+        |path: &String| zxid_of(path, "/log.").or_else(|| zxid_of(path, "/snapshot.")).is_some();
     let paths: Vec<String> = disk.paths().into_iter().filter(known).collect();
     let any = |rng: &mut Rng| {
         let path = paths.get(rng.below(paths.len() as u64) as usize)?;

@@ -140,7 +140,7 @@ impl World {
             return;
         }
         // A disk that is full has the same answer.
-        let disks = self.nodes.iter().any(|node| node.is_full());
+        let disks = self.nodes.iter().any(super::node::Node::is_full);
         if err == Code::SystemError && !disks {
             self.met.refused += 1;
         }

@@ -8,7 +8,7 @@ use crate::quorum::Port;
 use crate::time::Instant;
 
 /// A link to another member. Numbers are small, and used again after
-/// [`member_closed`](Peer::member_closed).
+/// [`member_closed`](crate::peer::Peer::member_closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberLink(pub(in crate::peer) usize);
 
@@ -19,8 +19,8 @@ impl MemberLink {
     }
 }
 
-/// Somebody to connect to. Then say [`connected`](Peer::connected), or
-/// [`connect_failed`](Peer::connect_failed).
+/// Somebody to connect to. Then say [`connected`](crate::peer::Peer::connected), or
+/// [`connect_failed`](crate::peer::Peer::connect_failed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dial {
     /// The link that it will be.
