@@ -1,7 +1,8 @@
 //! The core on a microcontroller.
 //!
-//! [`flash`] keeps a peer's history in NOR flash. `boards` has firmware that runs the core's tests on
-//! an emulated Cortex-M3, and the image whose size is measured. Peers on smoltcp will live here.
+//! A [`node`] is a peer on a network: one loop over the core, smoltcp ([`net`]) and a disk. [`flash`]
+//! keeps its history in NOR flash. `boards` has firmware that runs the core's tests on an emulated
+//! Cortex-M3, and the image whose size is measured.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -9,3 +10,5 @@
 extern crate std;
 
 pub mod flash;
+pub mod net;
+pub mod node;

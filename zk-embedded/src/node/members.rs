@@ -1,0 +1,166 @@
+//! The connections of members.
+
+use core::net::{IpAddr, Ipv4Addr};
+
+use zk_core::peer::Dial;
+use zk_core::quorum::{Port, Quorums};
+use zk_core::time::Now;
+
+use super::{CONNECT_MS, Disk, Door, HELLO_MS, LINKS, Next, Node, Role, Shown, literal};
+use crate::net::State;
+use crate::net::phy::Device;
+
+/// Addresses of one member that are used.
+const ADDRESSES: usize = 4;
+
+impl<D: Device, S: Disk> Node<'_, D, S> {
+    /// Tells the peer where its members come from, when a configuration is new. Names cannot be
+    /// looked up here: a member whose host is no IPv4 address can neither come nor be met.
+    pub(super) fn note_addresses(&mut self) {
+        let quorums = self.peer.quorums();
+        let pending = quorums.pending().map(|config| config.version());
+        let versions = Some((quorums.committed.version(), pending));
+        if self.known == versions {
+            return;
+        }
+        self.known = versions;
+        let me = self.peer.options().server;
+        for nth in 0.. {
+            let server = self.peer.quorums().members().nth(nth);
+            let Some(server) = server else { return };
+            let mut found = heapless::Vec::<IpAddr, ADDRESSES>::new();
+            for port in [Port::Election, Port::Quorum] {
+                for (host, _) in self.peer.quorums().addresses(server, port) {
+                    if let Some(address) = literal(host).map(IpAddr::from)
+                        && !found.contains(&address)
+                    {
+                        // The others are not used.
+                        let _ = found.push(address);
+                    }
+                }
+            }
+            if server != me {
+                // A member whose address has no room can be dialled, and calls in vain.
+                let _ = self.peer.resolved(server, &found);
+            }
+        }
+    }
+
+    /// Whether who has connected is at an address of a member.
+    pub(super) fn comes_from_member(&self, at: usize) -> bool {
+        let Some(from) = self.net.remote(at) else { return false };
+        let quorums = self.peer.quorums();
+        quorums.members().any(|server| {
+            [Port::Election, Port::Quorum].into_iter().any(|port| {
+                quorums.addresses(server, port).any(|(host, _)| literal(host) == Some(from))
+            })
+        })
+    }
+
+    /// Calls whom the peer wants to be called.
+    pub(super) fn dial(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for _ in 0..LINKS {
+            let Some(Dial { link, server, port }) = self.peer.poll_dial(now) else { break };
+            any = true;
+            let turn = self.dials;
+            self.dials = turn.wrapping_add(1);
+            let address = address(self.peer.quorums(), server, port, turn);
+            let at = self.vacant(Door::Member(port));
+            match (address, at) {
+                (Some((address, number)), Some(at)) if self.net.connect(at, address, number) => {
+                    self.set(at, Role::Dialling(link, now.monotonic.plus(CONNECT_MS)));
+                }
+                _ => self.peer.connect_failed(now, link),
+            }
+        }
+        any
+    }
+
+    pub(super) fn read_member(&mut self, at: usize, now: Now) -> bool {
+        let Role::Member { link, until, came, .. } = self.role(at) else { return false };
+        let Shown { any, next } = self.show(at, |peer, bytes| peer.hear(now, link, bytes));
+        match next {
+            Next::Blocked => self.set(at, Role::Member { link, until, came, blocked: true }),
+            Next::TooLong => {
+                self.peer.member_closed(now, link);
+                self.reset(at);
+            }
+            // Nothing more will come.
+            Next::More if self.net.state(at) == State::Ended => {
+                self.peer.member_closed(now, link);
+                self.reset(at);
+            }
+            Next::More => {}
+        }
+        any
+    }
+
+    /// Writes what the peer has for its members, and closes what it wants closed. Answers whether
+    /// there was anything.
+    pub(super) fn write_members(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for _ in 0..LINKS {
+            let Some(named) = self.peer.poll_member(now) else { break };
+            for place in self.places.iter_mut() {
+                if let Role::Member { link, blocked, .. } = &mut place.0
+                    && *link == named
+                {
+                    any |= core::mem::replace(blocked, false);
+                }
+            }
+        }
+        for at in self.net.clients()..self.net.len() {
+            any |= self.write_member(at, now);
+        }
+        any
+    }
+
+    fn write_member(&mut self, at: usize, now: Now) -> bool {
+        let (link, until, came, blocked) = match self.role(at) {
+            Role::Member { link, until, came, blocked } => (link, until, came, blocked),
+            // It is wanted no more.
+            Role::Dialling(link, _) if self.peer.member_is_closing(link) => {
+                self.peer.member_closed(now, link);
+                self.reset(at);
+                return true;
+            }
+            _ => return false,
+        };
+        let sent = self.net.send(at, self.peer.member_output(link));
+        if sent > 0 {
+            self.peer.member_sent(now, link, sent);
+        }
+        if !self.peer.member_is_closing(link) {
+            return sent > 0;
+        }
+        if !self.peer.member_output(link).is_empty() {
+            let close = now.monotonic.plus(HELLO_MS);
+            let until = Some(until.map_or(close, |until| until.min(close)));
+            self.set(at, Role::Member { link, until, came, blocked });
+            return sent > 0;
+        }
+        self.peer.member_closed(now, link);
+        if came {
+            // It was rejected.
+            self.reset(at);
+        } else {
+            // It may have to be asked to call back: that must still arrive.
+            self.finish(at, now, HELLO_MS);
+        }
+        true
+    }
+}
+
+/// Where to meet a member: its addresses take turns.
+fn address(
+    quorums: &Quorums<'_>,
+    server: zk_core::id::ServerId,
+    port: Port,
+    turn: usize,
+) -> Option<(Ipv4Addr, u16)> {
+    let literals =
+        || quorums.addresses(server, port).filter_map(|(host, port)| Some((literal(host)?, port)));
+    let count = literals().count();
+    literals().nth(turn.checked_rem(count)?)
+}

@@ -1,0 +1,567 @@
+//! Boards and clients on a switch of ours, in virtual time.
+
+use core::net::Ipv4Addr;
+use std::collections::VecDeque;
+use std::format;
+use std::string::{String, ToString};
+use std::vec;
+use std::vec::Vec;
+
+use zk_core::client::{Config, Event, Session, Storage};
+use zk_core::id::{ServerId, SessionId};
+use zk_core::peer::{Membership, Peer, State};
+use zk_core::time::{Instant, Now};
+use zk_core::tree::Seeds;
+use zk_core::wire::client::{CreateRequest, OPEN_ACL_UNSAFE, PathWatch};
+use zk_core::wire::jute::{Buffer, List};
+use zk_core::wire::{Code, OpCode};
+
+use super::memory::{FLASH, FLASH_OPTIONS, Ram, SERVERS, options};
+use crate::flash::simulated::Flash;
+use crate::flash::{self, Done, History, Poll};
+use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
+use crate::net::{self, Buffers, Net, SocketStorage};
+use crate::node::{self, Node};
+
+/// The port of clients.
+pub(super) const CLIENT: u16 = 2181;
+pub(super) const QUORUM: u16 = 2888;
+pub(super) const ELECTION: u16 = 3888;
+
+/// A network card: frames that have come, frames that go.
+#[derive(Debug, Default)]
+pub(super) struct Card {
+    inbox: VecDeque<Vec<u8>>,
+    outbox: VecDeque<Vec<u8>>,
+}
+
+impl Device for Card {
+    type RxToken<'a> = Came;
+    type TxToken<'a> = Goes<'a>;
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+
+    fn receive(&mut self, _: net::Moment) -> Option<(Came, Goes<'_>)> {
+        let frame = self.inbox.pop_front()?;
+        Some((Came(frame), Goes(&mut self.outbox)))
+    }
+
+    fn transmit(&mut self, _: net::Moment) -> Option<Goes<'_>> {
+        Some(Goes(&mut self.outbox))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Came(Vec<u8>);
+
+impl phy::RxToken for Came {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Goes<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl phy::TxToken for Goes<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0; len];
+        let result = f(&mut frame);
+        self.0.push_back(frame);
+        result
+    }
+}
+
+fn hardware(port: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 0, port as u8 + 1]
+}
+
+pub(super) fn address(port: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, 101 + port as u8)
+}
+
+fn net_options(port: usize, seed: u64) -> net::Options {
+    net::Options {
+        hardware: Some(hardware(port)),
+        address: address(port),
+        prefix: 24,
+        gateway: None,
+        seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ port as u64,
+    }
+}
+
+pub(super) type Board = Node<'static, Card, flash::Disk<'static, Flash>>;
+
+/// What an application has heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Connected,
+    Disconnected,
+    Ended,
+    Reply(Code, Vec<u8>),
+    Watch(i32, String),
+}
+
+/// An ordinary client, on a card of its own.
+pub(super) struct Client {
+    pub(super) net: Net<'static, Card>,
+    pub(super) session: Session<'static>,
+    hosts: Vec<usize>,
+    dialling: bool,
+    unsent: Vec<u8>,
+    pub(super) heard: Vec<Heard>,
+}
+
+impl Client {
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        while self.net.poll_frame(now) {}
+        if let Some(host) = self.session.poll_dial(now) {
+            self.net.abort(0);
+            self.unsent.clear();
+            assert!(self.net.connect(0, address(self.hosts[host]), CLIENT));
+            self.dialling = true;
+        }
+        match self.net.state(0) {
+            net::State::Open if self.dialling => {
+                self.dialling = false;
+                self.session.handle_connected(now);
+            }
+            net::State::Closed | net::State::Ended if self.net.received(0) == 0 => {
+                self.dialling = false;
+                self.session.handle_disconnected(now);
+            }
+            _ => {}
+        }
+        self.session.handle_timeout(now);
+        let mut room = vec![0; 8192];
+        let len = self.net.copy(0, &mut room);
+        let mut rest = &room[..len];
+        loop {
+            let taken = self.session.receive(now, rest);
+            if taken.consumed == 0 {
+                break;
+            }
+            rest = &rest[taken.consumed..];
+            let heard = taken.event.map(hear);
+            self.heard.extend(heard.flatten());
+        }
+        let consumed = len - rest.len();
+        self.net.take(0, consumed);
+        while let Some(event) = self.session.poll_event() {
+            self.heard.extend(hear(event));
+        }
+        if self.unsent.is_empty() {
+            let len = self.session.transmit(now, &mut room);
+            self.unsent = room[..len].to_vec();
+        }
+        let sent = self.net.send(0, &self.unsent);
+        self.unsent.drain(..sent);
+        while self.net.poll_send(now) {}
+        let net = self.net.poll_timeout(now);
+        [net, self.session.poll_timeout()].into_iter().flatten().min()
+    }
+}
+
+fn hear(event: Event<'_>) -> Option<Heard> {
+    Some(match event {
+        Event::Connected { .. } | Event::Reconnected { .. } => Heard::Connected,
+        Event::Disconnected(_) => Heard::Disconnected,
+        Event::Expired | Event::Closed | Event::AuthFailed => Heard::Ended,
+        Event::Reply(reply) => Heard::Reply(reply.header.err, reply.body.to_vec()),
+        Event::Watch(watch) => {
+            let path = watch.path.bytes();
+            Heard::Watch(watch.kind, String::from_utf8(path.to_vec()).unwrap())
+        }
+        Event::WatchesRefused(_) => return None,
+    })
+}
+
+/// Sockets whose bytes a test writes itself.
+pub(super) struct Raw {
+    pub(super) net: Net<'static, Card>,
+    pub(super) polls: bool,
+}
+
+impl Raw {
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        while self.net.poll_frame(now) {}
+        while self.net.poll_send(now) {}
+        self.net.poll_timeout(now)
+    }
+
+    /// All that has come.
+    pub(super) fn read(&mut self, at: usize) -> Vec<u8> {
+        let mut room = vec![0; 8192];
+        let len = self.net.copy(at, &mut room);
+        self.net.take(at, len);
+        room.truncate(len);
+        room
+    }
+}
+
+/// Who is at a port of the switch.
+pub(super) enum Host {
+    Board(std::boxed::Box<Board>),
+    Client(std::boxed::Box<Client>),
+    Raw(std::boxed::Box<Raw>),
+    /// Its power is off.
+    Off,
+}
+
+/// The switch, and all that is at it.
+pub(super) struct World {
+    pub(super) now: u64,
+    pub(super) hosts: Vec<Host>,
+    wakes: Vec<Option<u64>>,
+    /// Frames on their way: when they arrive, at which port.
+    frames: VecDeque<(u64, usize, Vec<u8>)>,
+    /// Ports that are cut off.
+    pub(super) cut: Vec<bool>,
+    /// One frame of so many is lost.
+    pub(super) lose: u64,
+    pub(super) lost: u64,
+    /// The most connections that were asked for in frames that one poll of a board took.
+    pub(super) most_syns: usize,
+    rng: u64,
+    /// RAM that was lent to one board.
+    pub(super) ram: usize,
+    boots: u64,
+}
+
+/// Milliseconds that a frame is on its way.
+const DELAY: u64 = 1;
+
+impl World {
+    /// Three boards, new.
+    pub(super) fn new(seed: u64, clients: usize) -> Self {
+        let mut world = Self {
+            now: 1000,
+            hosts: vec![],
+            wakes: vec![],
+            frames: VecDeque::new(),
+            cut: vec![],
+            lose: 0,
+            lost: 0,
+            most_syns: 0,
+            rng: seed | 1,
+            ram: 0,
+            boots: 0,
+        };
+        for port in 0..SERVERS {
+            let board = world.board(port, Flash::new(FLASH, seed), clients, true);
+            world.plug(Host::Board(board.into()));
+        }
+        world
+    }
+
+    fn random(&mut self) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        self.rng
+    }
+
+    /// Starts a board from its flash.
+    fn board(&mut self, port: usize, flash: Flash, clients: usize, new: bool) -> Board {
+        self.boots += 1;
+        let at = Instant(self.now);
+        let now = Now { monotonic: at, wall: 1_700_000_000_000 };
+        let mut ram = Ram::default();
+        let id = ServerId(port as i64 + 1);
+        let options = options(id);
+        let (memory, read) = ram.flash();
+        let mut disk = flash::Disk::open(flash, memory, read, FLASH_OPTIONS).unwrap();
+        let storage = ram.peer();
+        let seed = self.boots;
+        let mut peer =
+            Peer::new(storage, options.clone(), Seeds(seed, 7), SessionId::first(id, seed), now)
+                .unwrap();
+        let history = disk.load(&mut peer, new).unwrap();
+        disk.start().unwrap();
+        while !matches!(disk.poll(&mut peer, now, false).unwrap(), Poll::Done(Done::Started(_))) {}
+        let config: String = (0..SERVERS)
+            .map(|n| {
+                format!(
+                    "server.{}={}:{QUORUM}:{ELECTION}:participant;0.0.0.0:{CLIENT}\n",
+                    n + 1,
+                    address(n)
+                )
+            })
+            .chain(["version=0".to_string()])
+            .collect();
+        let membership = Membership {
+            config: config.as_bytes(),
+            proposed: None,
+            epochs: disk.store().epochs(),
+            damaged: matches!(history, History::Damaged(_)),
+        };
+        peer.join(now, &membership).unwrap();
+        let (storage, places) = ram.net(&options, clients);
+        let net = Net::new(Card::default(), storage, &net_options(port, seed), at).unwrap();
+        let settings = node::Options { client_port: CLIENT, wall: now.wall };
+        let board = Node::new(peer, net, disk, places, &settings, at).unwrap();
+        self.ram = ram.0 + size_of::<Board>();
+        board
+    }
+
+    /// Puts a cable in: at which port.
+    fn plug(&mut self, host: Host) -> usize {
+        self.hosts.push(host);
+        self.wakes.push(Some(self.now));
+        self.cut.push(false);
+        self.hosts.len() - 1
+    }
+
+    fn card(
+        sockets: usize,
+        port: usize,
+        seed: u64,
+        receive: usize,
+        now: u64,
+    ) -> Net<'static, Card> {
+        let leak = |len: usize| std::boxed::Box::leak(vec![0; len].into_boxed_slice());
+        let slots: Vec<SocketStorage<'static>> =
+            core::iter::repeat_with(|| SocketStorage::EMPTY).take(sockets).collect();
+        let storage = net::Storage {
+            sockets: std::boxed::Box::leak(slots.into_boxed_slice()),
+            clients: Buffers {
+                sockets,
+                receive: leak(sockets * receive),
+                transmit: leak(sockets * 4096),
+            },
+            members: Buffers { sockets: 0, receive: &mut [], transmit: &mut [] },
+        };
+        Net::new(Card::default(), storage, &net_options(port, seed), Instant(now)).unwrap()
+    }
+
+    /// A client of these boards.
+    pub(super) fn client(&mut self, hosts: &[usize]) -> usize {
+        let port = self.hosts.len();
+        let config =
+            Config { hosts: hosts.len(), timeout: 10_000, seed: port as u64, ..Config::default() };
+        let client = Client {
+            net: Self::card(1, port, 77, 4096, self.now),
+            session: Session::new(config, Storage::owned(), Instant(self.now)),
+            hosts: hosts.to_vec(),
+            dialling: false,
+            unsent: vec![],
+            heard: vec![],
+        };
+        self.plug(Host::Client(client.into()))
+    }
+
+    /// Sockets without a protocol, with so many bytes for what comes.
+    pub(super) fn raw(&mut self, sockets: usize, receive: usize) -> usize {
+        let port = self.hosts.len();
+        let net = Self::card(sockets, port, 99, receive, self.now);
+        self.plug(Host::Raw(Raw { net, polls: true }.into()))
+    }
+
+    pub(super) fn at(&self, port: usize) -> &Board {
+        let Host::Board(board) = &self.hosts[port] else { panic!("no board at port {port}") };
+        board
+    }
+
+    pub(super) fn session(&mut self, port: usize) -> &mut Client {
+        let Host::Client(client) = &mut self.hosts[port] else { panic!("no client at {port}") };
+        self.wakes[port] = Some(self.now);
+        client
+    }
+
+    pub(super) fn sockets(&mut self, port: usize) -> &mut Raw {
+        let Host::Raw(raw) = &mut self.hosts[port] else { panic!("no sockets at {port}") };
+        self.wakes[port] = Some(self.now);
+        raw
+    }
+
+    /// Power off: what is left is the flash.
+    pub(super) fn power_off(&mut self, port: usize) -> Flash {
+        let Host::Board(board) = core::mem::replace(&mut self.hosts[port], Host::Off) else {
+            panic!("no board at port {port}")
+        };
+        self.wakes[port] = None;
+        let (_, _, disk) = board.into_parts();
+        disk.store().nor().cut(flash::simulated::Cut::After, self.now)
+    }
+
+    pub(super) fn power_on(&mut self, port: usize, flash: Flash, clients: usize) {
+        let board = self.board(port, flash, clients, false);
+        self.hosts[port] = Host::Board(board.into());
+        self.wakes[port] = Some(self.now);
+    }
+
+    /// Who leads, if somebody does and others follow.
+    pub(super) fn leader(&self) -> Option<usize> {
+        (0..SERVERS).find(|&port| {
+            matches!(&self.hosts[port], Host::Board(board)
+                if board.peer().state() == State::Leading && board.peer().is_serving())
+        })
+    }
+
+    /// Whether the board serves.
+    pub(super) fn serves(&self, port: usize) -> bool {
+        matches!(&self.hosts[port], Host::Board(board) if board.peer().is_serving())
+    }
+
+    /// One moment: frames arrive, whoever has something to do does it.
+    pub(super) fn step(&mut self) {
+        for _ in 0..self.frames.len() {
+            let Some((at, port, frame)) = self.frames.pop_front() else { break };
+            if at > self.now {
+                self.frames.push_back((at, port, frame));
+                continue;
+            }
+            let card = match &mut self.hosts[port] {
+                Host::Board(board) => board.net_mut().device_mut(),
+                Host::Client(client) => client.net.device_mut(),
+                Host::Raw(raw) => raw.net.device_mut(),
+                Host::Off => continue,
+            };
+            card.inbox.push_back(frame);
+            self.wakes[port] = Some(self.now);
+        }
+        let now = Instant(self.now);
+        for port in 0..self.hosts.len() {
+            // A board that says "at once" is asked again; if it never stops, time goes on.
+            for _ in 0..20 {
+                if self.wakes[port].is_none_or(|at| at > self.now) {
+                    break;
+                }
+                let wake = match &mut self.hosts[port] {
+                    Host::Board(board) => {
+                        let inbox = &board.net().device().inbox;
+                        let syns = inbox.iter().filter(|frame| is_syn(frame)).count();
+                        self.most_syns = self.most_syns.max(syns);
+                        board.poll(now).unwrap()
+                    }
+                    Host::Client(client) => client.poll(now),
+                    Host::Raw(raw) if !raw.polls => None,
+                    Host::Raw(raw) => raw.poll(now),
+                    Host::Off => None,
+                };
+                self.wakes[port] = wake.map(|at| at.0);
+            }
+            self.carry(port);
+        }
+        let frames = self.frames.iter().map(|(at, ..)| *at);
+        let next = self.wakes.iter().flatten().copied().chain(frames).min();
+        let next = next.expect("nobody has anything to do any more");
+        self.now = next.max(self.now + 1);
+    }
+
+    /// Puts what a host sends on its way.
+    fn carry(&mut self, from: usize) {
+        let outbox = match &mut self.hosts[from] {
+            Host::Board(board) => &mut board.net_mut().device_mut().outbox,
+            Host::Client(client) => &mut client.net.device_mut().outbox,
+            Host::Raw(raw) => &mut raw.net.device_mut().outbox,
+            Host::Off => return,
+        };
+        let sent: Vec<Vec<u8>> = outbox.drain(..).collect();
+        for frame in sent {
+            for to in 0..self.hosts.len() {
+                let wanted = frame[..6] == [0xff; 6] || frame[..6] == hardware(to);
+                if to == from || !wanted || self.cut[from] || self.cut[to] {
+                    continue;
+                }
+                if self.lose > 0 && self.random() % self.lose == 0 {
+                    self.lost += 1;
+                    continue;
+                }
+                self.frames.push_back((self.now + DELAY, to, frame.clone()));
+            }
+        }
+    }
+
+    /// Goes on until that holds.
+    pub(super) fn until(&mut self, what: &str, most_ms: u64, mut done: impl FnMut(&Self) -> bool) {
+        let end = self.now + most_ms;
+        while !done(self) {
+            assert!(self.now < end, "{what}: not in {most_ms} ms\n{}", self.show());
+            self.step();
+        }
+    }
+
+    pub(super) fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.step();
+        }
+    }
+
+    fn show(&self) -> String {
+        let mut text = String::new();
+        for (port, host) in self.hosts.iter().enumerate() {
+            let line = match host {
+                Host::Board(board) => format!(
+                    "{:?} serving {} zxid {} {:?}",
+                    board.peer().state(),
+                    board.peer().is_serving(),
+                    board.peer().tree().last_zxid(),
+                    board.places
+                ),
+                Host::Client(client) => format!("{:?}", client.heard),
+                Host::Raw(raw) => {
+                    (0..raw.net.len()).map(|at| format!("{:?} ", raw.net.state(at))).collect()
+                }
+                Host::Off => "off".to_string(),
+            };
+            text += &format!("{port}: {line}\n");
+        }
+        text
+    }
+
+    // What a client does.
+
+    /// Waits for the next thing that a client hears.
+    pub(super) fn heard(&mut self, client: usize, most_ms: u64) -> Heard {
+        self.until("a client hears something", most_ms, |world| {
+            matches!(&world.hosts[client], Host::Client(client) if !client.heard.is_empty())
+        });
+        self.session(client).heard.remove(0)
+    }
+
+    fn replied(&mut self, client: usize) -> (Code, Vec<u8>) {
+        match self.heard(client, 20_000) {
+            Heard::Reply(code, body) => (code, body),
+            other => panic!("{other:?} instead of a reply"),
+        }
+    }
+
+    pub(super) fn create(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
+        let mut room = [0; 64];
+        let request = CreateRequest {
+            path: path.into(),
+            data: Buffer(Some(data)),
+            acl: List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap(),
+            flags: 0,
+        };
+        self.session(client).session.submit(OpCode::Create, &request).unwrap();
+        self.replied(client).0
+    }
+
+    /// The data of a node, with a stat behind it.
+    pub(super) fn get(&mut self, client: usize, path: &str, watch: bool) -> (Code, Vec<u8>) {
+        let request = PathWatch { path: path.into(), watch };
+        self.session(client).session.submit(OpCode::GetData, &request).unwrap();
+        let (code, body) = self.replied(client);
+        let Some((len, rest)) = body.split_first_chunk::<4>() else { return (code, vec![]) };
+        (code, rest[..u32::from_be_bytes(*len) as usize].to_vec())
+    }
+
+    pub(super) fn digest(&self, port: usize) -> (i64, i64, usize) {
+        let tree = self.at(port).peer().tree();
+        (tree.last_zxid().0, tree.digest(), tree.node_count())
+    }
+}
+
+/// Whether a frame asks for a connection.
+fn is_syn(frame: &[u8]) -> bool {
+    // Ethernet, IPv4 without options, TCP: the flags.
+    frame.len() > 47 && frame[12..14] == [8, 0] && frame[23] == 6 && frame[47] & 0x12 == 0x02
+}
