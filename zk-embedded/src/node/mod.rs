@@ -216,6 +216,9 @@ pub struct Node<'m, D: Device, S> {
     known: Option<(i64, Option<i64>)>,
     /// Calls that were made: a member's addresses take turns.
     dials: usize,
+    /// Frames that lay in two pieces.
+    #[cfg(test)]
+    wraps: usize,
 }
 
 impl<'m, D: Device, S: Disk> Node<'m, D, S> {
@@ -257,7 +260,19 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         }
         let wall = Wall { ms: options.wall, at: now };
         let client_port = options.client_port;
-        Ok(Self { peer, net, disk, places, scratch, client_port, wall, known: None, dials: 0 })
+        Ok(Self {
+            peer,
+            net,
+            disk,
+            places,
+            scratch,
+            client_port,
+            wall,
+            known: None,
+            dials: 0,
+            #[cfg(test)]
+            wraps: 0,
+        })
     }
 
     /// The peer.
@@ -534,6 +549,8 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         mut take: impl FnMut(&mut Peer<'m>, &[u8]) -> peer::Received,
     ) -> Shown {
         let Self { peer, net, scratch, .. } = self;
+        #[cfg(test)]
+        let wraps = &mut self.wraps;
         let mut any = false;
         loop {
             let queued = net.received(at);
@@ -544,6 +561,10 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
             let together = bytes.len();
             let mut received = take(peer, bytes);
             if received.consumed == 0 && received.need > together && received.need <= queued {
+                #[cfg(test)]
+                {
+                    *wraps += 1;
+                }
                 let len = net.copy(at, scratch);
                 received = take(peer, scratch.get(..len).unwrap_or_default());
             }

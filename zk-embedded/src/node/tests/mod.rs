@@ -3,28 +3,321 @@
 mod memory;
 mod world;
 
-use zk_core::wire::Code;
-use zk_core::wire::client::EventType;
+use std::string::String;
+use std::vec;
+use std::vec::Vec;
 
-use world::{Heard, World};
+use zk_core::id::{SessionId, Zxid};
+use zk_core::peer::State;
+use zk_core::time::Instant;
+use zk_core::wire::Code;
+use zk_core::wire::client::{ConnectRequest, EventType};
+use zk_core::wire::jute::{self, Buffer, Trailing};
+
+use super::{CLOSE_MS, HELLO_MS, Wall};
+use crate::net;
+use memory::CLIENTS;
+use world::{CLIENT, ELECTION, Heard, QUORUM, World, address};
+
+/// Three boards that serve: the leader, and the others.
+fn serving(seed: u64) -> (World, usize, [usize; 2]) {
+    serving_with(World::new(seed, CLIENTS))
+}
+
+fn serving_with(mut world: World) -> (World, usize, [usize; 2]) {
+    world.until("all serve", 30_000, |world| (0..3).all(|port| world.serves(port)));
+    let leader = world.leader().unwrap();
+    let others: Vec<usize> = (0..3).filter(|&port| port != leader).collect();
+    (world, leader, others.try_into().unwrap())
+}
+
+fn connected(world: &mut World, hosts: &[usize]) -> usize {
+    let client = world.client(hosts);
+    assert_eq!(world.heard(client, 10_000), Heard::Connected);
+    client
+}
+
+/// Waits until all boards have the same tree.
+fn agree(world: &mut World) {
+    world.until("all agree", 30_000, |world| {
+        (1..3).all(|port| world.serves(port) && world.digest(port) == world.digest(0))
+    });
+}
+
+/// A record in its frame.
+fn frame(parts: &[&dyn Fn(&mut [u8]) -> usize]) -> Vec<u8> {
+    let mut room = vec![0; 2048];
+    let mut len = 4;
+    for part in parts {
+        len += part(&mut room[len..]);
+    }
+    room[..4].copy_from_slice(&((len - 4) as u32).to_be_bytes());
+    room.truncate(len);
+    room
+}
+
+fn connect_frame(timeout: i32) -> Vec<u8> {
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout,
+        session_id: SessionId::NONE,
+        passwd: Buffer(Some(&[0; 16])),
+        read_only: Trailing(Some(false)),
+    };
+    frame(&[&|room| jute::encode(&request, room).unwrap()])
+}
+
+/// Connects a raw socket and waits until the connection is there.
+fn open(world: &mut World, raw: usize, at: usize, to: usize, port: u16) {
+    assert!(world.sockets(raw).net.connect(at, address(to), port));
+    world.until("a connection", 5000, |world| world.raw_state(raw, at) == net::State::Open);
+}
 
 #[test]
 fn three_boards_elect_and_serve() {
-    let mut world = World::new(1, memory::CLIENTS);
-    world.until("a leader", 20_000, |world| world.leader().is_some());
-    let leader = world.leader().unwrap();
-    world.until("all serve", 20_000, |world| (0..3).all(|port| world.serves(port)));
-    let follower = (0..3).find(|&port| port != leader).unwrap();
-    let one = world.client(&[leader]);
-    let two = world.client(&[follower]);
-    assert_eq!(world.heard(one, 5000), Heard::Connected);
-    assert_eq!(world.heard(two, 5000), Heard::Connected);
+    let (mut world, leader, [follower, _]) = serving(1);
+    let one = connected(&mut world, &[leader]);
+    let two = connected(&mut world, &[follower]);
     assert_eq!(world.create(two, "/a", b"x"), Code::Ok);
     assert_eq!(world.create(one, "/b", b"y"), Code::Ok);
     assert_eq!(world.get(two, "/a", true), (Code::Ok, b"x".to_vec()));
-    assert_eq!(world.create(one, "/a/c", b""), Code::Ok);
     assert_eq!(world.get(one, "/none", false).0, Code::NoNode);
-    let _ = EventType::NodeDeleted;
+    assert_eq!(world.delete(one, "/a"), Code::Ok);
+    let deleted = EventType::NodeDeleted as i32;
+    assert_eq!(world.heard(two, 5000), Heard::Watch(deleted, "/a".into()));
+    agree(&mut world);
+}
+
+#[test]
+fn the_ensemble_goes_on_without_its_leader() {
+    let (mut world, leader, others) = serving(2);
+    let client = connected(&mut world, &others);
+    assert_eq!(world.create(client, "/before", b"1"), Code::Ok);
+    world.cut[leader] = true;
+    world.until("another leader", 60_000, |world| {
+        others
+            .iter()
+            .any(|&port| world.serves(port) && world.at(port).peer().state() == State::Leading)
+            && others.iter().all(|&port| world.serves(port))
+    });
+    world.until("it leads no more", 5000, |world| !world.serves(leader));
+    world.until("the client is back", 30_000, |world| world.is_connected(client));
+    world.session(client).heard.clear();
+    assert_eq!(world.create(client, "/meanwhile", b"2"), Code::Ok);
+    assert_eq!(world.get(client, "/before", false).1, b"1");
+    world.cut[leader] = false;
+    agree(&mut world);
+    let late = connected(&mut world, &[leader]);
+    assert_eq!(world.get(late, "/meanwhile", false).1, b"2");
+}
+
+#[test]
+fn a_board_comes_back_from_its_flash() {
+    let (mut world, leader, [follower, _]) = serving(3);
+    let client = connected(&mut world, &[follower]);
+    for name in ["/a", "/b", "/c"] {
+        assert_eq!(world.create(client, name, &[7; 900]), Code::Ok);
+    }
+    let flash = world.power_off(leader);
+    world.until("another leader", 60_000, |world| {
+        world.leader().is_some() && world.serves(follower)
+    });
+    world.until("the client is back", 30_000, |world| world.is_connected(client));
+    world.session(client).heard.clear();
+    assert_eq!(world.create(client, "/d", b"4"), Code::Ok);
+    world.power_on(leader, flash, CLIENTS);
+    assert!(world.at(leader).peer().tree().find(b"/c").is_some(), "the flash was empty");
+    agree(&mut world);
+    assert!(world.at(leader).peer().tree().find(b"/d").is_some());
+}
+
+#[test]
+fn frames_are_lost_and_nobody_falls() {
+    let (mut world, leader, [follower, _]) = serving(4);
+    let client = connected(&mut world, &[follower]);
+    world.lose = 50;
+    for number in 0..40 {
+        let path = std::format!("/{number}");
+        assert_eq!(world.create(client, &path, &[1; 30]), Code::Ok, "{path}");
+    }
+    assert!(world.lost > 10, "{} frames were lost", world.lost);
+    world.lose = 0;
+    assert_eq!(world.leader(), Some(leader));
+    agree(&mut world);
+}
+
+#[test]
+fn clients_that_come_at_once_all_get_in() {
+    let (mut world, _, [follower, _]) = serving(5);
+    let raw = world.raw(CLIENTS + 1, 4096);
+    // The hardware address is known from then on.
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.abort(0);
+    world.run(100);
+    for at in 0..=CLIENTS {
+        assert!(world.sockets(raw).net.connect(at, address(follower), CLIENT));
+    }
+    world.most_syns = 0;
+    world.run(20);
+    assert!(world.most_syns > CLIENTS, "they did not come at once: {}", world.most_syns);
+    let states: Vec<net::State> = (0..=CLIENTS).map(|at| world.raw_state(raw, at)).collect();
+    let open = states.iter().filter(|&&state| state == net::State::Open).count();
+    let refused = states.iter().filter(|&&state| state == net::State::Closed).count();
+    assert_eq!((open, refused), (CLIENTS, 1), "{states:?}");
+    // A socket that is let go listens again.
+    let at = states.iter().position(|&state| state == net::State::Open).unwrap();
+    world.sockets(raw).net.abort(at);
+    world.run(10);
+    let refused = states.iter().position(|&state| state == net::State::Closed).unwrap();
+    self::open(&mut world, raw, refused, follower, CLIENT);
+}
+
+#[test]
+fn who_says_nothing_is_reset() {
+    let (mut world, _, [follower, _]) = serving(7);
+    let raw = world.raw(2, 4096);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.run(HELLO_MS - 100);
+    assert_eq!(world.raw_state(raw, 0), net::State::Open);
+    world.run(200);
+    assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+    // Who says half of something has no session either.
+    open(&mut world, raw, 1, follower, CLIENT);
+    let half = &connect_frame(10_000)[..20];
+    world.sockets(raw).net.send(1, half);
+    world.run(super::SESSION_MS - 100);
+    assert_eq!(world.raw_state(raw, 1), net::State::Open);
+    world.run(200);
+    assert_eq!(world.raw_state(raw, 1), net::State::Closed);
+}
+
+#[test]
+fn a_process_on_a_members_host_must_say_who_it_is() {
+    let (mut world, leader, [follower, other]) = serving(9);
+    // It speaks from the address of a member whose power is off.
+    let _ = world.power_off(other);
+    let raw = world.raw_at(other, 6, 4096);
     world.run(1000);
-    assert!((1..3).all(|port| world.digest(port) == world.digest(0)));
+    open(&mut world, raw, 0, leader, ELECTION);
+    open(&mut world, raw, 1, leader, QUORUM);
+    world.run(HELLO_MS - 200);
+    assert_eq!(world.raw_state(raw, 0), net::State::Open);
+    assert_eq!(world.raw_state(raw, 1), net::State::Open);
+    world.run(400);
+    assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+    assert_eq!(world.raw_state(raw, 1), net::State::Closed);
+    // Nonsense ends its connection, and no other.
+    open(&mut world, raw, 2, leader, ELECTION);
+    world.sockets(raw).net.send(2, &[0x7f; 64]);
+    open(&mut world, raw, 3, leader, QUORUM);
+    world.sockets(raw).net.send(3, &[0x7f; 64]);
+    world.run(100);
+    assert_eq!(world.raw_state(raw, 2), net::State::Closed);
+    assert_eq!(world.raw_state(raw, 3), net::State::Closed);
+    assert!(world.serves(leader) && world.serves(follower));
+}
+
+#[test]
+fn frames_that_lie_in_two_pieces_are_put_together() {
+    let (mut world, leader, [follower, _]) = serving(10);
+    let client = connected(&mut world, &[follower]);
+    assert_eq!(world.create(client, "/x", b""), Code::Ok);
+    // With lengths that share no factor with the ring's, frames begin everywhere in it.
+    for round in 0..60_usize {
+        let data = vec![round as u8; 300 + 37 * (round % 17)];
+        assert_eq!(world.set(client, "/x", &data), Code::Ok, "round {round}");
+        assert_eq!(world.get(client, "/x", false).1, data, "round {round}");
+    }
+    let wraps = world.at(follower).wraps.min(world.at(leader).wraps);
+    assert!(wraps > 10, "only {wraps} frames lay in two pieces");
+    agree(&mut world);
+}
+
+#[test]
+fn words_are_answered() {
+    let (mut world, leader, [follower, _]) = serving(13);
+    let raw = world.raw(1, 4096);
+    let mut ask = |world: &mut World, board, word: &[u8]| {
+        open(world, raw, 0, board, CLIENT);
+        world.sockets(raw).net.send(0, word);
+        world.run(50);
+        let answer = String::from_utf8(world.sockets(raw).read(0)).unwrap();
+        world.sockets(raw).net.abort(0);
+        world.run(50);
+        answer
+    };
+    assert_eq!(ask(&mut world, leader, b"ruok"), "imok");
+    assert!(ask(&mut world, leader, b"srvr").contains("\nMode: leader\n"));
+    assert!(ask(&mut world, follower, b"srvr").contains("\nMode: follower\n"));
+    // Any other is a length that no frame has.
+    assert_eq!(ask(&mut world, follower, b"stat"), "");
+    // Without a quorum nobody is served, but the board is there.
+    world.cut[leader] = true;
+    let last = (0..3).find(|&port| port != leader && port != follower).unwrap();
+    world.cut[last] = true;
+    world.until("no quorum", 30_000, |world| !world.serves(follower));
+    assert_eq!(ask(&mut world, follower, b"ruok"), "imok");
+    assert!(ask(&mut world, follower, b"srvr").contains("not currently serving"));
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &connect_frame(8000));
+    world.run(50);
+    assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+}
+
+#[test]
+fn a_frame_above_the_profile_ends_its_connection() {
+    let (mut world, _, [follower, _]) = serving(14);
+    let raw = world.raw(1, 4096);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &(memory::FRAME as u32 + 1).to_be_bytes());
+    world.run(CLOSE_MS + 50);
+    assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+}
+
+#[test]
+fn a_slow_flash_costs_nobody_the_leader() {
+    // It is looked at 16 times in a round: each operation takes 60 ms and more.
+    let world = World::slow(15, CLIENTS, 1000);
+    let (mut world, leader, [follower, _]) = serving_with(world);
+    let client = connected(&mut world, &[follower]);
+    for number in 0..30 {
+        let path = std::format!("/{number}");
+        assert_eq!(world.create(client, &path, &[1; 200]), Code::Ok, "{path}");
+    }
+    assert_eq!(world.leader(), Some(leader));
+    agree(&mut world);
+}
+
+#[test]
+fn what_happens_is_decided_by_the_seed() {
+    let run = || {
+        let (mut world, leader, [follower, _]) = serving(16);
+        let client = connected(&mut world, &[follower]);
+        world.lose = 20;
+        for number in 0..10 {
+            world.create(client, &std::format!("/{number}"), b"");
+        }
+        (world.now, leader, world.trace, world.digest(leader))
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn the_wall_clock_never_goes_backwards() {
+    let mut wall = Wall { ms: 5000, at: Instant(100) };
+    assert_eq!(wall.now(Instant(150)).wall, 5050);
+    wall.set(Instant(150), 4000);
+    assert_eq!(wall.now(Instant(160)).wall, 5060);
+    wall.set(Instant(160), 9000);
+    assert_eq!(wall.now(Instant(161)).wall, 9001);
+}
+
+/// What a board lends, at these sizes. (On a host: pointers and lengths are twice as long as on a
+/// board.)
+#[test]
+fn all_of_it_is_lent() {
+    let world = World::new(18, CLIENTS);
+    assert!(world.ram < 160 << 10, "{} bytes", world.ram);
+    std::println!("{} bytes are lent to a board", world.ram);
 }

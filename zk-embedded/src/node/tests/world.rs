@@ -12,7 +12,9 @@ use zk_core::id::{ServerId, SessionId};
 use zk_core::peer::{Membership, Peer, State};
 use zk_core::time::{Instant, Now};
 use zk_core::tree::Seeds;
-use zk_core::wire::client::{CreateRequest, OPEN_ACL_UNSAFE, PathWatch};
+use zk_core::wire::client::{
+    CreateRequest, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
+};
 use zk_core::wire::jute::{Buffer, List};
 use zk_core::wire::{Code, OpCode};
 
@@ -184,7 +186,6 @@ fn hear(event: Event<'_>) -> Option<Heard> {
 /// Sockets whose bytes a test writes itself.
 pub(super) struct Raw {
     pub(super) net: Net<'static, Card>,
-    pub(super) polls: bool,
 }
 
 impl Raw {
@@ -225,6 +226,8 @@ pub(super) struct World {
     /// One frame of so many is lost.
     pub(super) lose: u64,
     pub(super) lost: u64,
+    /// Mixed from all that was sent, and when.
+    pub(super) trace: u64,
     /// The most connections that were asked for in frames that one poll of a board took.
     pub(super) most_syns: usize,
     rng: u64,
@@ -239,6 +242,11 @@ const DELAY: u64 = 1;
 impl World {
     /// Three boards, new.
     pub(super) fn new(seed: u64, clients: usize) -> Self {
+        Self::slow(seed, clients, 1)
+    }
+
+    /// Three boards whose flash is busy so often after each operation.
+    pub(super) fn slow(seed: u64, clients: usize, latency: u32) -> Self {
         let mut world = Self {
             now: 1000,
             hosts: vec![],
@@ -247,13 +255,16 @@ impl World {
             cut: vec![],
             lose: 0,
             lost: 0,
+            trace: 0,
             most_syns: 0,
             rng: seed | 1,
             ram: 0,
             boots: 0,
         };
         for port in 0..SERVERS {
-            let board = world.board(port, Flash::new(FLASH, seed), clients, true);
+            let mut flash = Flash::new(FLASH, seed);
+            flash.latency = latency;
+            let board = world.board(port, flash, clients, true);
             world.plug(Host::Board(board.into()));
         }
         world
@@ -359,7 +370,24 @@ impl World {
     pub(super) fn raw(&mut self, sockets: usize, receive: usize) -> usize {
         let port = self.hosts.len();
         let net = Self::card(sockets, port, 99, receive, self.now);
-        self.plug(Host::Raw(Raw { net, polls: true }.into()))
+        self.plug(Host::Raw(Raw { net }.into()))
+    }
+
+    /// The same, in the place of a board whose power is off.
+    pub(super) fn raw_at(&mut self, port: usize, sockets: usize, receive: usize) -> usize {
+        let net = Self::card(sockets, port, 99, receive, self.now);
+        self.hosts[port] = Host::Raw(Raw { net }.into());
+        self.wakes[port] = Some(self.now);
+        port
+    }
+
+    pub(super) fn raw_state(&self, port: usize, at: usize) -> net::State {
+        let Host::Raw(raw) = &self.hosts[port] else { panic!("no sockets at {port}") };
+        raw.net.state(at)
+    }
+
+    pub(super) fn is_connected(&self, port: usize) -> bool {
+        matches!(&self.hosts[port], Host::Client(client) if client.session.is_connected())
     }
 
     pub(super) fn at(&self, port: usize) -> &Board {
@@ -440,7 +468,6 @@ impl World {
                         board.poll(now).unwrap()
                     }
                     Host::Client(client) => client.poll(now),
-                    Host::Raw(raw) if !raw.polls => None,
                     Host::Raw(raw) => raw.poll(now),
                     Host::Off => None,
                 };
@@ -464,6 +491,9 @@ impl World {
         };
         let sent: Vec<Vec<u8>> = outbox.drain(..).collect();
         for frame in sent {
+            for byte in self.now.to_le_bytes().iter().chain(&frame) {
+                self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            }
             for to in 0..self.hosts.len() {
                 let wanted = frame[..6] == [0xff; 6] || frame[..6] == hardware(to);
                 if to == from || !wanted || self.cut[from] || self.cut[to] {
@@ -552,6 +582,18 @@ impl World {
         let (code, body) = self.replied(client);
         let Some((len, rest)) = body.split_first_chunk::<4>() else { return (code, vec![]) };
         (code, rest[..u32::from_be_bytes(*len) as usize].to_vec())
+    }
+
+    pub(super) fn set(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
+        let request = SetDataRequest { path: path.into(), data: Buffer(Some(data)), version: -1 };
+        self.session(client).session.submit(OpCode::SetData, &request).unwrap();
+        self.replied(client).0
+    }
+
+    pub(super) fn delete(&mut self, client: usize, path: &str) -> Code {
+        let request = PathVersion { path: path.into(), version: -1 };
+        self.session(client).session.submit(OpCode::Delete, &request).unwrap();
+        self.replied(client).0
     }
 
     pub(super) fn digest(&self, port: usize) -> (i64, i64, usize) {
