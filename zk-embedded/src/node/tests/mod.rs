@@ -238,7 +238,7 @@ fn frames_that_lie_in_two_pieces_are_put_together() {
 fn words_are_answered() {
     let (mut world, leader, [follower, _]) = serving(13);
     let raw = world.raw(1, 4096);
-    let mut ask = |world: &mut World, board, word: &[u8]| {
+    let ask = |world: &mut World, board, word: &[u8]| {
         open(world, raw, 0, board, CLIENT);
         world.sockets(raw).net.send(0, word);
         world.run(50);
