@@ -18,7 +18,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
     /// looked up here: a member whose host is no IPv4 address can neither come nor be met.
     pub(super) fn note_addresses(&mut self) {
         let quorums = self.peer.quorums();
-        let pending = quorums.pending().map(|config| config.version());
+        let pending = quorums.pending().map(zk_core::quorum::Config::version);
         let versions = Some((quorums.committed.version(), pending));
         if self.known == versions {
             return;

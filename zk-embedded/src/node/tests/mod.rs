@@ -44,18 +44,6 @@ fn agree(world: &mut World) {
     });
 }
 
-/// A record in its frame.
-fn frame(parts: &[&dyn Fn(&mut [u8]) -> usize]) -> Vec<u8> {
-    let mut room = vec![0; 2048];
-    let mut len = 4;
-    for part in parts {
-        len += part(&mut room[len..]);
-    }
-    room[..4].copy_from_slice(&((len - 4) as u32).to_be_bytes());
-    room.truncate(len);
-    room
-}
-
 fn connect_frame(timeout: i32) -> Vec<u8> {
     let request = ConnectRequest {
         protocol_version: 0,
@@ -65,7 +53,11 @@ fn connect_frame(timeout: i32) -> Vec<u8> {
         passwd: Buffer(Some(&[0; 16])),
         read_only: Trailing(Some(false)),
     };
-    frame(&[&|room| jute::encode(&request, room).unwrap()])
+    let mut room = vec![0; 64];
+    let len = jute::encode(&request, &mut room[4..]).unwrap();
+    room[..4].copy_from_slice(&(len as u32).to_be_bytes());
+    room.truncate(4 + len);
+    room
 }
 
 /// Connects a raw socket and waits until the connection is there.

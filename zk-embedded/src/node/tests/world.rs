@@ -499,7 +499,7 @@ impl World {
                 if to == from || !wanted || self.cut[from] || self.cut[to] {
                     continue;
                 }
-                if self.lose > 0 && self.random() % self.lose == 0 {
+                if self.lose > 0 && self.random().is_multiple_of(self.lose) {
                     self.lost += 1;
                     continue;
                 }
