@@ -102,12 +102,21 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
         let mut any = false;
         for _ in 0..LINKS {
             let Some(named) = self.peer.poll_member(now) else { break };
+            let mut socket = false;
             for place in self.places.iter_mut() {
-                if let Role::Member { link, blocked, .. } = &mut place.0
-                    && *link == named
-                {
-                    any |= core::mem::replace(blocked, false);
+                match &mut place.0 {
+                    Role::Member { link, blocked, .. } if *link == named => {
+                        socket = true;
+                        any |= core::mem::replace(blocked, false);
+                    }
+                    Role::Dialling(link, _) if *link == named => socket = true,
+                    _ => {}
                 }
+            }
+            if !socket && self.peer.member_is_closing(named) {
+                // It waited to be called again, and is wanted no more: nobody else speaks for it.
+                self.peer.member_closed(now, named);
+                any = true;
             }
         }
         for at in self.net.clients()..self.net.len() {

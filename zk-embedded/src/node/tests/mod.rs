@@ -313,3 +313,25 @@ fn all_of_it_is_lent() {
     assert!(world.ram < 160 << 10, "{} bytes", world.ram);
     std::println!("{} bytes are lent to a board", world.ram);
 }
+
+#[test]
+fn clients_never_take_a_members_socket() {
+    let (mut world, leader, [follower, _]) = serving(6);
+    let raw = world.raw(16, 4096);
+    for at in 0..16 {
+        assert!(world.sockets(raw).net.connect(at, address(leader), CLIENT));
+    }
+    world.run(50);
+    world.cut[follower] = true;
+    world.until("the follower is missed", 30_000, |world| !world.serves(follower));
+    // They come again and again.
+    for at in (0..16).cycle().take(160) {
+        if world.raw_state(raw, at) == net::State::Closed {
+            assert!(world.sockets(raw).net.connect(at, address(leader), CLIENT));
+        }
+        world.run(10);
+    }
+    world.cut[follower] = false;
+    world.until("the follower is back", 120_000, |world| world.serves(follower));
+    assert_eq!(world.leader(), Some(leader));
+}
