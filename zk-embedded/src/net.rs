@@ -348,7 +348,15 @@ impl<'m, D: Device> Net<'m, D> {
         }
     }
 
-    /// Ends a connection now; the other side is told.
+    /// Whether the other side of a connection that was ended is still to be told. Used again before
+    /// that, the socket forgets it.
+    pub fn owes_reset(&self, at: usize) -> bool {
+        self.get(at).is_some_and(|socket| {
+            socket.state() == tcp::State::Closed && socket.remote_endpoint().is_some()
+        })
+    }
+
+    /// Ends a connection now; the other side is told, see [`owes_reset`](Self::owes_reset).
     pub fn abort(&mut self, at: usize) {
         if let Some(socket) = self.get_mut(at) {
             socket.abort();

@@ -13,7 +13,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
         let mut word = [0; 4];
         if self.net.copy(at, &mut word) < word.len() {
             if self.net.state(at) == State::Ended {
-                self.reset(at);
+                self.reset(at, now);
                 return true;
             }
             return false;
@@ -32,7 +32,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 self.set(at, Role::Client { link, until, settled: false, blocked: false });
             }
             // Nobody is served, or too many are.
-            Some(Err(_)) | None => self.reset(at),
+            Some(Err(_)) | None => self.reset(at, now),
         }
         true
     }
@@ -46,7 +46,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             }
             Next::TooLong => {
                 self.peer.closed(now, link);
-                self.reset(at);
+                self.reset(at, now);
             }
             // Nothing more will come.
             Next::More if self.net.state(at) == State::Ended => {

@@ -84,12 +84,12 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             Next::Blocked => self.set(at, Role::Member { link, until, came, blocked: true }),
             Next::TooLong => {
                 self.peer.member_closed(now, link);
-                self.reset(at);
+                self.reset(at, now);
             }
             // Nothing more will come.
             Next::More if self.net.state(at) == State::Ended => {
                 self.peer.member_closed(now, link);
-                self.reset(at);
+                self.reset(at, now);
             }
             Next::More => {}
         }
@@ -131,7 +131,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             // It is wanted no more.
             Role::Dialling(link, _) if self.peer.member_is_closing(link) => {
                 self.peer.member_closed(now, link);
-                self.reset(at);
+                self.reset(at, now);
                 return true;
             }
             _ => return false,
@@ -152,7 +152,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
         self.peer.member_closed(now, link);
         if came {
             // It was rejected.
-            self.reset(at);
+            self.reset(at, now);
         } else {
             // It may have to be asked to call back: that must still arrive.
             self.finish(at, now, HELLO_MS);

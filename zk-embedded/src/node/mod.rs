@@ -155,6 +155,8 @@ enum Role {
     },
     /// All is said; it is reset then.
     Finishing(Instant),
+    /// It is reset, and the other side is still to be told; then it is free, told or not.
+    Resetting(Instant),
 }
 
 /// What a node knows of a socket.
@@ -390,10 +392,12 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         }
     }
 
-    /// Lets a socket be used by somebody else, now.
-    fn reset(&mut self, at: usize) {
+    /// Ends a connection at once. The socket can be used by somebody else when the other side is told.
+    fn reset(&mut self, at: usize, now: Now) {
         self.net.abort(at);
-        self.set(at, Role::Free);
+        let owes = self.net.owes_reset(at);
+        let until = now.monotonic.plus(CLOSE_MS);
+        self.set(at, if owes { Role::Resetting(until) } else { Role::Free });
     }
 
     /// Lets go of a socket on which all is said.
@@ -436,8 +440,8 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
             let Role::Listening(door, port) = self.role(at) else { continue };
             match self.net.state(at) {
                 net::State::Listening if self.port(door) == Some(port) => {}
-                net::State::Listening | net::State::Closed => self.reset(at),
-                _ if door != Door::Client && !self.comes_from_member(at) => self.reset(at),
+                net::State::Listening | net::State::Closed => self.reset(at, now),
+                _ if door != Door::Client && !self.comes_from_member(at) => self.reset(at, now),
                 _ => self.set(at, Role::Opening(door, now.monotonic.plus(HELLO_MS))),
             }
         }
@@ -463,21 +467,26 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
             let late = before.until().is_some_and(|until| until <= now.monotonic);
             match before {
                 Role::Free | Role::Listening(..) => {}
+                Role::Resetting(_) => {
+                    if late || !self.net.owes_reset(at) {
+                        self.set(at, Role::Free);
+                    }
+                }
                 Role::Opening(door, _) => match state {
                     net::State::Open | net::State::Ended => self.admit(at, door, now),
                     net::State::Opening if !late => {}
                     // Whoever came has taken it back.
-                    _ => self.reset(at),
+                    _ => self.reset(at, now),
                 },
                 Role::Finishing(_) | Role::Greeting(_) => {
                     if late || state == net::State::Closed {
-                        self.reset(at);
+                        self.reset(at, now);
                     }
                 }
                 Role::Client { link, settled, blocked, .. } => {
                     if late || state == net::State::Closed {
                         self.peer.closed(now, link);
-                        self.reset(at);
+                        self.reset(at, now);
                     } else if !settled && self.peer.session(link).is_some() {
                         self.set(at, Role::Client { link, until: None, settled: true, blocked });
                     }
@@ -490,14 +499,14 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                     }
                     net::State::Opening if !late => {}
                     _ => {
-                        self.reset(at);
+                        self.reset(at, now);
                         self.peer.connect_failed(now, link);
                     }
                 },
                 Role::Member { link, came, blocked, until } => {
                     if late || state == net::State::Closed {
                         self.peer.member_closed(now, link);
-                        self.reset(at);
+                        self.reset(at, now);
                     } else if until.is_some()
                         && !self.peer.member_is_closing(link)
                         && self.peer.member_server(link).is_some()
@@ -521,9 +530,9 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                     let until = Some(until);
                     self.set(at, Role::Member { link, until, came: true, blocked: false });
                 }
-                Err(_) => self.reset(at),
+                Err(_) => self.reset(at, now),
             },
-            (_, None) => self.reset(at),
+            (_, None) => self.reset(at, now),
         }
     }
 
@@ -606,7 +615,8 @@ impl Role {
             Self::Opening(_, until)
             | Self::Greeting(until)
             | Self::Dialling(_, until)
-            | Self::Finishing(until) => Some(until),
+            | Self::Finishing(until)
+            | Self::Resetting(until) => Some(until),
             Self::Client { until, .. } | Self::Member { until, .. } => until,
         }
     }

@@ -10,11 +10,11 @@ use std::vec::Vec;
 use zk_core::id::{SessionId, Zxid};
 use zk_core::peer::State;
 use zk_core::time::Instant;
-use zk_core::wire::Code;
-use zk_core::wire::client::{ConnectRequest, EventType};
+use zk_core::wire::client::{ConnectRequest, EventType, PathWatch, RequestHeader};
 use zk_core::wire::jute::{self, Buffer, Trailing};
+use zk_core::wire::{Code, OpCode};
 
-use super::{CLOSE_MS, HELLO_MS, Wall};
+use super::{CLOSE_MS, HELLO_MS, Role, Wall};
 use crate::net;
 use memory::CLIENTS;
 use world::{CLIENT, ELECTION, Heard, QUORUM, World, address};
@@ -53,8 +53,13 @@ fn connect_frame(timeout: i32) -> Vec<u8> {
         passwd: Buffer(Some(&[0; 16])),
         read_only: Trailing(Some(false)),
     };
-    let mut room = vec![0; 64];
-    let len = jute::encode(&request, &mut room[4..]).unwrap();
+    framed(&request)
+}
+
+/// A record in its frame.
+fn framed(record: &impl serde::Serialize) -> Vec<u8> {
+    let mut room = vec![0; 256];
+    let len = jute::encode(record, &mut room[4..]).unwrap();
     room[..4].copy_from_slice(&(len as u32).to_be_bytes());
     room.truncate(4 + len);
     room
@@ -334,4 +339,90 @@ fn clients_never_take_a_members_socket() {
     world.cut[follower] = false;
     world.until("the follower is back", 120_000, |world| world.serves(follower));
     assert_eq!(world.leader(), Some(leader));
+}
+
+fn get_frame(xid: i32, path: &str) -> Vec<u8> {
+    let header = RequestHeader { xid: zk_core::id::Xid(xid), op: OpCode::GetData };
+    framed(&(header, PathWatch { path: path.into(), watch: false }))
+}
+
+#[test]
+fn strangers_are_reset_at_the_ports_of_members() {
+    let (mut world, leader, [follower, _]) = serving(8);
+    let raw = world.raw(12, 4096);
+    for (at, port) in (0..12).zip([ELECTION, QUORUM].into_iter().cycle()) {
+        assert!(world.sockets(raw).net.connect(at, address(leader), port));
+    }
+    // The first of them waits for the hardware address, the others a second longer.
+    world.run(1500);
+    assert!((0..12).all(|at| world.raw_state(raw, at) == net::State::Closed));
+    let members = &world.at(leader).places[CLIENTS..];
+    assert!(!members.iter().any(|place| matches!(place.0, Role::Opening(..))));
+    // Only a leader is met at the quorum port.
+    let refused = |world: &World, port| {
+        world.at(port).places.iter().any(|place| {
+            matches!(
+                place.0,
+                Role::Listening(super::Door::Member(zk_core::quorum::Port::Quorum), _)
+            )
+        })
+    };
+    assert!(refused(&world, leader) && !refused(&world, follower));
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_nobody() {
+    let (mut world, _, [follower, _]) = serving(11);
+    let other = connected(&mut world, &[follower]);
+    assert_eq!(world.create(other, "/x", &[5; 300]), Code::Ok);
+    // It has room for one reply.
+    let raw = world.raw(1, 512);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &connect_frame(8000));
+    world.run(500);
+    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    // What the board does not take stays here.
+    let mut asked: Vec<u8> = (1..=400).flat_map(|xid| get_frame(xid, "/x")).collect();
+    let ask = |world: &mut World, asked: &mut Vec<u8>| {
+        let sent = world.sockets(raw).net.send(0, asked);
+        asked.drain(..sent);
+        world.run(15);
+        sent > 0
+    };
+    while ask(&mut world, &mut asked) {}
+    assert!(!asked.is_empty(), "its requests do not wait");
+    assert_eq!(world.get(other, "/x", false).1, [5; 300]);
+    // When it reads, it gets all of it.
+    let mut read = 0;
+    while read < 400 * (4 + 16 + 4 + 300 + 68) {
+        let some = world.sockets(raw).read(0).len();
+        assert!(world.raw_state(raw, 0) == net::State::Open, "after {read} bytes");
+        read += some;
+        ask(&mut world, &mut asked);
+    }
+    assert_eq!(read, 400 * (4 + 16 + 4 + 300 + 68));
+    // And when it does not, nothing more is heard of it: its session ends, and 250 ms later its
+    // connection.
+    asked.extend((401..=800).flat_map(|xid| get_frame(xid, "/x")));
+    while ask(&mut world, &mut asked) {}
+    world.until("its session ends", 20_000, |world| world.at(follower).peer().link_count() == 1);
+    world.run(CLOSE_MS);
+    let clients = &world.at(follower).places[..CLIENTS];
+    let held = clients.iter().filter(|place| matches!(place.0, Role::Client { .. })).count();
+    assert_eq!(held, 1);
+}
+
+#[test]
+fn a_closed_client_gives_its_socket_back() {
+    let (mut world, _, [follower, _]) = serving(12);
+    for _ in 0..3 * CLIENTS {
+        let client = connected(&mut world, &[follower]);
+        world.session(client).session.close();
+        assert_eq!(world.heard(client, 5000), Heard::Ended);
+        // It is gone without a word: nobody takes what is left.
+        world.cut[client] = true;
+        world.run(CLOSE_MS + 50);
+    }
+    let free = world.at(follower).places[..CLIENTS].iter().filter(|p| p.0 == Role::Free).count();
+    assert_eq!(free, CLIENTS - 1);
 }
