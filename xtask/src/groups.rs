@@ -117,7 +117,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "targets",
-        what: "no_std builds of zk-core for every target",
+        what: "no_std builds of zk-core and zk-embedded for every target",
         budget: 540,
         long: false,
         needs: &[Need::BareMetal],

@@ -2,8 +2,6 @@
 
 use zk_core::id::Zxid;
 use zk_core::peer::Peer;
-use zk_core::request::apply::ApplyError;
-use zk_core::tree::snapshot::LoadError;
 
 use crate::store::{Load, Refusal, SnapshotEnd, Taken};
 
@@ -29,6 +27,11 @@ impl core::fmt::Debug for PeerLoad<'_, '_> {
     }
 }
 
+fn refusal(damage: bool, error: &dyn core::fmt::Display) -> Refusal {
+    let refusal = if damage { Refusal::Damaged } else { Refusal::Stop };
+    refusal(error.to_string())
+}
+
 impl Load for PeerLoad<'_, '_> {
     fn reset(&mut self) {
         self.peer.load_reset();
@@ -37,10 +40,7 @@ impl Load for PeerLoad<'_, '_> {
     fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
         match self.peer.load_snapshot(bytes) {
             Ok(taken) => Ok(Taken { consumed: taken.consumed, need: taken.need, done: taken.done }),
-            Err(error @ (LoadError::Full | LoadError::ChildOfEphemeral)) => {
-                Err(Refusal::Stop(error.to_string()))
-            }
-            Err(error) => Err(Refusal::Damaged(error.to_string())),
+            Err(error) => Err(refusal(error.is_damage(), &error)),
         }
     }
 
@@ -50,10 +50,7 @@ impl Load for PeerLoad<'_, '_> {
     }
 
     fn txn(&mut self, _zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
-        self.peer.load_txn(txn).map_err(|error| match error.0 {
-            ApplyError::Malformed(_) => Refusal::Damaged(error.to_string()),
-            ApplyError::Full => Refusal::Stop(error.to_string()),
-        })
+        self.peer.load_txn(txn).map_err(|error| refusal(error.is_damage(), &error))
     }
 
     fn progress(&mut self, done: u64, total: u64) {

@@ -14,6 +14,13 @@ use crate::wire::txn::{Record, Txn};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadTxnError(pub ApplyError);
 
+impl LoadTxnError {
+    /// Whether the bytes are wrong; otherwise this peer cannot hold what they say.
+    pub fn is_damage(self) -> bool {
+        matches!(self.0, ApplyError::Malformed(_))
+    }
+}
+
 impl core::fmt::Display for LoadTxnError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.0.fmt(f)

@@ -263,6 +263,14 @@ pub enum LoadError {
     Full,
 }
 
+impl LoadError {
+    /// Whether the bytes are wrong, so that an older snapshot may do. Otherwise they are what they
+    /// should be, and this peer, as it is set up, cannot hold them.
+    pub fn is_damage(self) -> bool {
+        !matches!(self, Self::Full | Self::ChildOfEphemeral)
+    }
+}
+
 impl core::fmt::Display for LoadError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

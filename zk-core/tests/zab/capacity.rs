@@ -58,29 +58,14 @@ fn members_with_limits_tell_each_other() {
     assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
 }
 
-/// A client of a server asks for a session.
-fn connects(server: &mut Server) -> Link {
-    let client = server.peer.open(server.now, address()).unwrap();
-    let connect = ConnectRequest {
-        protocol_version: 0,
-        last_zxid_seen: Zxid::ZERO,
-        timeout: 8000,
-        session_id: SessionId::NONE,
-        passwd: Buffer::new(&[0; 16]),
-        read_only: Trailing(None),
-    };
-    server.peer.receive(server.now, client, &frame(&encode(&connect)));
-    client
-}
-
 /// Two members that have room for two sessions each let three clients in at a time: the leader refuses
 /// the last, and where a session is on its way that finds no room, it gives way.
 #[test]
 fn a_session_too_many_is_refused_by_the_leader() {
     let mut pair = Pair::of(holding(2, SMALL), holding(1, SMALL));
     pair.talk(usize::MAX);
-    let first = connects(&mut pair.leader);
-    let [second, third] = [(); 2].map(|()| connects(&mut pair.follower));
+    let first = connect(&mut pair.leader, SessionId::NONE, None);
+    let [second, third] = [(); 2].map(|()| connect(&mut pair.follower, SessionId::NONE, None));
     pair.talk(usize::MAX);
     for server in [&pair.leader, &pair.follower] {
         assert!(server.peer.is_serving());
@@ -95,7 +80,7 @@ fn a_session_too_many_is_refused_by_the_leader() {
     let follower = Server::with_ceilings(1, false, Options::default(), larger);
     let mut pair = Pair::of(holding(2, SMALL), follower);
     pair.talk(usize::MAX);
-    let all = [(); 3].map(|()| connects(&mut pair.follower));
+    let all = [(); 3].map(|()| connect(&mut pair.follower, SessionId::NONE, None));
     pair.talk(usize::MAX);
     let closing = all.map(|client| pair.follower.peer.is_closing(client));
     assert_eq!(closing, [false, false, true]);

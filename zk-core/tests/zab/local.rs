@@ -17,21 +17,6 @@ struct Reply {
     err: Code,
 }
 
-fn connect(server: &mut Server, session: SessionId, read_only: Option<bool>) -> Link {
-    let link = server.peer.open(server.now, address()).unwrap();
-    let password = zk_core::session::password(session);
-    let request = ConnectRequest {
-        protocol_version: 0,
-        last_zxid_seen: Zxid::ZERO,
-        timeout: 8000,
-        session_id: session,
-        passwd: Buffer::new(&password),
-        read_only: Trailing(read_only),
-    };
-    server.peer.receive(server.now, link, &frame(&encode(&request)));
-    link
-}
-
 /// What a server has sent to a client; nothing if it closes the connection.
 fn said(server: &mut Server, link: Link) -> Vec<u8> {
     while server.peer.poll_link().is_some() {}

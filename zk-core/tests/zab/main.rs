@@ -228,16 +228,7 @@ impl Pair {
     /// A client of the follower opens a session.
     fn open_session(&mut self) -> Link {
         let follower = &mut self.follower;
-        let client = follower.peer.open(follower.now, address()).unwrap();
-        let connect = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid::ZERO,
-            timeout: 8000,
-            session_id: SessionId::NONE,
-            passwd: Buffer::new(&[0; 16]),
-            read_only: Trailing(None),
-        };
-        follower.peer.receive(follower.now, client, &frame(&encode(&connect)));
+        let client = connect(follower, SessionId::NONE, None);
         self.talk(usize::MAX);
         let follower = &mut self.follower;
         while follower.peer.poll_link().is_some() {}
@@ -247,6 +238,22 @@ impl Pair {
         follower.peer.sent(follower.now, client, reply.len());
         client
     }
+}
+
+/// A client asks for a session, or for its own again.
+fn connect(server: &mut Server, session: SessionId, read_only: Option<bool>) -> Link {
+    let link = server.peer.open(server.now, address()).unwrap();
+    let password = zk_core::session::password(session);
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout: 8000,
+        session_id: session,
+        passwd: Buffer::new(&password),
+        read_only: Trailing(read_only),
+    };
+    server.peer.receive(server.now, link, &frame(&encode(&request)));
+    link
 }
 
 /// Captured between two servers of Apache 3.8.0 (the configuration elided).

@@ -5,9 +5,8 @@
 
 use zk_core::id::Zxid;
 use zk_core::peer::{Disk as Want, Order, Peer, Read, Reading};
-use zk_core::request::apply::ApplyError;
 use zk_core::time::Now;
-use zk_core::tree::snapshot::{LoadError, Taken};
+use zk_core::tree::snapshot::Taken;
 use zk_core::wire::file::SnapshotDigest;
 
 use super::boot::Found;
@@ -21,16 +20,17 @@ use super::store::{Done, Memory, Options, Poll, Store};
 #[derive(Debug)]
 pub struct PeerLoad<'p, 'm>(pub &'p mut Peer<'m>);
 
+fn refusal(damage: bool) -> Refusal {
+    if damage { Refusal::Damaged } else { Refusal::Full }
+}
+
 impl Load for PeerLoad<'_, '_> {
     fn reset(&mut self) {
         self.0.load_reset();
     }
 
     fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
-        self.0.load_snapshot(bytes).map_err(|error| match error {
-            LoadError::Full | LoadError::ChildOfEphemeral => Refusal::Full,
-            _ => Refusal::Damaged,
-        })
+        self.0.load_snapshot(bytes).map_err(|error| refusal(error.is_damage()))
     }
 
     fn snapshot_done(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) {
@@ -38,10 +38,7 @@ impl Load for PeerLoad<'_, '_> {
     }
 
     fn txn(&mut self, _zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
-        self.0.load_txn(txn).map_err(|error| match error.0 {
-            ApplyError::Malformed(_) => Refusal::Damaged,
-            ApplyError::Full => Refusal::Full,
-        })
+        self.0.load_txn(txn).map_err(|error| refusal(error.is_damage()))
     }
 }
 

@@ -546,8 +546,8 @@ mod tests {
         assert!(world.disk.stop().join());
     }
 
-    #[test]
-    fn a_full_disk_is_told_and_the_batch_waits() {
+    /// A world with a batch for which there is no space.
+    fn full() -> World {
         let mut world = World::new(0);
         world.simulated.set_capacity(Some(20 << 20));
         world.append(1..2);
@@ -555,6 +555,12 @@ mod tests {
         world.simulated.set_capacity(Some(1));
         world.append(2..100);
         assert!(matches!(world.hear(), Told::Full(true)));
+        world
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_the_batch_waits() {
+        let mut world = full();
         assert!(world.disk.hear().is_none());
         world.simulated.set_capacity(None);
         assert_eq!(durable(world.hear()), Zxid(99));
@@ -564,13 +570,6 @@ mod tests {
 
     #[test]
     fn a_full_disk_does_not_hold_up_the_end() {
-        let mut world = World::new(0);
-        world.simulated.set_capacity(Some(20 << 20));
-        world.append(1..2);
-        assert_eq!(durable(world.hear()), Zxid(1));
-        world.simulated.set_capacity(Some(1));
-        world.append(2..100);
-        assert!(matches!(world.hear(), Told::Full(true)));
-        drop(world.disk);
+        drop(full().disk);
     }
 }
