@@ -142,7 +142,7 @@ impl Peer<'_> {
                         quorums.withdraw();
                     }
                     if offered > quorums.pending().unwrap_or(&quorums.committed).version() {
-                        self.take_config(config)?;
+                        self.take_config(config).inspect_err(|_| self.retreat(now))?;
                     }
                 }
             }
@@ -176,6 +176,12 @@ impl Peer<'_> {
     /// Takes a proposed transaction into the history; `false` if there is no room yet.
     fn take_proposal(&mut self, now: Now, zxid: Zxid, bytes: &[u8]) -> Result<bool, Violation> {
         if bytes.len() > self.longest_txn() {
+            warning!(
+                "zxid {:#x} of the leader has {} bytes; this server takes {} at most",
+                zxid.0,
+                bytes.len(),
+                self.longest_txn()
+            );
             self.retreat(now);
             return Err(Violation("a transaction that is too long"));
         }

@@ -253,7 +253,19 @@ impl Peer<'_> {
         let (packet, len) = match quorum::first(bytes, self.options.max_txn) {
             Ok(First::Whole(packet, len)) => (packet, len),
             Ok(First::Need(need)) => return Ok(Taken::Need(need)),
-            Err(_) => return Err(Violation("a packet that is malformed or too long")),
+            Err(_) => {
+                if self.ensemble.uplink == Some(at) {
+                    // Perhaps more than this server can hold: the data's length is in the head.
+                    let len = bytes.get(12..16).and_then(<[u8]>::first_chunk);
+                    warning!(
+                        "a packet of the leader has {} bytes; this server takes {} at most",
+                        len.map_or(0, |len| i32::from_be_bytes(*len)),
+                        self.options.max_txn
+                    );
+                    self.retreat(now);
+                }
+                return Err(Violation("a packet that is malformed or too long"));
+            }
         };
         let taken = if self.ensemble.uplink == Some(at) {
             self.ensemble.learner.is_listening() && self.hear_leader(now, &packet)?

@@ -143,7 +143,11 @@ impl Peer<'_> {
         }
         // A leader has a later one only when the one before is committed.
         quorums.commit();
-        quorums.propose(text, None).map_err(|_| WRONG)
+        quorums.propose(text, None).map_err(|_| {
+            let most = quorums.committed.text_room();
+            warning!("a configuration of {} bytes is not taken; at most {} fit", text.len(), most);
+            WRONG
+        })
     }
 
     /// What the history says of a configuration that is later than the one in force. A configuration

@@ -230,6 +230,8 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
         let mut leader = boundless();
         assert!(!taken(&mut leader), "{what}");
         assert!(!matches!(leader.follower.peer.state(), State::Stopped(_)), "{what}");
+        let after = leader.calls_again();
+        assert!((1000..1200).contains(&after), "{what}: {after} ms");
     }
     // Access control lists.
     let mut leader = boundless();
@@ -274,4 +276,22 @@ fn a_snapshot_that_is_too_large_is_given_up() {
     assert!(follower.peer.member_is_closing(leader.link));
     assert_eq!(follower.peer.tree().last_zxid(), Zxid::ZERO);
     assert!(follower.peer.tree().find(b"/0").is_none());
+}
+
+/// A configuration for which there is no room ends the link, and the leader is called again later.
+#[test]
+fn a_configuration_that_is_too_long_is_not_taken() {
+    let options = Options { reconfig: true, ..Options::default() };
+    let server = |id| Server::with_options(id, false, options.clone());
+    let Pair { follower, links, .. } = Pair::of(server(2), server(1));
+    let mut leader = Played { follower, link: links[1], next: Zxid::ZERO };
+    leader.greets(1);
+    leader.tells(&Packet::new(Kind::Diff, Zxid::ZERO));
+    let text = CONFIG.replace("version=0", &format!("#{}\nversion=100000000", "x".repeat(1 << 16)));
+    let packet = Packet::with(Kind::NewLeader, Zxid::new(Epoch(1), 0), text.as_bytes());
+    leader.follower.peer.hear(leader.follower.now, leader.link, &encode(&packet));
+    assert!(leader.follower.peer.member_is_closing(leader.link));
+    assert_eq!(leader.follower.peer.config().version(), 0);
+    let after = leader.calls_again();
+    assert!((1000..1200).contains(&after), "{after} ms");
 }

@@ -28,7 +28,7 @@
 //! |---|---|---|
 //! | [`HELLO_MS`] | 2,000 | who has connected and says nothing is reset |
 //! | [`SESSION_MS`] | 10,000 | a client that has no session is reset |
-//! | [`CLOSE_MS`] | 250 | what is being closed and has not been taken is reset: waiting for the other side to be done would hold its socket |
+//! | [`CLOSE_MS`] | 250 | a client's connection that is being closed is reset, whatever has not been taken: waiting for the other side to be done would hold its socket. One to a member has [`HELLO_MS`], so that who is to call back still hears it |
 //! | [`CONNECT_MS`] | 5,000 | a member that does not answer is tried again |
 //! | [`SILENCE_MS`](crate::net::SILENCE_MS) | 20,000 | a connection whose other side answers nothing is gone |
 
