@@ -55,6 +55,32 @@ fn a_flipped_byte_in_a_log_is_never_taken_for_a_crash() {
     }
 }
 
+/// A record whose checksum begins at the end of a sector, with the four zeros that each begins with: no
+/// sector of it is missing.
+#[test]
+fn the_zeros_of_a_checksum_are_not_a_sector_that_was_lost() {
+    for before in 1..=8 {
+        let disk = Disk::new(1);
+        let mut store = open(&disk, options()).unwrap();
+        let mut ledger = Ledger::default();
+        save(&mut store, &ledger, Zxid::ZERO).unwrap();
+        let overhead = 13 + 32;
+        for (counter, payload) in [(1, 512 - before - 16 - overhead), (2, 200)] {
+            let entry = txn(z(counter), &vec![7; payload]);
+            store.append(z(counter), &entry).unwrap();
+            ledger.add(z(counter), &entry);
+            store.sync().unwrap();
+        }
+        drop(store);
+        let path = log_path(1);
+        let start = 512 - before;
+        assert_eq!(disk.read(&path).unwrap()[start..start + 4], [0; 4]);
+        disk.flip(&path, start + overhead + 100, 1);
+        let restored = restore(&disk);
+        assert!(matches!(restored, Err(Error::Rot { .. })), "{before}: {restored:?}");
+    }
+}
+
 /// The newest log, cut at any length, keeps the records that are whole; with a hint, a cut below
 /// it is refused or reported. An older log that was cut is refused.
 #[test]
