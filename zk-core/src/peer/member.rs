@@ -71,6 +71,13 @@ impl Peer<'_> {
         Ok(())
     }
 
+    /// Whether a member comes from that address, as far as it was [resolved](Self::resolved). A shell
+    /// closes the connections of all others at once.
+    pub fn is_from_member(&self, from: IpAddr) -> bool {
+        let Ensemble { members, quorums, .. } = &self.ensemble;
+        members.sources().any(|(server, known)| known == from && quorums.knows(server))
+    }
+
     /// Somebody to connect to.
     pub fn poll_dial(&mut self, now: Now) -> Option<Dial> {
         if !matches!(

@@ -40,7 +40,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 }
             }
             if server != me {
-                // A member whose address has no room can be dialled, and calls in vain.
+                // A member whose address has no room can be dialled, and comes in vain.
                 let _ = self.peer.resolved(server, &found);
             }
         }
@@ -48,13 +48,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
 
     /// Whether who has connected is at an address of a member.
     pub(super) fn comes_from_member(&self, at: usize) -> bool {
-        let Some(from) = self.net.remote(at) else { return false };
-        let quorums = self.peer.quorums();
-        quorums.members().any(|server| {
-            [Port::Election, Port::Quorum].into_iter().any(|port| {
-                quorums.addresses(server, port).any(|(host, _)| literal(host) == Some(from))
-            })
-        })
+        self.net.remote(at).is_some_and(|from| self.peer.is_from_member(from.into()))
     }
 
     /// Calls whom the peer wants to be called.

@@ -105,8 +105,6 @@ pub(super) struct Members {
     attempts: Vec<Option<Attempt>>,
     serial: u64,
     resolver: Resolver<Key>,
-    /// Addresses from which members come.
-    known: BTreeMap<ServerId, Vec<IpAddr>>,
     /// Members whose addresses were not looked up yet.
     unknown: BTreeSet<ServerId>,
     /// Of the configuration whose members these are.
@@ -158,7 +156,6 @@ impl Members {
             attempts: Vec::new(),
             serial: 0,
             resolver,
-            known: BTreeMap::new(),
             unknown: quorum.servers.keys().copied().collect(),
             version: quorum.version.0,
             refreshed_at: now.monotonic,
@@ -238,7 +235,6 @@ impl Members {
         if version != self.version {
             self.version = version;
             self.reopen_at = Some(now.monotonic);
-            self.known.retain(|&server, _| peer.quorums().knows(server));
             self.look_up_members(peer);
         }
         if self.reopen_at.is_some_and(|at| at <= now.monotonic) {
@@ -338,15 +334,10 @@ impl Members {
     /// before still holds.)
     fn know(&mut self, peer: &mut Peer<'_>, server: ServerId, addresses: &[SocketAddr]) {
         self.unknown.remove(&server);
-        let known = self.known.entry(server).or_default();
         let found = sources(addresses);
-        if found.is_empty() || *known == found {
-            return;
-        }
-        if peer.resolved(server, &found).is_err() {
+        if !found.is_empty() && peer.resolved(server, &found).is_err() {
             log::warn!("server {} has more addresses than can be kept", server.0);
         }
-        *known = found;
     }
 
     fn refresh(&mut self, peer: &Peer<'_>, now: Now) {
@@ -409,7 +400,7 @@ impl Members {
         socket: TcpStream,
         address: SocketAddr,
     ) {
-        if !self.known.values().any(|known| known.contains(&address.ip())) {
+        if !peer.is_from_member(address.ip()) {
             self.strangers += 1;
             let quiet = |at: Instant| now.monotonic.since(at) < LOG_PAUSE_MS;
             if !self.strangers_at.is_some_and(quiet) {

@@ -131,11 +131,15 @@ impl<'m> Members<'m> {
         Self { links, used: 0, leader: None, leader_at: None, turn: 0, addresses, addresses_len: 0 }
     }
 
+    /// Where members come from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (ServerId, IpAddr)> + '_ {
+        self.addresses.iter().take(self.addresses_len).filter_map(|address| address.0)
+    }
+
     /// Whether a link that somebody else has made comes from where `server` does.
     pub(in crate::peer) fn comes_from(&self, at: usize, server: ServerId) -> bool {
         let Some(from) = self.get(at).and_then(|link| link.from) else { return true };
-        let known = self.addresses.iter().take(self.addresses_len);
-        known.flat_map(|address| address.0).any(|known| known == (server, from))
+        self.sources().any(|known| known == (server, from))
     }
 
     pub(in crate::peer) fn used(&self) -> usize {
