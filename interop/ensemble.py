@@ -18,6 +18,7 @@ from zk import Zk
 
 SERVE_SECONDS = 60
 SHORT, LONG = 3, 20
+VIEWS = 3  # walks of a server's tree, if its connection ends
 WRITES = 120  # acknowledged creates through each server before each kill
 CONFIG = {
     "tickTime": "500", "initLimit": "20", "syncLimit": "10", "maxSessionTimeout": "600000", "snapCount": "1000",
@@ -74,9 +75,12 @@ class Ensemble:
             if len(leaders) == 1 and all(modes.values()):
                 return leaders[0]
             if time.monotonic() > deadline:
-                raise Failure("no agreement in %d s: %s\n%s" % (seconds, modes, "\n".join(
-                    "-- server %d (%s)\n%s" % (s.id, s.name, s.log_tail(12)) for s in self.servers)))
+                raise Failure("no agreement in %d s: %s\n%s" % (seconds, modes, self.logs()))
             time.sleep(0.05)  # a server that does not serve yet gives no event to wait for
+
+    def logs(self, lines=12):
+        """The ends of all servers' logs."""
+        return "\n".join("-- server %d (%s)\n%s" % (s.id, s.name, s.log_tail(lines)) for s in self.servers)
 
     def mode(self, server):
         """leader, follower, or None while it does not serve."""
@@ -93,15 +97,40 @@ class Ensemble:
         return None
 
 
-def views(ensemble):
-    """The tree as each server shows it, once it has all that was committed."""
-    found = []
-    for server in ensemble.servers:
-        client = wire.Client(server.address)
+def view(server):
+    """The tree as a server shows it, once it has all that was committed."""
+    client = wire.Client(server.address)
+    try:
         client.ok("auth", 0, "digest", tree.SUPER.encode())
         client.ok("sync", "/")
-        found.append(tree.walk(client))
+        return tree.walk(client)
+    finally:
         client.close()
+
+
+def views(ensemble):
+    """The tree as each server shows it.
+
+    A server that takes another role ends its connections, as it must, and a machine that stands still
+    for seconds is enough for that. Like any client we ask again, once all serve: that they ended no
+    process, and that the trees are the same, holds then too. Each time is told, with the logs. One of
+    ours that stays connected and does not answer has failed.
+    """
+    found = []
+    for server in ensemble.servers:
+        for _ in range(VIEWS):
+            try:
+                found.append(view(server))
+                break
+            except (wire.Closed, OSError) as error:
+                ended = "server %d (%s) ended a walk of its tree: %s\n%s" % (
+                    server.id, server.name, error, ensemble.logs())
+                if server.kind == "z" and isinstance(error, TimeoutError):
+                    raise Failure(ended) from error
+                print(ended, flush=True)
+                ensemble.wait()
+        else:
+            raise Failure("%d times %s" % (VIEWS, ended))
     return found
 
 
