@@ -107,26 +107,32 @@ def brief(value):
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
-def transcript(seed, subject, root, steps):
-    """What to read when a script fails: the steps left, and where the two part."""
-    with Pair(subject) as pair:
-        left, right = pair.replay(root, steps)
-    found = compare(root, left, right, collections.Counter())
-    if found is None:
-        return "seed %d did not differ again, alone on fresh servers (%d steps)" % (seed, len(steps))
-    lines = ["seed %d, %d steps left:" % (seed, len(steps))]
-    for step, _ in left[0]:
-        lines.append("  " + brief(step))
-        if step == found[0]:
-            break
-    else:
-        lines.append("  " + brief(found[0]))
+def parted(found):
+    """Where the two part: the step, and what each answers."""
+    lines = ["  " + brief(found[0])]
     for fact, apache, ours in found[1][:10]:
         lines.append("    %s" % fact)
         if apache != ours:
             lines.append("      apache: " + brief(apache))
             lines.append("      ours:   " + brief(ours))
-    return "\n".join(lines)
+    return lines
+
+
+def transcript(made, first, subject):
+    """What to read when a script fails: the steps left, and where the two part."""
+    lines = ["seed %d, when it was found:" % made.seed] + parted(first)
+    steps = shrink(subject, made.root, made.steps)
+    with Pair(subject) as pair:
+        left, right = pair.replay(made.root, steps)
+    found = compare(made.root, left, right, collections.Counter())
+    if found is None:
+        return "\n".join(lines + ["it did not differ again, alone on fresh servers (%d steps)" % len(steps)])
+    lines.append("seed %d, %d steps left:" % (made.seed, len(steps)))
+    for step, _ in left[0]:
+        if step == found[0]:
+            break
+        lines.append("  " + brief(step))
+    return "\n".join(lines + parted(found))
 
 
 def scripts(options):
@@ -149,14 +155,13 @@ def scripts(options):
                 seed = pending.pop(0)
                 made = Script(seed, LENGTH)
                 steps += len(made.steps)
-                if compare(made.root, *pair.replay(made.root, made.steps), explained) is not None:
-                    failed.append(made)
+                found = compare(made.root, *pair.replay(made.root, made.steps), explained)
+                if found is not None:
+                    failed.append((made, found))
                     break  # histories parted: start both afresh
     if failed:
-        first = failed[0]
         raise Failure("seeds %s (run one with --only differential --seed N)\n%s" % (
-            [made.seed for made in failed],
-            transcript(first.seed, subject, first.root, shrink(subject, first.root, first.steps))))
+            [made.seed for made, _ in failed], transcript(*failed[0], subject)))
     return "%d scripts, %d steps, explained differences: %s" % (
         len(seeds), steps, dict(explained) or "none")
 
