@@ -9,6 +9,8 @@
 #[cfg(any(test, feature = "simulated"))]
 extern crate std;
 
+pub mod board;
 pub mod flash;
 pub mod net;
 pub mod node;
+pub mod profile;

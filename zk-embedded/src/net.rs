@@ -8,6 +8,7 @@
 //! The board gives the device: anything that is a [`phy::Device`] of Ethernet frames or of IP packets.
 
 use core::net::Ipv4Addr;
+use core::ops::Range;
 
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::socket::{Socket, tcp};
@@ -63,8 +64,21 @@ pub struct Storage<'m> {
     pub sockets: &'m mut [SocketStorage<'m>],
     /// Of clients' sockets: the first ones.
     pub clients: Buffers<'m>,
-    /// Of members' sockets.
-    pub members: Buffers<'m>,
+    /// Of sockets for the election port: the next ones.
+    pub election: Buffers<'m>,
+    /// Of sockets for the quorum port.
+    pub quorum: Buffers<'m>,
+}
+
+/// What sockets are for. Each pool has its own, so that nobody takes another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Clients.
+    Clients,
+    /// The election ports, here and of other members.
+    Election,
+    /// The quorum ports.
+    Quorum,
 }
 
 /// Why there is no interface.
@@ -101,14 +115,14 @@ pub struct Net<'m, D: Device> {
     device: D,
     interface: Interface,
     sockets: SocketSet<'m>,
-    clients: usize,
-    len: usize,
+    /// Where each pool ends, and the next begins.
+    ends: [usize; 3],
     next_port: u16,
 }
 
 impl<D: Device> core::fmt::Debug for Net<'_, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Net").field("sockets", &self.len).finish_non_exhaustive()
+        f.debug_struct("Net").field("sockets", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -153,13 +167,18 @@ impl<'m, D: Device> Net<'m, D> {
         if !fits {
             return Err(Unfit("there is no room for an address and a route"));
         }
-        let Storage { sockets, clients, members } = storage;
-        let (client_sockets, len) = (clients.sockets, clients.sockets + members.sockets);
-        if sockets.len() < len {
-            return Err(Unfit("there are fewer sockets than buffers"));
-        }
+        let Storage { sockets, clients, election, quorum } = storage;
+        let room = sockets.len();
         let mut sockets = SocketSet::new(sockets);
-        for Buffers { sockets: count, receive, transmit } in [clients, members] {
+        let mut ends = [0; 3];
+        let mut len = 0;
+        for (end, buffers) in ends.iter_mut().zip([clients, election, quorum]) {
+            let Buffers { sockets: count, receive, transmit } = buffers;
+            len += count;
+            *end = len;
+            if len > room {
+                return Err(Unfit("there are fewer sockets than buffers"));
+            }
             if count == 0 {
                 continue;
             }
@@ -181,7 +200,7 @@ impl<'m, D: Device> Net<'m, D> {
         let ports = u64::from(u16::MAX - LOCAL_PORTS);
         // The upper half of the seed is no worse than the lower.
         let next_port = LOCAL_PORTS + u16::try_from((options.seed >> 32) % ports).unwrap_or(0);
-        Ok(Self { device, interface, sockets, clients: client_sockets, len, next_port })
+        Ok(Self { device, interface, sockets, ends, next_port })
     }
 
     /// The device.
@@ -194,19 +213,24 @@ impl<'m, D: Device> Net<'m, D> {
         &mut self.device
     }
 
-    /// How many sockets there are. The first [`clients`](Self::clients) are for clients.
+    /// How many sockets there are.
     pub fn len(&self) -> usize {
-        self.len
+        self.ends[2]
     }
 
     /// Whether there are no sockets.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// How many sockets are for clients.
-    pub fn clients(&self) -> usize {
-        self.clients
+    /// The sockets of a pool.
+    pub fn pool(&self, pool: Pool) -> Range<usize> {
+        let [clients, election, quorum] = self.ends;
+        match pool {
+            Pool::Clients => 0..clients,
+            Pool::Election => clients..election,
+            Pool::Quorum => election..quorum,
+        }
     }
 
     /// Takes one frame from the device; false if there was none.
@@ -274,7 +298,7 @@ impl<'m, D: Device> Net<'m, D> {
     /// A port that no socket has.
     fn local_port(&mut self) -> u16 {
         // Each socket has one, and there are far fewer.
-        for _ in 0..=self.len {
+        for _ in 0..=self.len() {
             let port = self.next_port;
             self.next_port = port.checked_add(1).unwrap_or(LOCAL_PORTS);
             let taken = self.sockets.iter().any(|(_, Socket::Tcp(socket))| {

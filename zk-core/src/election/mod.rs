@@ -38,7 +38,7 @@ use vote::Heard;
 pub use vote::Vote;
 
 /// The most servers outside of every configuration that are answered at a time.
-pub const STRANGERS_MAX: usize = 8;
+pub const STRANGERS_MAX: usize = if cfg!(zk_handle16) { 2 } else { 8 };
 
 /// Times of an election, ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

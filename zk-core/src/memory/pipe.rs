@@ -29,6 +29,11 @@ impl<'m> Pipe<'m> {
         self.from == self.to
     }
 
+    /// How many bytes there can ever be, whatever the limit is.
+    pub fn capacity(&self) -> usize {
+        self.bytes.ceiling()
+    }
+
     /// How many bytes can wait at once.
     pub fn ceiling(&self) -> usize {
         self.limit

@@ -331,9 +331,13 @@ impl Peer<'_> {
         let Ensemble { members, uplink, dirty, quorums, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         let connection = &mut self.connections[link];
-        let reply = reply::most(op, body, quorums.committed.text_room());
+        let (mut body, mut reply) = (body, reply::most(op, body, quorums.committed.text_room()));
         if connection.output.free().saturating_sub(connection.reserved) < reply {
-            return Err(Busy);
+            if connection.reserved > 0 || !connection.output.is_empty() {
+                return Err(Busy);
+            }
+            // Its reply never fits. Cut short, the leader refuses it as it refuses its own clients'.
+            (body, reply) = (b"", reply::most(op, b"", 0));
         }
         let ids = if op == OpCode::CreateSession { List::NULL } else { ids };
         put_request(out, session, cxid, op, body, ids)?;

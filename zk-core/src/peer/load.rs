@@ -112,6 +112,12 @@ impl Peer<'_> {
         Ok(())
     }
 
+    /// The time of the latest change in what was loaded, ms since 1970. A board without a clock goes on
+    /// from there. It looks at every node.
+    pub fn last_time(&self) -> i64 {
+        self.time.max(self.tree.last_change())
+    }
+
     /// Keeps a transaction that was loaded: others may lack it.
     fn keep(&mut self, zxid: Zxid, entry: &[u8]) {
         self.next_apply = self.history.end();

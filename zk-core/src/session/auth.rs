@@ -13,7 +13,7 @@ use crate::wire::client::Id;
 use crate::wire::jute::{self, List, Sink, Slice};
 
 /// Bytes of all identities of a connection.
-pub const IDENTITIES_LEN: usize = 512;
+pub const IDENTITIES_LEN: usize = if cfg!(zk_handle16) { 128 } else { 512 };
 
 /// Bytes of an encoded SHA-1.
 const HASH_LEN: usize = 28;

@@ -44,6 +44,12 @@ impl DataTree<'_> {
         &self.nodes[at]
     }
 
+    /// When the latest change that any node shows was made, ms since 1970; 0 if none shows one.
+    pub fn last_change(&self) -> i64 {
+        let nodes = (0..self.nodes.used()).filter_map(|at| self.nodes.get(at as Handle));
+        nodes.map(Node::last_change).max().unwrap_or(0)
+    }
+
     /// The node's metadata as clients see it.
     pub fn stat(&self, at: Handle) -> Stat {
         let node = &self.nodes[at];

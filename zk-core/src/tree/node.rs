@@ -64,6 +64,11 @@ impl Node {
         acl: super::acl::NO_ACL,
     };
 
+    /// When it was made, or its data last changed.
+    pub(super) fn last_change(&self) -> i64 {
+        self.ctime.max(self.mtime)
+    }
+
     pub(super) fn new(stat: &StatPersisted, parent: Handle, acl: Handle, mark: bool) -> Self {
         let mut node = Self { parent, ..Self::EMPTY };
         node.set_stat(stat);

@@ -22,7 +22,7 @@ use stream::{Step, put_txn};
 pub(crate) use stream::{put, put_limited};
 
 /// Syncs of one learner that may wait for commits. More of its requests wait behind them.
-pub const SYNCS_MAX: usize = 32;
+pub const SYNCS_MAX: usize = if cfg!(zk_handle16) { 4 } else { 32 };
 
 /// How far the reign has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,8 +56,6 @@ pub enum History {
 #[derive(Debug)]
 pub struct Disk<'m, N: Nor> {
     store: Store<'m, N>,
-    /// For what learners are sent.
-    read: &'m mut [u8],
     found: Found,
     /// Nothing that can be trusted was loaded.
     lost: bool,
@@ -74,22 +72,13 @@ enum Install {
 }
 
 impl<'m, N: Nor> Disk<'m, N> {
-    /// Opens the store. `read` has room for one transaction at least
-    /// ([`Entries::room`](super::Entries::room)).
+    /// Opens the store.
     ///
     /// # Errors
     /// Those of [`Store::open`].
-    pub fn open(
-        nor: N,
-        memory: Memory<'m>,
-        read: &'m mut [u8],
-        options: Options,
-    ) -> Result<Self, Error<N::Error>> {
-        if read.len() < super::Entries::room(options.txn_max) {
-            return Err(Error::Unfit("the memory for reading has no room for one transaction"));
-        }
+    pub fn open(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Error<N::Error>> {
         let (store, found) = Store::open(nor, memory, options)?;
-        Ok(Self { store, read, found, lost: true, install: Install::None })
+        Ok(Self { store, found, lost: true, install: Install::None })
     }
 
     /// The store.
@@ -137,7 +126,9 @@ impl<'m, N: Nor> Disk<'m, N> {
     }
 
     /// Does one step, and tells the peer what is done. When it is `quiet`, no network waits to be
-    /// served: then the flash may be erased ahead, if the peer waits for nothing either.
+    /// served: then the flash may be erased ahead, if the peer waits for nothing either. What learners
+    /// lack is read into `scratch`: it has room for one transaction at least
+    /// ([`Entries::room`](super::Entries::room)), else the board cannot go on.
     ///
     /// # Errors
     /// See [`Error`]: the board has to start anew. A peer that has stopped is known by its state.
@@ -146,6 +137,7 @@ impl<'m, N: Nor> Disk<'m, N> {
         peer: &mut Peer<'_>,
         now: Now,
         quiet: bool,
+        scratch: &mut [u8],
     ) -> Result<Poll, Error<N::Error>> {
         let mut asked = false;
         if self.can_ask() {
@@ -158,7 +150,7 @@ impl<'m, N: Nor> Disk<'m, N> {
             peer.set_full(self.store.is_full());
             // A batch, and a piece of a snapshot beside it: it must go on however many write.
             for _ in 0..2 {
-                asked |= self.can_ask() && self.ask(peer, now)?;
+                asked |= self.can_ask() && self.ask(peer, now, scratch)?;
             }
         }
         let poll = self.store.poll(quiet && !asked && peer.outstanding() == 0)?;
@@ -173,7 +165,12 @@ impl<'m, N: Nor> Disk<'m, N> {
     }
 
     /// Takes the next order.
-    fn ask(&mut self, peer: &mut Peer<'_>, now: Now) -> Result<bool, Error<N::Error>> {
+    fn ask(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        scratch: &mut [u8],
+    ) -> Result<bool, Error<N::Error>> {
         let (mut written, mut installed, mut read, mut cut) = (None, None, None, None);
         let store = &mut self.store;
         match peer.poll_disk() {
@@ -218,7 +215,7 @@ impl<'m, N: Nor> Disk<'m, N> {
             peer.reload_failed(now, true);
         }
         if let Some((reading, what)) = read {
-            self.read(peer, now, reading, what)?;
+            self.read(peer, now, reading, what, scratch)?;
         }
         Ok(true)
     }
@@ -297,16 +294,17 @@ impl<'m, N: Nor> Disk<'m, N> {
         now: Now,
         reading: Reading,
         what: Read,
+        scratch: &mut [u8],
     ) -> Result<(), Error<N::Error>> {
         match what {
-            Read::Log { from, most } => match self.store.read_log(from, most, self.read) {
+            Read::Log { from, most } => match self.store.read_log(from, most, scratch) {
                 Ok(entries) => peer.log_read(now, reading, entries.iter()),
                 Err(Error::Damaged(_)) => peer.read_failed(reading),
                 Err(error) => return Err(error),
             },
             Read::Snapshot { zxid, offset, most } => {
-                let most = most.min(self.read.len());
-                let to = &mut self.read[..most];
+                let most = most.min(scratch.len());
+                let to = &mut scratch[..most];
                 match self.store.read_snapshot(zxid, offset, to)? {
                     Some((len, end)) => peer.snapshot_read(now, reading, &to[..len], end),
                     None => peer.read_failed(reading),

@@ -6,11 +6,11 @@
 //! [`Disk`] carries out on it what a [`Peer`](zk_core::peer::Peer) orders.
 //!
 //! ```text
-//! let mut disk = Disk::open(nor, memory, read, options)?;
+//! let mut disk = Disk::open(nor, memory, options)?;
 //! disk.load(&mut peer, new)?;              // History::Damaged: such a peer must not vote
 //! disk.start()?;
 //! peer.join(now, &Membership { epochs: disk.store().epochs(), .. })?;
-//! loop { .. network, timers ..  disk.poll(&mut peer, now, quiet)?; }
+//! loop { .. network, timers ..  disk.poll(&mut peer, now, quiet, scratch)?; }
 //! ```
 //!
 //! # Blocks

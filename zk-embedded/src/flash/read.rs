@@ -383,6 +383,10 @@ impl<N: Nor> Store<'_, N> {
         while let Some(found) = self.next_txn(&mut walk)? {
             counted += found.len + READ_OVERHEAD;
             let end = used + ENTRY + found.len;
+            if end > to.len() && used == 0 {
+                // Nothing would be an answer, too: that there is no more.
+                return Err(Error::Unfit("the memory for reading has no room for a transaction"));
+            }
             if used > 0 && counted > most || end > to.len() {
                 walk = Walk { seq: found.seq, at: found.offset };
                 break;

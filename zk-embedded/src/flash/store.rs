@@ -57,8 +57,10 @@ pub struct Memory<'m> {
 pub const fn batch_len(batch_max: usize, txn_max: usize, write_size: usize) -> usize {
     // No transaction has less than its header.
     const LEAST: usize = 32;
-    let most = if batch_max > txn_max { batch_max } else { txn_max };
-    most + (most / LEAST + 1) * (TXN_OVERHEAD + write_size - 1)
+    let each = TXN_OVERHEAD + write_size - 1;
+    // One of the longest, or many of the shortest.
+    let (one, many) = (txn_max + each, batch_max + (batch_max / LEAST + 1) * each);
+    if one > many { one } else { many }
 }
 
 /// What was done, and is durable.

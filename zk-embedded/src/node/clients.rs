@@ -3,8 +3,8 @@
 use zk_core::time::Now;
 
 use super::{CLOSE_MS, Disk, LINKS, Next, Node, Role, SESSION_MS, Shown, words};
-use crate::net::State;
 use crate::net::phy::Device;
+use crate::net::{Pool, State};
 
 impl<D: Device, S: Disk> Node<'_, D, S> {
     /// Looks at the first four bytes of a connection: a word is answered, anything else is the
@@ -72,7 +72,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 }
             }
         }
-        for at in 0..self.net.clients() {
+        for at in self.net.pool(Pool::Clients) {
             any |= self.write_client(at, now);
         }
         any

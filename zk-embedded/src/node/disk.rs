@@ -24,18 +24,31 @@ pub trait Disk {
     type Error: Debug;
 
     /// Does one step of what the peer orders ([`Peer::poll_disk`]), without waiting, and tells the
-    /// peer what is done. When it is `quiet`, nobody waits to be served.
+    /// peer what is done. When it is `quiet`, nobody waits to be served. The `scratch` is the loop's:
+    /// whatever is in it is of no use afterwards.
     ///
     /// # Errors
     /// The disk cannot go on.
-    fn poll(&mut self, peer: &mut Peer<'_>, now: Now, quiet: bool) -> Result<Step, Self::Error>;
+    fn poll(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        quiet: bool,
+        scratch: &mut [u8],
+    ) -> Result<Step, Self::Error>;
 }
 
 impl<N: Nor> Disk for flash::Disk<'_, N> {
     type Error = flash::Error<N::Error>;
 
-    fn poll(&mut self, peer: &mut Peer<'_>, now: Now, quiet: bool) -> Result<Step, Self::Error> {
-        Ok(match Self::poll(self, peer, now, quiet)? {
+    fn poll(
+        &mut self,
+        peer: &mut Peer<'_>,
+        now: Now,
+        quiet: bool,
+        scratch: &mut [u8],
+    ) -> Result<Step, Self::Error> {
+        Ok(match Self::poll(self, peer, now, quiet, scratch)? {
             Poll::Idle => Step::Idle,
             Poll::Working => Step::Working,
             Poll::Done(_) => Step::Done,

@@ -7,8 +7,8 @@ use zk_core::quorum::{Port, Quorums};
 use zk_core::time::Now;
 
 use super::{CONNECT_MS, Disk, Door, HELLO_MS, LINKS, Next, Node, Role, Shown, literal};
-use crate::net::State;
 use crate::net::phy::Device;
+use crate::net::{Pool, State};
 
 /// Addresses of one member that are used.
 const ADDRESSES: usize = 4;
@@ -113,7 +113,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 any = true;
             }
         }
-        for at in self.net.clients()..self.net.len() {
+        for at in self.net.pool(Pool::Election).start..self.net.len() {
             any |= self.write_member(at, now);
         }
         any

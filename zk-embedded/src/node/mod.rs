@@ -51,8 +51,9 @@ use zk_core::session::auth::IDENTITIES_LEN;
 use zk_core::time::{Instant, Now};
 use zk_core::wire::{frame, quorum};
 
+use crate::flash::Entries;
 use crate::net::phy::Device;
-use crate::net::{self, Net, Unfit};
+use crate::net::{self, Net, Pool, Unfit};
 
 /// Milliseconds in which whoever has connected must say something.
 pub const HELLO_MS: u64 = 2_000;
@@ -80,6 +81,10 @@ const LINKS: usize = 64;
 
 /// Frames that each socket may send in one round.
 const SENDS: usize = 16;
+
+/// Bytes of an election socket for what comes, at least: who has connected, with one address in a
+/// configuration's longest form, or the vote at the beginning of a notification.
+pub const GREETING_MAX: usize = 256;
 
 /// Milliseconds after which a disk that works is looked at again.
 const DISK_MS: u64 = 1;
@@ -114,7 +119,8 @@ pub struct Storage<'m> {
     /// One for each socket.
     pub places: &'m mut [Place],
     /// As long as the longest buffer for what comes: frames that lie in two pieces there are put
-    /// together here.
+    /// together here. What learners lack of the log is read into it as well: one transaction and
+    /// what the log says of it ([`Entries::room`]).
     pub scratch: &'m mut [u8],
 }
 
@@ -243,19 +249,26 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         }
         let limits = peer.options();
         let frame = frame::LEN.saturating_add(limits.max_frame);
-        for at in 0..net.len() {
-            let room = net.receive_capacity(at);
-            let (least, why) = match at < net.clients() {
-                true if net.send_capacity(at) < ANSWER_MAX => (usize::MAX, "a word's answer"),
-                true => (frame, "a client's longest frame does not fit"),
-                false => (packet_max(limits), "a member's longest packet does not fit"),
-            };
-            if room < least {
-                return Err(Unfit(why));
+        let packet = packet_max(limits.max_frame, limits.max_txn);
+        for (pool, least, why) in [
+            (Pool::Clients, frame, "a client's longest frame does not fit"),
+            (Pool::Election, GREETING_MAX, "a greeting does not fit"),
+            (Pool::Quorum, packet, "a member's longest packet does not fit"),
+        ] {
+            for at in net.pool(pool) {
+                if net.receive_capacity(at) < least {
+                    return Err(Unfit(why));
+                }
+                if pool == Pool::Clients && net.send_capacity(at) < ANSWER_MAX {
+                    return Err(Unfit("a word's answer does not fit"));
+                }
+                if scratch.len() < net.receive_capacity(at) {
+                    return Err(Unfit("the scratch is shorter than a buffer"));
+                }
             }
-            if scratch.len() < room {
-                return Err(Unfit("the scratch is shorter than a buffer"));
-            }
+        }
+        if scratch.len() < Entries::room(limits.max_txn) {
+            return Err(Unfit("the scratch has no room for a transaction of the log"));
         }
         for place in places.iter_mut() {
             place.0 = Role::Free;
@@ -361,7 +374,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     fn step_disk(&mut self, now: Now, quiet: bool) -> Result<Step, Error<S::Error>> {
         let mut step = Step::Idle;
         for _ in 0..STEPS {
-            step = self.disk.poll(&mut self.peer, now, quiet).map_err(Error::Disk)?;
+            step = self.disk.poll(&mut self.peer, now, quiet, self.scratch).map_err(Error::Disk)?;
             if step != Step::Working {
                 break;
             }
@@ -408,10 +421,11 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
 
     /// The sockets that a port may have.
     fn pool(&self, door: Door) -> core::ops::Range<usize> {
-        match door {
-            Door::Client => 0..self.net.clients(),
-            Door::Member(_) => self.net.clients()..self.net.len(),
-        }
+        self.net.pool(match door {
+            Door::Client => Pool::Clients,
+            Door::Member(Port::Election) => Pool::Election,
+            Door::Member(Port::Quorum) => Pool::Quorum,
+        })
     }
 
     /// A socket that nobody uses.
@@ -623,11 +637,11 @@ impl Role {
 }
 
 /// Bytes of the longest packet of a member: a transaction, or a client's frame with its identities.
-pub const fn packet_max(options: &peer::Options) -> usize {
+pub const fn packet_max(max_frame: usize, max_txn: usize) -> usize {
     /// Session, number and kind of a forwarded request.
     const REQUEST: usize = 16;
-    let forwarded = REQUEST + options.max_frame + IDENTITIES_LEN;
-    let longest = if forwarded > options.max_txn { forwarded } else { options.max_txn };
+    let forwarded = REQUEST + max_frame + IDENTITIES_LEN;
+    let longest = if forwarded > max_txn { forwarded } else { max_txn };
     quorum::OVERHEAD + longest
 }
 

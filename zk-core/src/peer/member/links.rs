@@ -177,15 +177,18 @@ impl<'m> Members<'m> {
         state: Link,
         most: usize,
     ) -> Result<usize, Full> {
-        let vacant = self.links.iter().take(self.used).position(|l| l.state == Link::Vacant);
-        let at = match vacant {
+        // Lent buffers may differ: notifications are short, packets are long.
+        let vacant = self.links.iter().enumerate().filter(|(_, link)| link.state == Link::Vacant);
+        let room = |(_, link): &(usize, &MemberConnection<'_>)| match port {
+            Port::Election => link.output.capacity(),
+            Port::Quorum => usize::MAX - link.output.capacity(),
+        };
+        let at = match vacant.min_by_key(room).map(|(at, _)| at) {
             Some(at) => at,
-            None if self.links.reach(self.used + 1) => {
-                self.used += 1;
-                self.used - 1
-            }
+            None if self.links.reach(self.used + 1) => self.used,
             None => return Err(Full),
         };
+        self.used = self.used.max(at + 1);
         let link = &mut self.links[at];
         link.output.clear();
         link.output.set_limit(most);

@@ -40,15 +40,17 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 }
 
 /// Memory that a board has for ever.
-fn memory() -> (Memory<'static>, &'static mut [u8]) {
+fn memory() -> Memory<'static> {
     let bytes = |len| Vec::leak(vec![0; len]);
-    let memory = Memory {
+    Memory {
         blocks: Vec::leak(vec![Block::default(); GEOMETRY.blocks]),
         batch: bytes(batch_len(TXN, TXN, GEOMETRY.write)),
         piece: bytes(256),
-    };
-    (memory, bytes(Entries::room(TXN) + 500))
+    }
 }
+
+/// For what is read of the log: a transaction, and some more of them if they are short.
+const SCRATCH: usize = Entries::room(TXN) + 500;
 
 /// A board: its flash, and what runs on it.
 struct Board {
@@ -76,8 +78,7 @@ impl Board {
         let seeds = Seeds(life, !life);
         let first = SessionId::first(options.server, (1 << 39) + life);
         let mut peer = Peer::owned(options, ceilings, seeds, first, now).unwrap();
-        let (memory, read) = memory();
-        let mut disk = Disk::open(flash, memory, read, OPTIONS).unwrap();
+        let mut disk = Disk::open(flash, memory(), OPTIONS).unwrap();
         // A board is new once.
         let history = disk.load(&mut peer, life == 1).unwrap();
         assert!(matches!(history, History::Loaded(_)), "{history:?}");
@@ -211,7 +212,10 @@ fn a_peer_alone_keeps_what_it_has_answered() {
             let until = operations(&board) + 20 + rng.below(400);
             loop {
                 board.tick();
-                let poll = board.disk.poll(&mut board.peer, board.now, rng.below(3) == 0).unwrap();
+                let poll = board
+                    .disk
+                    .poll(&mut board.peer, board.now, rng.below(3) == 0, &mut [0; SCRATCH])
+                    .unwrap();
                 snapshots += u32::from(matches!(poll, Poll::Done(Done::Snapshot(_))));
                 if operations(&board) >= until && rng.below(4) == 0 {
                     break;
@@ -440,7 +444,7 @@ impl Ensemble {
         for _ in 0..self.rng.below(16) {
             let quiet = self.rng.below(4) == 0;
             let Some(board) = &mut self.boards[at] else { return };
-            match board.disk.poll(&mut board.peer, now, quiet).unwrap() {
+            match board.disk.poll(&mut board.peer, now, quiet, &mut [0; SCRATCH]).unwrap() {
                 Poll::Done(done) => match done {
                     Done::Truncated(_) => self.met.truncated += 1,
                     Done::Installed(_) => self.met.installed += 1,

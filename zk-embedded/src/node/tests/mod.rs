@@ -9,8 +9,11 @@ use std::vec::Vec;
 
 use zk_core::id::{SessionId, Zxid};
 use zk_core::peer::State;
+use zk_core::quorum::Port;
 use zk_core::time::Instant;
-use zk_core::wire::client::{ConnectRequest, EventType, PathWatch, RequestHeader};
+use zk_core::wire::client::{
+    ConnectRequest, EventType, MultiHeader, PathWatch, RequestHeader, SetDataRequest,
+};
 use zk_core::wire::jute::{self, Buffer, Trailing};
 use zk_core::wire::{Code, OpCode};
 
@@ -114,7 +117,7 @@ fn a_board_comes_back_from_its_flash() {
     let (mut world, leader, [follower, _]) = serving(3);
     let client = connected(&mut world, &[follower]);
     for name in ["/a", "/b", "/c"] {
-        assert_eq!(world.create(client, name, &[7; 900]), Code::Ok);
+        assert_eq!(world.create(client, name, &[7; 400]), Code::Ok, "{name}");
     }
     let flash = world.power_off(leader);
     world.until("another leader", 60_000, |world| {
@@ -222,7 +225,7 @@ fn frames_that_lie_in_two_pieces_are_put_together() {
     assert_eq!(world.create(client, "/x", b""), Code::Ok);
     // With lengths that share no factor with the ring's, frames begin everywhere in it.
     for round in 0..60_usize {
-        let data = vec![round as u8; 300 + 37 * (round % 17)];
+        let data = vec![round as u8; 100 + 21 * (round % 17)];
         assert_eq!(world.set(client, "/x", &data), Code::Ok, "round {round}");
         assert_eq!(world.get(client, "/x", false).1, data, "round {round}");
     }
@@ -270,6 +273,24 @@ fn a_frame_above_the_profile_ends_its_connection() {
     world.sockets(raw).net.send(0, &(memory::FRAME as u32 + 1).to_be_bytes());
     world.run(CLOSE_MS + 50);
     assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+}
+
+#[test]
+fn a_reply_that_never_fits_is_refused_wherever_it_is_asked_for() {
+    let (mut world, leader, [follower, _]) = serving(17);
+    for host in [leader, follower] {
+        let client = connected(&mut world, &[host]);
+        let path = std::format!("/{host}");
+        assert_eq!(world.create(client, &path, b""), Code::Ok);
+        let header = MultiHeader { op: OpCode::SetData, done: false, err: -1 };
+        let to = path.as_str().into();
+        let set = (header, SetDataRequest { path: to, data: Buffer(Some(b"")), version: -1 });
+        assert_eq!(world.multi(client, &[set; 2]), Code::Ok);
+        assert_eq!(world.multi(client, &[set; 8]), Code::MarshallingError);
+        // It was worth an answer, and not the connection.
+        assert_eq!(world.set(client, &path, b"1"), Code::Ok);
+    }
+    agree(&mut world);
 }
 
 #[test]
@@ -358,16 +379,20 @@ fn strangers_are_reset_at_the_ports_of_members() {
     assert!((0..12).all(|at| world.raw_state(raw, at) == net::State::Closed));
     let members = &world.at(leader).places[CLIENTS..];
     assert!(!members.iter().any(|place| matches!(place.0, Role::Opening(..))));
-    // Only a leader is met at the quorum port.
-    let refused = |world: &World, port| {
-        world.at(port).places.iter().any(|place| {
-            matches!(
-                place.0,
-                Role::Listening(super::Door::Member(zk_core::quorum::Port::Quorum), _)
-            )
-        })
+    // Only a leader is met at the quorum port, and only as long as somebody is missing.
+    let meets = |world: &World, port: usize| {
+        let door = super::Door::Member(Port::Quorum);
+        let places = world.at(port).places.iter();
+        places.filter(|place| matches!(place.0, Role::Listening(at, _) if at == door)).count()
     };
-    assert!(refused(&world, leader) && !refused(&world, follower));
+    assert_eq!((meets(&world, leader), meets(&world, follower)), (0, 0));
+    world.cut[follower] = true;
+    world.until("the follower is missed", 60_000, |world| meets(world, leader) == 1);
+    world.cut[follower] = false;
+    world.until("it follows again", 60_000, |world| {
+        world.serves(follower) && meets(world, leader) == 0
+    });
+    assert_eq!(meets(&world, follower), 0);
 }
 
 #[test]

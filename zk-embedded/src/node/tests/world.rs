@@ -8,22 +8,23 @@ use std::vec;
 use std::vec::Vec;
 
 use zk_core::client::{Config, Event, Session, Storage};
-use zk_core::id::{ServerId, SessionId};
-use zk_core::peer::{Membership, Peer, State};
-use zk_core::time::{Instant, Now};
-use zk_core::tree::Seeds;
+use zk_core::id::ServerId;
+use zk_core::peer::State;
+use zk_core::time::Instant;
 use zk_core::wire::client::{
-    CreateRequest, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
+    CreateRequest, MultiHeader, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
 };
 use zk_core::wire::jute::{Buffer, List};
 use zk_core::wire::{Code, OpCode};
 
-use super::memory::{FLASH, FLASH_OPTIONS, Ram, SERVERS, options};
+use super::memory::{FLASH, Heap, PROFILE, SERVERS};
+use crate::board::{self, Parts, Settings};
+use crate::flash;
 use crate::flash::simulated::Flash;
-use crate::flash::{self, Done, History, Poll};
 use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
 use crate::net::{self, Buffers, Net, SocketStorage};
-use crate::node::{self, Node};
+use crate::node::Node;
+use crate::profile::Profile;
 
 /// The port of clients.
 pub(super) const CLIENT: u16 = 2181;
@@ -233,7 +234,6 @@ pub(super) struct World {
     rng: u64,
     /// RAM that was lent to one board.
     pub(super) ram: usize,
-    boots: u64,
 }
 
 /// Milliseconds that a frame is on its way.
@@ -259,7 +259,6 @@ impl World {
             most_syns: 0,
             rng: seed | 1,
             ram: 0,
-            boots: 0,
         };
         for port in 0..SERVERS {
             let mut flash = Flash::new(FLASH, seed);
@@ -279,22 +278,7 @@ impl World {
 
     /// Starts a board from its flash.
     fn board(&mut self, port: usize, flash: Flash, clients: usize, new: bool) -> Board {
-        self.boots += 1;
-        let at = Instant(self.now);
-        let now = Now { monotonic: at, wall: 1_700_000_000_000 };
-        let mut ram = Ram::default();
-        let id = ServerId(port as i64 + 1);
-        let options = options(id);
-        let (memory, read) = ram.flash();
-        let mut disk = flash::Disk::open(flash, memory, read, FLASH_OPTIONS).unwrap();
-        let storage = ram.peer();
-        let seed = self.boots;
-        let mut peer =
-            Peer::new(storage, options.clone(), Seeds(seed, 7), SessionId::first(id, seed), now)
-                .unwrap();
-        let history = disk.load(&mut peer, new).unwrap();
-        disk.start().unwrap();
-        while !matches!(disk.poll(&mut peer, now, false).unwrap(), Poll::Done(Done::Started(_))) {}
+        let mut ram = Heap::default();
         let config: String = (0..SERVERS)
             .map(|n| {
                 format!(
@@ -305,17 +289,22 @@ impl World {
             })
             .chain(["version=0".to_string()])
             .collect();
-        let membership = Membership {
+        let net = net_options(port, 0);
+        let settings = Settings {
+            server: ServerId(port as i64 + 1),
+            hardware: net.hardware,
+            address: net.address,
+            prefix: net.prefix,
+            gateway: net.gateway,
+            client_port: CLIENT,
             config: config.as_bytes(),
-            proposed: None,
-            epochs: disk.store().epochs(),
-            damaged: matches!(history, History::Damaged(_)),
+            new,
         };
-        peer.join(now, &membership).unwrap();
-        let (storage, places) = ram.net(&options, clients);
-        let net = Net::new(Card::default(), storage, &net_options(port, seed), at).unwrap();
-        let settings = node::Options { client_port: CLIENT, wall: now.wall };
-        let board = Node::new(peer, net, disk, places, &settings, at).unwrap();
+        let wall = Some(1_700_000_000_000);
+        let parts = Parts { device: Card::default(), nor: flash, entropy: 0, wall };
+        let profile = Profile { clients, ..PROFILE };
+        let at = Instant(self.now);
+        let board = board::start(&profile, &mut ram, &settings, parts, at).unwrap();
         self.ram = ram.0 + size_of::<Board>();
         board
     }
@@ -335,6 +324,7 @@ impl World {
         receive: usize,
         now: u64,
     ) -> Net<'static, Card> {
+        let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
         let leak = |len: usize| std::boxed::Box::leak(vec![0; len].into_boxed_slice());
         let slots: Vec<SocketStorage<'static>> =
             core::iter::repeat_with(|| SocketStorage::EMPTY).take(sockets).collect();
@@ -345,7 +335,8 @@ impl World {
                 receive: leak(sockets * receive),
                 transmit: leak(sockets * 4096),
             },
-            members: Buffers { sockets: 0, receive: &mut [], transmit: &mut [] },
+            election: none(),
+            quorum: none(),
         };
         Net::new(Card::default(), storage, &net_options(port, seed), Instant(now)).unwrap()
     }
@@ -587,6 +578,13 @@ impl World {
     pub(super) fn set(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
         let request = SetDataRequest { path: path.into(), data: Buffer(Some(data)), version: -1 };
         self.session(client).session.submit(OpCode::SetData, &request).unwrap();
+        self.replied(client).0
+    }
+
+    /// All of these, or none.
+    pub(super) fn multi(&mut self, client: usize, operations: &impl serde::Serialize) -> Code {
+        let request = (operations, MultiHeader::END);
+        self.session(client).session.submit(OpCode::Multi, &request).unwrap();
         self.replied(client).0
     }
 

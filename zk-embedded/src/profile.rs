@@ -1,0 +1,439 @@
+//! How much a board can hold, and the memory for it: the one place for both.
+//!
+//! A [`Profile`] has the numbers. [`Profile::ram`] says, at compile time, how many bytes they take,
+//! and a [`Ram`] lends them, each table once and for good. So a board says
+//!
+//! ```text
+//! static ARENA: [u8; TINY.ram()]      and      const _: () = assert!(TINY.ram() <= 44 * 1024);
+//! ```
+//!
+//! and a program with a heap lends boxes.
+
+use zk_core::election;
+use zk_core::id::ServerId;
+use zk_core::memory::{Cell, Index, Meta, Slot, Table};
+use zk_core::peer::{
+    self, Address, Asking, Connection, EnsembleStorage, MemberConnection, PendingEntry,
+};
+use zk_core::quorum::{Config, Grouped, Member, Quorums};
+use zk_core::request::changes::{self, Change, Undo};
+use zk_core::session::Session;
+use zk_core::tree::watch::{self, Watch, WatchedPath};
+use zk_core::tree::{self, AclEntry, Node, OwnerEntry};
+use zk_core::wire::election::Notification;
+use zk_core::wire::frame;
+use zk_core::zab::leader::Learner;
+
+use crate::flash::{self, Block, Entries, batch_len};
+use crate::net::{self, Buffers, SocketStorage};
+use crate::node::{self, Place, packet_max};
+
+/// Memory of a board, handed out piece by piece and for good.
+pub trait Ram<'m> {
+    /// `len` entries, each of which `entry` makes. A board that has no room for them stops: see
+    /// [`Profile::ram`].
+    fn lend<T: 'm>(&mut self, len: usize, entry: impl FnMut() -> T) -> &'m mut [T];
+}
+
+/// How much a board can hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile {
+    /// Servers of an ensemble, observers too.
+    pub servers: usize,
+    /// Bytes of the text of a configuration.
+    pub config: usize,
+    /// Connections of clients.
+    pub clients: usize,
+    /// Sessions of the whole ensemble.
+    pub sessions: usize,
+    /// Nodes, the four of `/zookeeper` and the root too.
+    pub nodes: usize,
+    /// Cells for names and data of nodes: 14 bytes each.
+    pub cells: usize,
+    /// Lists of who may do what.
+    pub acls: usize,
+    /// Watches, all clients' together.
+    pub watches: usize,
+    /// Cells for the paths that are watched.
+    pub watch_cells: usize,
+    /// Bytes of the longest frame of a client.
+    pub frame: usize,
+    /// Bytes of the longest transaction.
+    pub txn: usize,
+    /// Bytes of the longest reply: 96 more than a frame, so that what was written can be read.
+    pub reply: usize,
+    /// Bytes of transactions that are proposed, and of the latest that were applied.
+    pub history: usize,
+    /// Transactions there.
+    pub proposals: usize,
+    /// Bytes of transactions that are made durable at once.
+    pub batch_max: usize,
+    /// Nodes that transactions change which are proposed.
+    pub changes: usize,
+    /// Cells for them.
+    pub change_cells: usize,
+    /// Bytes of a client's socket for what goes.
+    pub client_send: usize,
+    /// Bytes of a member's socket for what goes.
+    pub member_send: usize,
+    /// Bytes of an election socket for what comes: a greeting, or the beginning of a notification.
+    pub election_receive: usize,
+    /// Erase blocks of the store.
+    pub blocks: usize,
+    /// Bytes of the longest snapshot.
+    pub snapshot: u32,
+    /// Bytes that a program of the flash may have at most.
+    pub page: usize,
+    /// Bytes that a program of the flash has at least.
+    pub write: usize,
+}
+
+/// What a microcontroller with 64 KiB of memory holds.
+pub const TINY: Profile = Profile {
+    servers: 3,
+    config: 256,
+    clients: 3,
+    sessions: 8,
+    nodes: 96 + 5,
+    cells: 580,
+    acls: 4,
+    watches: 32,
+    watch_cells: 32,
+    frame: 512,
+    txn: 576,
+    reply: 608,
+    history: 1536,
+    proposals: 12,
+    batch_max: 512,
+    changes: 8,
+    change_cells: 32,
+    client_send: 256,
+    member_send: 256,
+    election_receive: 256,
+    blocks: 16,
+    snapshot: 24 << 10,
+    page: 256,
+    write: 1,
+};
+
+/// Slots of an index for that many entries.
+const fn slots(entries: usize) -> usize {
+    // Four of five are used at the most.
+    (entries + entries / 4 + 1).next_power_of_two()
+}
+
+const fn bytes_of<T>(len: usize) -> usize {
+    // With what aligns the piece.
+    len * size_of::<T>() + align_of::<T>() - 1
+}
+
+impl Profile {
+    /// Sockets of clients.
+    pub const fn client_sockets(&self) -> usize {
+        self.clients
+    }
+
+    /// Sockets for the election port: one for each other member, one that listens, and one more while
+    /// two members settle which of two connections stays.
+    pub const fn election_sockets(&self) -> usize {
+        self.servers + 1
+    }
+
+    /// Sockets for the quorum port: one for each other member. A leader listens there as long as
+    /// one of them is missing.
+    pub const fn quorum_sockets(&self) -> usize {
+        self.servers - 1
+    }
+
+    const fn member_sockets(&self) -> usize {
+        self.election_sockets() + self.quorum_sockets()
+    }
+
+    /// Bytes of a connection's input: a frame that waits, and what is kept before it.
+    const fn waiting(&self) -> usize {
+        self.frame + 13
+    }
+
+    /// Settings that fit.
+    pub fn options(&self, server: ServerId) -> peer::Options {
+        peer::Options {
+            max_frame: self.frame,
+            max_txn: self.txn,
+            max_reply: self.reply,
+            reply_high_mark: self.reply / 2,
+            max_waiting: self.waiting(),
+            max_batch: self.batch_max,
+            max_watches: self.watches as u32,
+            max_ephemerals: self.nodes,
+            ..node::board_options(server)
+        }
+    }
+
+    /// Bytes that all of it takes, with what aligns it.
+    pub const fn ram(&self) -> usize {
+        self.peer_ram() + self.flash_ram() + self.net_ram()
+    }
+
+    const fn peer_ram(&self) -> usize {
+        let Self { servers, clients, sessions, nodes, watches, changes, proposals, txn, .. } =
+            *self;
+        let links = self.member_sockets();
+        // The tree.
+        bytes_of::<Node>(nodes)
+            + bytes_of::<Slot>(slots(nodes))
+            + bytes_of::<Cell>(self.cells)
+            + bytes_of::<AclEntry>(self.acls)
+            + 2 * bytes_of::<Slot>(slots(self.acls))
+            + bytes_of::<OwnerEntry>(sessions)
+            + bytes_of::<Slot>(slots(sessions))
+            + SNAPSHOT
+            // Watches.
+            + bytes_of::<WatchedPath>(watches)
+            + bytes_of::<Watch>(watches)
+            + 2 * bytes_of::<Slot>(slots(watches))
+            + bytes_of::<Cell>(self.watch_cells)
+            // Changes.
+            + bytes_of::<Change>(changes)
+            + bytes_of::<Slot>(slots(changes))
+            + bytes_of::<Cell>(self.change_cells)
+            + bytes_of::<Undo>(changes)
+            // Sessions.
+            + bytes_of::<Session>(sessions)
+            + bytes_of::<Slot>(slots(sessions))
+            // Connections.
+            + clients * (self.waiting() + self.reply)
+            + bytes_of::<Connection<'_>>(clients)
+            // The history.
+            + self.history
+            + bytes_of::<Meta>(proposals)
+            + bytes_of::<PendingEntry>(proposals)
+            + 2 * txn
+            + self.reply
+            // The ensemble.
+            + 2 * (self.config + bytes_of::<Member>(servers))
+            + bytes_of::<election::Voter>(2 * servers + election::STRANGERS_MAX)
+            + self.election_sockets() * self.notification()
+            + self.quorum_sockets() * self.packet()
+            + bytes_of::<MemberConnection<'_>>(links)
+            + bytes_of::<Address>(servers - 1)
+            + bytes_of::<Learner>(links)
+            + INSTALL
+            + 2 * bytes_of::<Asking>(clients)
+    }
+
+    const fn flash_ram(&self) -> usize {
+        bytes_of::<Block>(self.blocks) + self.batch() + self.page
+    }
+
+    const fn net_ram(&self) -> usize {
+        let sockets = self.client_sockets() + self.member_sockets();
+        bytes_of::<SocketStorage<'_>>(sockets)
+            + bytes_of::<Place>(sockets)
+            + self.client_sockets() * (self.client_receive() + self.client_send)
+            + self.election_sockets() * (self.election_receive + self.member_send)
+            + self.quorum_sockets() * (self.packet() + self.member_send)
+            + self.scratch()
+    }
+
+    /// Bytes of a batch, framed.
+    const fn batch(&self) -> usize {
+        batch_len(self.batch_max, self.txn, self.write)
+    }
+
+    /// Bytes for what is read of the log, and for frames that lie in two pieces.
+    const fn scratch(&self) -> usize {
+        let (packet, entry) = (self.packet(), Entries::room(self.txn));
+        if packet > entry { packet } else { entry }
+    }
+
+    const fn client_receive(&self) -> usize {
+        frame::LEN + self.frame
+    }
+
+    /// Bytes of the longest packet of a member.
+    const fn packet(&self) -> usize {
+        packet_max(self.frame, self.txn)
+    }
+
+    /// Bytes of the longest notification that is sent.
+    const fn notification(&self) -> usize {
+        frame::LEN + Notification::HEAD + self.config
+    }
+
+    /// Memory of a peer.
+    pub fn peer<'m>(&self, ram: &mut impl Ram<'m>) -> peer::Storage<'m> {
+        let Self { servers, clients, sessions, nodes, watches, changes, proposals, txn, .. } =
+            *self;
+        let ram = &mut Lender(ram);
+        let links = self.member_sockets();
+        peer::Storage {
+            tree: tree::Storage {
+                nodes: ram.table::<Node>(nodes),
+                paths: ram.index(nodes),
+                cells: ram.table::<Cell>(self.cells),
+                acls: ram.table::<AclEntry>(self.acls),
+                acl_contents: ram.index(self.acls),
+                acl_numbers: ram.index(self.acls),
+                owners: ram.table::<OwnerEntry>(sessions),
+                owner_sessions: ram.index(sessions),
+                snapshot: ram.table(SNAPSHOT),
+                listing: tree::listing::Storage::default(),
+            },
+            watches: watch::Storage {
+                paths: ram.table::<WatchedPath>(watches),
+                path_slots: ram.index(watches),
+                watches: ram.table::<Watch>(watches),
+                watch_slots: ram.index(watches),
+                cells: ram.table::<Cell>(self.watch_cells),
+            },
+            changes: changes::Storage {
+                changes: ram.table::<Change>(changes),
+                slots: ram.index(changes),
+                cells: ram.table::<Cell>(self.change_cells),
+                undo: ram.table::<Undo>(changes),
+            },
+            sessions: ram.table::<Session>(sessions),
+            session_slots: ram.index(sessions),
+            connections: self.connections(ram, clients),
+            history: ram.table(self.history),
+            history_metas: ram.table::<Meta>(proposals),
+            pending: ram.table::<PendingEntry>(proposals),
+            scratch: ram.table(txn),
+            acl_scratch: ram.table(txn),
+            reply: ram.table(self.reply),
+            ensemble: EnsembleStorage {
+                quorums: Quorums::new(self.configuration(ram), self.configuration(ram)),
+                voters: ram.table::<election::Voter>(2 * servers + election::STRANGERS_MAX),
+                links: self.links(ram),
+                addresses: ram.table::<Address>(servers - 1),
+                learners: ram.table::<Learner>(links),
+                install: ram.table(INSTALL),
+                asking: [ram.table::<Asking>(clients), ram.table::<Asking>(clients)],
+            },
+            digests: Table::default(),
+        }
+    }
+
+    fn connections<'m, R: Ram<'m>>(
+        &self,
+        ram: &mut Lender<'_, R>,
+        clients: usize,
+    ) -> Table<'m, Connection<'m>> {
+        let mut inputs = ram.pieces(clients, self.waiting());
+        let mut outputs = ram.pieces(clients, self.reply);
+        let entry = || {
+            Connection::lent(inputs.next().unwrap_or_default(), outputs.next().unwrap_or_default())
+        };
+        Table::lent(ram.0.lend(clients, entry))
+    }
+
+    /// Links to members: those for notifications are shorter.
+    fn links<'m, R: Ram<'m>>(&self, ram: &mut Lender<'_, R>) -> Table<'m, MemberConnection<'m>> {
+        let election = ram.pieces(self.election_sockets(), self.notification());
+        let mut outputs = election.chain(ram.pieces(self.quorum_sockets(), self.packet()));
+        let entry = || MemberConnection::lent(outputs.next().unwrap_or_default());
+        Table::lent(ram.0.lend(self.member_sockets(), entry))
+    }
+
+    fn configuration<'m, R: Ram<'m>>(&self, ram: &mut Lender<'_, R>) -> Config<'m> {
+        let (text, members) = (ram.table(self.config), ram.table::<Member>(self.servers));
+        Config::new(text, members, Table::<Grouped>::default())
+    }
+
+    /// Memory of the flash store.
+    pub fn flash<'m>(&self, ram: &mut impl Ram<'m>) -> flash::Memory<'m> {
+        let ram = &mut Lender(ram);
+        flash::Memory {
+            blocks: ram.0.lend(self.blocks, Block::default),
+            batch: ram.bytes(self.batch()),
+            piece: ram.bytes(self.page),
+        }
+    }
+
+    /// Memory of sockets, and of the loop.
+    pub fn net<'m>(&self, ram: &mut impl Ram<'m>) -> (net::Storage<'m>, node::Storage<'m>) {
+        let sockets = self.client_sockets() + self.member_sockets();
+        let ram = &mut Lender(ram);
+        let storage = net::Storage {
+            sockets: ram.0.lend(sockets, || SocketStorage::EMPTY),
+            clients: ram.buffers(self.client_sockets(), self.client_receive(), self.client_send),
+            election: ram.buffers(self.election_sockets(), self.election_receive, self.member_send),
+            quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.member_send),
+        };
+        let places = ram.0.lend(sockets, Place::default);
+        (storage, node::Storage { places, scratch: ram.bytes(self.scratch()) })
+    }
+}
+
+/// Bytes of a snapshot that is being made and wait for the flash.
+const SNAPSHOT: usize = 512;
+
+/// Bytes of a leader's snapshot that wait for the flash.
+const INSTALL: usize = 512;
+
+/// Tables from a [`Ram`].
+struct Lender<'r, R>(&'r mut R);
+
+impl<'m, R: Ram<'m>> Lender<'_, R> {
+    fn table<T: Default + 'm>(&mut self, len: usize) -> Table<'m, T> {
+        Table::lent(self.0.lend(len, T::default))
+    }
+
+    fn index(&mut self, entries: usize) -> Index<'m> {
+        Index::lent(self.0.lend::<Slot>(slots(entries), || 0))
+    }
+
+    fn bytes(&mut self, len: usize) -> &'m mut [u8] {
+        self.0.lend(len, || 0)
+    }
+
+    /// So many pieces of so many bytes.
+    fn pieces(
+        &mut self,
+        count: usize,
+        each: usize,
+    ) -> impl Iterator<Item = &'m mut [u8]> + use<'m, R> {
+        self.bytes(count * each).chunks_exact_mut(each.max(1))
+    }
+
+    fn buffers(&mut self, sockets: usize, receive: usize, transmit: usize) -> Buffers<'m> {
+        Buffers {
+            sockets,
+            receive: self.bytes(sockets * receive),
+            transmit: self.bytes(sockets * transmit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// Counts what is lent, as if all of it lay behind one another at the worst places.
+    #[derive(Default)]
+    struct Counted(usize);
+
+    impl Ram<'static> for Counted {
+        fn lend<T: 'static>(&mut self, len: usize, entry: impl FnMut() -> T) -> &'static mut [T] {
+            self.0 += bytes_of::<T>(len);
+            let entries: Vec<T> = core::iter::repeat_with(entry).take(len).collect();
+            Box::leak(entries.into_boxed_slice())
+        }
+    }
+
+    #[test]
+    fn what_is_lent_is_what_was_said() {
+        for profile in [TINY, Profile { servers: 5, clients: 8, acls: 9, write: 8, ..TINY }] {
+            let mut ram = Counted::default();
+            profile.peer(&mut ram);
+            assert_eq!(ram.0, profile.peer_ram());
+            profile.flash(&mut ram);
+            assert_eq!(ram.0, profile.peer_ram() + profile.flash_ram());
+            profile.net(&mut ram);
+            assert_eq!(ram.0, profile.ram());
+        }
+    }
+}
