@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::Verb;
+use crate::command::board::Board;
 use crate::command::log::Log;
 use crate::command::quorum::Quorum;
 use crate::command::server::Server;
@@ -139,6 +140,7 @@ pub(crate) enum Command {
     Status(Status),
     Snapshot(Snapshot),
     Log(Log),
+    Board(Board),
     /// Type verbs one after the other, in one session
     Shell,
     /// Print the completions for a shell

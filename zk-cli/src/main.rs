@@ -56,6 +56,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Status(status) => status.run(&output, &cli.global.server),
         Command::Snapshot(snapshot) => snapshot.run(&output),
         Command::Log(log) => log.run(&output),
+        Command::Board(board) => board.run(&output),
         Command::Shell => shell::run(cli.global.options(), output),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -1,6 +1,7 @@
 //! The verbs, a module each or a few that belong together.
 
 mod acl;
+pub(crate) mod board;
 mod config;
 mod create;
 mod delete;

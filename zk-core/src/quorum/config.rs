@@ -437,6 +437,23 @@ impl<'m> Config<'m> {
     }
 }
 
+/// The server `id` of a configuration's text; `None` if the text has none. What [`Config::set`] says of
+/// the text, for whoever has no room for a configuration yet.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn server_in(text: &[u8], id: ServerId) -> Result<Option<Server<'_>>, ConfigError> {
+    let whole = |problem| ConfigError { line: 0, problem };
+    let text = core::str::from_utf8(text).map_err(|_| whole(Problem::Utf8))?;
+    if Found::of(text)?.voters == 0 {
+        return Err(whole(Problem::NoParticipant));
+    }
+    Ok(Lines::new(text).flatten().find_map(|said| match said.line {
+        Line::Server(server, value) if server == id => Server::parse(value).ok(),
+        _ => None,
+    }))
+}
+
 impl Member {
     /// The value of its line in `text`.
     fn value<'a>(&self, text: &'a str) -> &'a str {

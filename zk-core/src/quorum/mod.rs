@@ -14,7 +14,7 @@ mod text;
 pub use change::{ChangeError, change, check};
 #[cfg(feature = "alloc")]
 pub use config::TEXT_MAX;
-pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem};
+pub use config::{Config, ConfigError, Grouped, MEMBERS_MAX, Member, Port, Problem, server_in};
 pub use quorums::Quorums;
 pub use server::{
     ADDRESSES_MAX, Address, Host, Role, Server, ServerError, host_and_port, put_host_and_port,

@@ -10,6 +10,7 @@ pub mod election;
 pub mod file;
 pub mod frame;
 pub mod jute;
+pub mod provision;
 pub mod quorum;
 pub mod txn;
 
