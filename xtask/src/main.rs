@@ -15,6 +15,9 @@ mod rules;
 mod sim;
 mod size;
 mod stack;
+#[cfg(unix)]
+#[allow(dead_code, reason = "the quorum of boards comes next")]
+mod switch;
 mod targets;
 
 use std::process::ExitCode;
