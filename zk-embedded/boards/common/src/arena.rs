@@ -4,8 +4,6 @@
 //! static ARENA: Arena<{ TINY.ram() }> = Arena::new();
 //! let mut ram = ARENA.take().expect("it is taken once");
 //! ```
-#![no_std]
-
 use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, align_of, size_of};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +23,10 @@ unsafe impl<const LEN: usize> Sync for Arena<LEN> {}
 impl<const LEN: usize> Arena<LEN> {
     /// All of it, as a `static`: it takes no flash.
     pub const fn new() -> Self {
-        Self { bytes: UnsafeCell::new([const { MaybeUninit::uninit() }; LEN]), taken: AtomicBool::new(false) }
+        Self {
+            bytes: UnsafeCell::new([const { MaybeUninit::uninit() }; LEN]),
+            taken: AtomicBool::new(false),
+        }
     }
 
     /// Gives the memory away; to who asks first.

@@ -1,0 +1,17 @@
+//! What boards share, and what is nothing of zk's: how a register, an SPI flash and a ring of frames
+//! are used. Which ones there are, a board's own crate knows.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod arena;
+pub mod clock;
+pub mod ethernet;
+pub mod nor;
+#[cfg(target_os = "none")]
+mod panic;
+pub mod register;
+#[cfg(target_os = "none")]
+pub mod selftest;
+pub mod spi;

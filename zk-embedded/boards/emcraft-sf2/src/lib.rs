@@ -1,0 +1,21 @@
+//! The Emcraft SmartFusion2 system-on-module, as QEMU has it (`-M emcraft-sf2`): a Cortex-M3 of
+//! 142 MHz, 256 KiB of flash, 64 KiB of RAM, Ethernet, and 16 MiB of SPI flash.
+//!
+//! What a real module needs besides (clocks, pins, the link of the Ethernet PHY) its boot loader
+//! would have to bring.
+#![no_std]
+
+pub mod clock;
+pub mod mac;
+pub mod nor;
+
+use cortex_m_rt::{ExceptionFrame, exception};
+
+/// A fault is a bug in here: it is told, as a panic is.
+///
+/// # Safety
+/// Only the processor calls it.
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    panic!("{frame:?}")
+}

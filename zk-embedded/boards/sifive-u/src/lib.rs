@@ -1,0 +1,19 @@
+//! The SiFive FU540, as QEMU has it (`-M sifive_u`): its first hart, a RISC-V of 32 bits (RV32IMAC)
+//! without an operating system, Ethernet, and 32 MiB of SPI flash. The other harts sleep.
+//!
+//! What a real chip needs besides (clocks, pins, the link of the Ethernet PHY) its boot loader would
+//! have to bring.
+#![no_std]
+
+pub mod clock;
+pub mod mac;
+pub mod nor;
+
+use riscv_rt::TrapFrame;
+
+/// Nothing is let through that could trap but a bug in here: it is told, as a panic is.
+#[unsafe(export_name = "ExceptionHandler")]
+fn exception(_: &TrapFrame) -> ! {
+    let cause = riscv::register::mcause::read().bits();
+    panic!("exception {cause:#x} at {:#x}", riscv::register::mepc::read())
+}
