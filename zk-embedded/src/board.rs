@@ -1,18 +1,28 @@
 //! The start of a board: from what its flash has to a node that runs.
 //!
-//! The first erase block of the flash has what makes a board this board ([`Settings`]), all others
-//! are the [store](crate::flash). A start loads the history, makes the number of this start durable,
-//! and joins the ensemble. That number seeds all that must differ from one start to the next: session
-//! ids, ports, sequence numbers of TCP, the order of hash tables.
+//! The first erase block of the flash says [who the board is](provision), all others are the
+//! [store](crate::flash). A start loads the history, makes the number of this start durable, and joins
+//! the ensemble. That number seeds all that must differ from one start to the next: session ids, ports,
+//! sequence numbers of TCP, the order of hash tables.
+//!
+//! ```text
+//! let mut room = [0; PROVISION_MAX];
+//! let provision = board::provision(&mut nor, &mut room)?;
+//! let device = Mac::new(provision.hardware);
+//! let parts = Parts { device, nor, entropy: 0, wall: None };
+//! let mut node = board::start(&TINY, &mut ram, &provision, parts, clock.now())?;
+//! loop { let until = node.poll(clock.now())?; clock.sleep(until); }
+//! ```
 
-use core::net::Ipv4Addr;
+use core::fmt;
 
-use zk_core::id::{ServerId, SessionId};
+use zk_core::id::SessionId;
 use zk_core::memory::Full;
 use zk_core::peer::{Membership, Peer};
 use zk_core::quorum::ConfigError;
 use zk_core::time::{Instant, Now};
 use zk_core::tree::Seeds;
+use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
 
 use crate::flash::{self, Disk, Done, History, Nor, Poll};
 use crate::net::phy::Device;
@@ -23,27 +33,37 @@ use crate::profile::{Profile, Ram};
 /// The erase blocks before the store.
 pub const RESERVED_BLOCKS: u32 = 1;
 
-/// What makes a board this board.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings<'a> {
-    /// Which member it is.
-    pub server: ServerId,
-    /// Its hardware address; a network of IP packets has none.
-    pub hardware: Option<[u8; 6]>,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Bits of it that are the network's.
-    pub prefix: u8,
-    /// Who knows the way to other networks.
-    pub gateway: Option<Ipv4Addr>,
-    /// Where clients are served, unless the configuration says another port.
-    pub client_port: u16,
-    /// The ensemble, as lines of `server.N` and `version`.
-    pub config: &'a [u8],
-    /// A flash without a history is that of a new member; otherwise it has lost one, and the board
-    /// does not vote before a leader has sent it what it lacks.
-    pub new: bool,
+/// Reads who the board is.
+///
+/// # Errors
+/// [`Unprovisioned`]: the device, or what is there is no provision.
+pub fn provision<'r, N: Nor>(
+    nor: &mut N,
+    room: &'r mut [u8; PROVISION_MAX],
+) -> Result<Provision<'r>, Unprovisioned<N::Error>> {
+    nor.read(0, room).map_err(Unprovisioned::Device)?;
+    provision::decode(room).map_err(Unprovisioned::Refused)
 }
+
+/// Why a board does not know who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprovisioned<E> {
+    /// The flash cannot be read.
+    Device(E),
+    /// What it begins with.
+    Refused(provision::Refusal),
+}
+
+impl<E: fmt::Debug> fmt::Display for Unprovisioned<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(error) => write!(f, "the flash cannot be read: {error:?}"),
+            Self::Refused(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug> core::error::Error for Unprovisioned<E> {}
 
 /// What a board gives.
 #[derive(Debug)]
@@ -70,6 +90,19 @@ pub enum Refusal<E> {
     /// The configuration.
     Config(ConfigError),
 }
+
+impl<E: fmt::Debug> fmt::Display for Refusal<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flash(error) => write!(f, "the flash: {error}"),
+            Self::Memory(_) => f.write_str("the profile has no room for one frame"),
+            Self::Net(unfit) => write!(f, "the network: {unfit}"),
+            Self::Config(error) => write!(f, "the configuration: {error}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug> core::error::Error for Refusal<E> {}
 
 impl<E> From<flash::Error<E>> for Refusal<E> {
     fn from(error: flash::Error<E>) -> Self {
@@ -102,7 +135,7 @@ impl<E> From<ConfigError> for Refusal<E> {
 pub fn start<'m, D: Device, N: Nor>(
     profile: &Profile,
     ram: &mut impl Ram<'m>,
-    settings: &Settings<'_>,
+    provision: &Provision<'_>,
     parts: Parts<D, N>,
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
@@ -116,38 +149,38 @@ pub fn start<'m, D: Device, N: Nor>(
     let mut disk = Disk::open(nor, memory, options)?;
     // The start that is about to be counted.
     let boots = u64::from(disk.store().boots()) + 1;
-    let seed = mixed(boots ^ entropy.rotate_left(32) ^ (settings.server.0 as u64).rotate_left(56));
+    let seed = mixed(boots ^ entropy.rotate_left(32) ^ (provision.server.0 as u64).rotate_left(56));
     let wall = wall.unwrap_or(0);
     let mut now = Now { monotonic: now, wall };
     let mut peer = Peer::new(
         profile.peer(ram),
-        profile.options(settings.server),
+        profile.options(provision.server),
         Seeds(seed, mixed(seed)),
-        SessionId::first(settings.server, boots),
+        SessionId::first(provision.server, boots),
         now,
     )?;
-    let history = disk.load(&mut peer, settings.new)?;
+    let history = disk.load(&mut peer, true)?;
     now.wall = wall.max(peer.last_time());
     disk.start()?;
     let (storage, places) = profile.net(ram);
     let scratch = &mut places.scratch[..];
     while !matches!(disk.poll(&mut peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
     let membership = Membership {
-        config: settings.config,
+        config: provision.config.as_bytes(),
         proposed: None,
         epochs: disk.store().epochs(),
         damaged: matches!(history, History::Damaged(_)),
     };
     peer.join(now, &membership)?;
     let options = net::Options {
-        hardware: settings.hardware,
-        address: settings.address,
-        prefix: settings.prefix,
-        gateway: settings.gateway,
+        hardware: Some(provision.hardware),
+        address: provision.address,
+        prefix: provision.prefix,
+        gateway: provision.gateway,
         seed: mixed(!seed),
     };
     let net = Net::new(device, storage, &options, now.monotonic)?;
-    let options = node::Options { client_port: settings.client_port, wall: now.wall };
+    let options = node::Options { client_port: provision.client_port, wall: now.wall };
     Ok(Node::new(peer, net, disk, places, &options, now.monotonic)?)
 }
 

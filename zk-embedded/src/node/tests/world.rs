@@ -15,10 +15,11 @@ use zk_core::wire::client::{
     CreateRequest, MultiHeader, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
 };
 use zk_core::wire::jute::{Buffer, List};
+use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
 use zk_core::wire::{Code, OpCode};
 
 use super::memory::{FLASH, Heap, PROFILE, SERVERS};
-use crate::board::{self, Parts, Settings};
+use crate::board::{self, Parts};
 use crate::flash;
 use crate::flash::simulated::Flash;
 use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
@@ -263,7 +264,7 @@ impl World {
         for port in 0..SERVERS {
             let mut flash = Flash::new(FLASH, seed);
             flash.latency = latency;
-            let board = world.board(port, flash, clients, true);
+            let board = world.board(port, Self::provisioned(port, flash), clients);
             world.plug(Host::Board(board.into()));
         }
         world
@@ -276,9 +277,8 @@ impl World {
         self.rng
     }
 
-    /// Starts a board from its flash.
-    fn board(&mut self, port: usize, flash: Flash, clients: usize, new: bool) -> Board {
-        let mut ram = Heap::default();
+    /// Writes who a board is to the first block of its flash.
+    fn provisioned(port: usize, mut flash: Flash) -> Flash {
         let config: String = (0..SERVERS)
             .map(|n| {
                 format!(
@@ -289,22 +289,32 @@ impl World {
             })
             .chain(["version=0".to_string()])
             .collect();
-        let net = net_options(port, 0);
-        let settings = Settings {
+        let provision = Provision {
             server: ServerId(port as i64 + 1),
-            hardware: net.hardware,
-            address: net.address,
-            prefix: net.prefix,
-            gateway: net.gateway,
+            hardware: hardware(port),
+            address: address(port),
+            prefix: 24,
+            gateway: None,
             client_port: CLIENT,
-            config: config.as_bytes(),
-            new,
+            config: &config,
         };
+        let mut image = flash.image().to_vec();
+        provision::encode(&provision, &mut image).unwrap();
+        flash.set_image(&image);
+        flash
+    }
+
+    /// Starts a board from its flash.
+    fn board(&mut self, port: usize, mut flash: Flash, clients: usize) -> Board {
+        let mut ram = Heap::default();
+        let mut room = [0; PROVISION_MAX];
+        let provision = board::provision(&mut flash, &mut room).unwrap();
+        assert_eq!(provision.address, address(port));
         let wall = Some(1_700_000_000_000);
         let parts = Parts { device: Card::default(), nor: flash, entropy: 0, wall };
         let profile = Profile { clients, ..PROFILE };
         let at = Instant(self.now);
-        let board = board::start(&profile, &mut ram, &settings, parts, at).unwrap();
+        let board = board::start(&profile, &mut ram, &provision, parts, at).unwrap();
         self.ram = ram.0 + size_of::<Board>();
         board
     }
@@ -409,7 +419,7 @@ impl World {
     }
 
     pub(super) fn power_on(&mut self, port: usize, flash: Flash, clients: usize) {
-        let board = self.board(port, flash, clients, false);
+        let board = self.board(port, flash, clients);
         self.hosts[port] = Host::Board(board.into());
         self.wakes[port] = Some(self.now);
     }
