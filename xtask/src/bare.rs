@@ -10,6 +10,8 @@ use crate::targets::TARGETS;
 
 /// Debian's compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// The clippy that belongs to it.
+const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 /// The library sources that belong to it.
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
 
@@ -101,7 +103,16 @@ fn version(line: &str) -> Option<(u32, u32)> {
 
 /// `cargo build` for bare-metal targets, to which `-p` and the like may be added.
 pub(crate) fn build(checkout: &Checkout, supply: Supply, triples: &[&str]) -> Command {
-    let mut command = checkout.cargo(["build"]);
+    prepared(checkout.cargo(["build"]), checkout, supply, triples)
+}
+
+/// A command of cargo's with what makes it work for bare-metal targets.
+fn prepared(
+    mut command: Command,
+    checkout: &Checkout,
+    supply: Supply,
+    triples: &[&str],
+) -> Command {
     command.env("CARGO_TARGET_DIR", checkout.bare_target());
     // Nobody steps through these with a debugger, and its tables take a third of the time.
     command.env("CARGO_PROFILE_DEV_DEBUG", "0");
@@ -127,6 +138,61 @@ pub(crate) fn firmware(
     flags: &str,
 ) -> (Command, PathBuf) {
     let mut command = build(checkout, supply, &[triple]);
+    in_boards(&mut command, checkout, supply, triple, package, flags);
+    (command, checkout.bare_target().join(triple).join("size").join(package))
+}
+
+/// Where the firmware's other program of that name is left.
+pub(crate) fn program(image: &Path, name: &str) -> PathBuf {
+    image.with_file_name(name)
+}
+
+/// The command that looks at a package of `zk-embedded/boards` with clippy.
+pub(crate) fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {
+    let command = match supply {
+        Supply::Installed => checkout.cargo(["clippy"]),
+        Supply::Debian => {
+            let mut clippy = Command::new(DEBIAN_CLIPPY);
+            clippy.arg("clippy");
+            clippy
+        }
+    };
+    let mut command = prepared(command, checkout, supply, &[triple]);
+    // As the firmware is built, so that what it stands on is there already.
+    in_boards(&mut command, checkout, supply, triple, package, "");
+    command.args(["--", "-D", "warnings"]);
+    command
+}
+
+/// Whether the host's toolchain builds bare-metal targets, or would if we installed them.
+pub(crate) fn from_host() -> bool {
+    let facts = Facts::gather();
+    match facts.supply() {
+        Some(supply) => supply == Supply::Installed,
+        None => facts.source() == Source::Rustup,
+    }
+}
+
+/// The clippy for bare-metal targets, if it is there.
+pub(crate) fn clippy_version() -> Option<String> {
+    match Facts::gather().supply()? {
+        Supply::Installed => {
+            let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+            first_line(&cargo, &["clippy", "--version"])
+        }
+        Supply::Debian => first_line(DEBIAN_CLIPPY, &["--version"]),
+    }
+}
+
+/// Lets a command work on a package of `zk-embedded/boards`, with some flags for rustc.
+fn in_boards(
+    command: &mut Command,
+    checkout: &Checkout,
+    supply: Supply,
+    triple: &str,
+    package: &str,
+    flags: &str,
+) {
     command.current_dir(checkout.boards()).args(["--profile", "size", "-p", package]);
     let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace(['-', '.'], "_"));
     let mut flags = flags.to_owned();
@@ -138,7 +204,6 @@ pub(crate) fn firmware(
         flags.push_str(" -Clinker-flavor=ld.lld");
     }
     command.env(format!("{variable}_RUSTFLAGS"), flags.trim());
-    (command, checkout.bare_target().join(triple).join("size").join(package))
 }
 
 /// rust-lld of the host's toolchain.

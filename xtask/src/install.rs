@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::bare::{Facts, Source};
+use crate::bare::{self, Facts, Source};
 use crate::checkout::Checkout;
 use crate::command::{self, End, first_line};
 use crate::interop;
@@ -105,9 +105,14 @@ impl Installing {
             }
             // Parts of a toolchain that is not ours to change.
             Need::Rustfmt | Need::Clippy => {}
-            Need::QemuArm | Need::Java | Need::ZooKeeper | Need::Valgrind | Need::Cpp => {
-                self.packages(need);
-            }
+            Need::BareClippy if bare::from_host() => {}
+            Need::BareClippy
+            | Need::QemuArm
+            | Need::QemuRiscv
+            | Need::Java
+            | Need::ZooKeeper
+            | Need::Valgrind
+            | Need::Cpp => self.packages(need),
         }
     }
 

@@ -2,10 +2,12 @@
 
 mod bare;
 mod bench;
+mod boards;
 mod checkout;
 mod command;
 mod fuzz;
 mod groups;
+mod guest;
 mod install;
 mod interop;
 mod needs;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bare::{Facts, Source, Supply};
+use crate::bare::{self, Facts, Source, Supply};
 use crate::checkout::Checkout;
 use crate::command::first_line;
 use crate::install::{self, System};
@@ -17,8 +17,12 @@ pub(crate) enum Need {
     Clippy,
     /// A compiler for every target of the table.
     BareMetal,
+    /// Clippy for them.
+    BareClippy,
     /// The emulator of Cortex-M boards.
     QemuArm,
+    /// The emulator of RISC-V boards.
+    QemuRiscv,
     /// A Java runtime.
     Java,
     /// Apache ZooKeeper's jars.
@@ -32,11 +36,13 @@ pub(crate) enum Need {
 }
 
 /// Every need, in the order of the doctor's list.
-const ALL: [Need; 9] = [
+const ALL: [Need; 11] = [
     Need::Rustfmt,
     Need::Clippy,
     Need::BareMetal,
+    Need::BareClippy,
     Need::QemuArm,
+    Need::QemuRiscv,
     Need::Java,
     Need::ZooKeeper,
     Need::Kazoo,
@@ -58,7 +64,9 @@ impl Need {
             Self::Rustfmt => "rustfmt",
             Self::Clippy => "clippy",
             Self::BareMetal => "Rust for bare-metal targets",
+            Self::BareClippy => "clippy for bare-metal targets",
             Self::QemuArm => "QEMU for Cortex-M boards",
+            Self::QemuRiscv => "QEMU for RISC-V boards",
             Self::Java => "a Java runtime",
             Self::ZooKeeper => "Apache ZooKeeper",
             Self::Kazoo => "Python with kazoo",
@@ -80,7 +88,9 @@ impl Need {
                     Supply::Debian => format!("Debian's {}, building core", facts.debian?),
                 })
             }
+            Self::BareClippy => bare::clippy_version(),
             Self::QemuArm => first_line("qemu-system-arm", &["--version"]),
+            Self::QemuRiscv => first_line("qemu-system-riscv32", &["--version"]),
             // Java prints its version on standard error; macOS has a `java` that only asks for one.
             Self::Java => first_line("java", &["-version"]).map(|_| "java".to_owned()),
             Self::ZooKeeper => {
@@ -101,7 +111,9 @@ impl Need {
         match self {
             Self::Rustfmt | Self::Clippy => &[],
             Self::BareMetal => &["rustc-web", "rust-web-src"],
+            Self::BareClippy => &["rust-web-clippy"],
             Self::QemuArm => &["qemu-system-arm"],
+            Self::QemuRiscv => &["qemu-system-misc"],
             Self::Java => &["default-jre-headless"],
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3", "python3-venv"],
@@ -114,8 +126,8 @@ impl Need {
     pub(crate) fn brew(self) -> &'static [&'static str] {
         match self {
             Self::Rustfmt | Self::Clippy => &[],
-            Self::BareMetal => &["rustup"],
-            Self::QemuArm => &["qemu"],
+            Self::BareMetal | Self::BareClippy => &["rustup"],
+            Self::QemuArm | Self::QemuRiscv => &["qemu"],
             Self::Java => &["openjdk"],
             Self::ZooKeeper => &["zookeeper"],
             Self::Kazoo => &["python3"],
@@ -137,6 +149,8 @@ impl Need {
         match self {
             Self::Rustfmt => vec!["rustup component add rustfmt".to_owned()],
             Self::Clippy => vec!["rustup component add clippy".to_owned()],
+            // It comes with the compiler that it belongs to.
+            Self::BareClippy if bare::from_host() => Self::Clippy.lines(checkout, system),
             Self::BareMetal => {
                 let facts = Facts::gather();
                 match facts.source() {
@@ -154,9 +168,13 @@ impl Need {
                 lines.extend(interop::kazoo_lines(checkout));
                 lines
             }
-            Self::QemuArm | Self::Java | Self::ZooKeeper | Self::Valgrind | Self::Cpp => {
-                packages(system)
-            }
+            Self::BareClippy
+            | Self::QemuArm
+            | Self::QemuRiscv
+            | Self::Java
+            | Self::ZooKeeper
+            | Self::Valgrind
+            | Self::Cpp => packages(system),
         }
     }
 }

@@ -57,8 +57,8 @@ fn boot(steps: &mut Steps<'_>, runner: &Runner, image: &Path) {
 
 /// What the firmware has told so far, over all of its boots.
 #[derive(Debug, Default)]
-struct Progress {
-    tests: Tally,
+pub(crate) struct Progress {
+    pub(crate) tests: Tally,
     /// The number of the test to go on with.
     next: u32,
     /// A test was begun and did not end.
@@ -66,14 +66,16 @@ struct Progress {
     done: bool,
 }
 
+/// What follows a boot.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
+    /// Another one, for the tests behind the one that panicked.
     Again,
     Done(End),
 }
 
 impl Progress {
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         let line = line.trim_end();
         if line.strip_prefix(DONE).is_some_and(|count| count.parse() == Ok(self.next)) {
             self.done = true;
@@ -87,7 +89,7 @@ impl Progress {
     }
 
     /// A boot that started with test `first` has ended.
-    fn ended(&mut self, end: End, first: u32) -> Next {
+    pub(crate) fn ended(&mut self, end: End, first: u32) -> Next {
         if core::mem::take(&mut self.inside) {
             self.tests.failed += 1;
         }

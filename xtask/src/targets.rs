@@ -23,6 +23,21 @@ pub(crate) struct Runner {
     pub(crate) firmware: &'static str,
 }
 
+/// A board whose drivers we have, in an emulator.
+#[derive(Debug)]
+pub(crate) struct Board {
+    /// The package in `zk-embedded/boards`.
+    pub(crate) package: &'static str,
+    /// The target that it is built for.
+    pub(crate) triple: &'static str,
+    /// The emulator.
+    pub(crate) qemu: &'static str,
+    /// Its arguments that make it that board.
+    pub(crate) machine: &'static [&'static str],
+    /// Bytes of its SPI flash.
+    pub(crate) flash: u64,
+}
+
 /// No alloc: every table is lent by the caller. With alloc: tables may grow.
 const CORE: &[&str] = &["", "alloc"];
 
@@ -44,6 +59,24 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { triple: "riscv32imac-unknown-none-elf", features: CORE, runner: None },
 ];
 
+/// Every board with drivers.
+pub(crate) const BOARDS: &[Board] = &[
+    Board {
+        package: "emcraft-sf2",
+        triple: "thumbv7m-none-eabi",
+        qemu: "qemu-system-arm",
+        machine: &["-M", "emcraft-sf2"],
+        flash: 16 << 20,
+    },
+    Board {
+        package: "sifive-u",
+        triple: "riscv32imac-unknown-none-elf",
+        qemu: "qemu-system-riscv32",
+        machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
+        flash: 32 << 20,
+    },
+];
+
 /// The target whose firmware image is measured.
 pub(crate) const SIZED: &str = "thumbv7m-none-eabi";
 
@@ -59,5 +92,12 @@ mod tests {
         }
         assert!(TARGETS.iter().any(|target| target.triple == SIZED));
         assert!(TARGETS.iter().any(|target| target.runner.is_some()));
+    }
+
+    #[test]
+    fn boards_have_a_target_of_the_table() {
+        for board in BOARDS {
+            assert!(TARGETS.iter().any(|target| target.triple == board.triple));
+        }
     }
 }

@@ -58,10 +58,7 @@ pub(super) fn crates(root: &Path) -> Vec<Violation> {
                 what: format!("`{member}` is not in xtask's table of crates"),
             }),
         }
-        if !manifest::table(&text, "lints").contains(&"workspace = true") {
-            let what = "take the workspace's lints: `[lints]` `workspace = true`".to_owned();
-            broken.push(Violation { file, line: 1, what });
-        }
+        broken.extend(lints(&file, &text));
     }
     let file = boards().join("Cargo.toml");
     let Some(images) = read(root, &file, &mut broken) else { return broken };
@@ -75,8 +72,19 @@ pub(super) fn crates(root: &Path) -> Vec<Violation> {
         let file = boards().join(member).join("Cargo.toml");
         let Some(text) = read(root, &file, &mut broken) else { continue };
         broken.extend(dependencies(&file, &text, BOARDS));
+        broken.extend(lints(&file, &text));
     }
     broken
+}
+
+/// A crate takes the lints of its workspace.
+fn lints(file: &Path, text: &str) -> Option<Violation> {
+    let taken = manifest::table(text, "lints").contains(&"workspace = true");
+    (!taken).then(|| Violation {
+        file: file.to_path_buf(),
+        line: 1,
+        what: "take the workspace's lints: `[lints]` `workspace = true`".to_owned(),
+    })
 }
 
 fn dependencies(file: &Path, text: &str, allowed: &[&str]) -> Vec<Violation> {

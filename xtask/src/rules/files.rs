@@ -115,30 +115,34 @@ pub(super) fn no_unsafe(root: &Path) -> Vec<Violation> {
     broken
 }
 
-/// Where tokio is named.
-const TOKIO: &str = "zk-std/src/server/tokio.rs";
+/// Crates that one file names, so that the others stand on what it makes of them.
+const NAMED: [(&str, &str); 2] =
+    [("tokio", "zk-std/src/server/tokio.rs"), ("smoltcp", "zk-embedded/src/net.rs")];
 
-/// A server does not know who waits for it: tokio is named in one file, apart from tests, examples
-/// and the line that declares the module.
-pub(super) fn tokio_in_one_file(root: &Path) -> Vec<Violation> {
+/// A server does not know who waits for it, nor a board whose TCP it has: tokio and smoltcp are named
+/// in one file each, apart from tests, examples and a line that declares a module.
+pub(super) fn named_in_one_file(root: &Path) -> Vec<Violation> {
     let mut broken = Vec::new();
     for file in rust_files(root, Path::new("")) {
-        if file == Path::new(TOKIO) || !file.components().any(|part| part.as_os_str() == "src") {
+        if !file.components().any(|part| part.as_os_str() == "src") {
             continue;
         }
         let Some(text) = read(root, &file, &mut broken) else { continue };
-        broken.extend(names_tokio(&token::tokens(&text)).into_iter().map(|line| Violation {
-            file: file.clone(),
-            line,
-            what: format!("tokio belongs in {TOKIO}"),
-        }));
+        let tokens = token::tokens(&text);
+        for (name, home) in NAMED.iter().filter(|(_, home)| file != Path::new(home)) {
+            broken.extend(names(&tokens, name).into_iter().map(|line| Violation {
+                file: file.clone(),
+                line,
+                what: format!("{name} belongs in {home}"),
+            }));
+        }
     }
     broken
 }
 
-fn names_tokio(tokens: &[Token<'_>]) -> Vec<u32> {
+fn names(tokens: &[Token<'_>], name: &str) -> Vec<u32> {
     let declared = |at: usize| at > 0 && tokens[at - 1].text == "mod";
-    let named = tokens.iter().enumerate().filter(|(_, token)| token.text == "tokio");
+    let named = tokens.iter().enumerate().filter(|(_, token)| token.text == name);
     named.filter(|(at, _)| !declared(*at)).map(|(_, token)| token.line).collect()
 }
 
@@ -217,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_planted_tokio_is_found() {
-        let lines = |source| names_tokio(&token::tokens(source));
+        let lines = |source| names(&token::tokens(source), "tokio");
         assert_eq!(lines("use std::io;\nuse tokio::time;"), [2]);
         assert_eq!(lines("fn f() { tokio::spawn(g()); }"), [1]);
         assert_eq!(lines("use {std::io, tokio};"), [1]);

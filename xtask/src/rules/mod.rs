@@ -37,7 +37,7 @@ const RULES: [Rule; 7] = [
     ("modules of zk-core depend along the arrows", arrows::modules),
     ("zk-core does without std outside its tests", files::no_std),
     ("no unsafe outside zk-embedded/boards", files::no_unsafe),
-    ("tokio is named in one file", files::tokio_in_one_file),
+    ("tokio and smoltcp are named in one file each", files::named_in_one_file),
     ("every source file starts with what it is", files::headers),
     ("no paths of one machine", files::no_machine_paths),
 ];
@@ -97,8 +97,8 @@ mod tests {
     }
 
     #[test]
-    fn tokio_is_named_in_one_file() {
-        holds(files::tokio_in_one_file);
+    fn tokio_and_smoltcp_are_named_in_one_file_each() {
+        holds(files::named_in_one_file);
     }
 
     #[test]

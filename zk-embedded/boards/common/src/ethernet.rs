@@ -66,7 +66,7 @@ impl<R: Receive, T: Transmit> Device for Ethernet<R, T> {
     }
 
     fn transmit(&mut self, _: Moment) -> Option<Place<'_, T>> {
-        self.transmit.is_free().then(|| Place(&mut self.transmit))
+        self.transmit.is_free().then_some(Place(&mut self.transmit))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

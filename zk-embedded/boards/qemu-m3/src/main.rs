@@ -17,7 +17,7 @@ type Test = (&'static str, fn());
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
         /// The tests of this file.
-        pub const TESTS: &[crate::Test] =
+        pub(crate) const TESTS: &[crate::Test] =
             &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
     };
 }

@@ -1,0 +1,159 @@
+//! Lets the drivers of every board try themselves in QEMU.
+
+use core::time::Duration;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::bare::{self, Facts, Supply};
+use crate::command::{self, End, Outcome};
+use crate::groups::Steps;
+use crate::guest::{Guest, Scratch, Wiring, qemu};
+use crate::qemu::{Next, Progress};
+use crate::targets::{BOARDS, Board, SIZED};
+
+/// The program of a board's package that tries the drivers.
+const SELFTEST: &str = "selftest";
+
+/// The other packages of firmware, for the target whose image is measured.
+const OTHERS: [&str; 2] = ["qemu-m3", "size"];
+
+/// One ceiling for whatever is waited for.
+const CEILING: Duration = Duration::from_secs(120);
+
+/// How often a board is killed while it counts its starts.
+const KILLS: u32 = 3;
+
+/// The group.
+pub(crate) fn run(steps: &mut Steps<'_>) {
+    let Some(supply) = Facts::gather().supply() else {
+        return steps.check("no compiler for bare-metal targets", false);
+    };
+    let checkout = steps.checkout;
+    let mut shared = checkout.cargo(["test", "-p", "common"]);
+    shared.current_dir(checkout.boards()).env("CARGO_TARGET_DIR", &checkout.target);
+    steps.run(&mut shared);
+    let built: Vec<(&Board, PathBuf)> =
+        BOARDS.iter().filter_map(|board| Some((board, build(steps, supply, board)?))).collect();
+    for package in OTHERS {
+        steps.run(&mut bare::clippy(checkout, supply, SIZED, package));
+    }
+    for (board, image) in &built {
+        drivers(steps, board, image);
+        let what = format!("{} counts its starts", board.package);
+        tried(steps, &what, |deadline| count(board, image, deadline));
+    }
+    for (listens, connects) in pairs(built.len()) {
+        let (listens, connects) = (&built[listens], &built[connects]);
+        let what = format!("{} talks to {}", connects.0.package, listens.0.package);
+        tried(steps, &what, |deadline| talk(listens, connects, deadline));
+    }
+}
+
+/// Each one with itself, and each two with each other.
+fn pairs(len: usize) -> Vec<(usize, usize)> {
+    (0..len).flat_map(|a| (a..len).map(move |b| (a, b))).collect()
+}
+
+/// Builds a board's package and looks at it with clippy. Answers with the program that tries the
+/// drivers.
+fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf> {
+    let checkout = steps.checkout;
+    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.package, "");
+    let built = steps.run(&mut build);
+    steps.run(&mut bare::clippy(checkout, supply, board.triple, board.package));
+    built.then(|| bare::program(&image, SELFTEST))
+}
+
+fn tried(steps: &mut Steps<'_>, what: &str, attempt: impl FnOnce(Instant) -> Result<(), String>) {
+    let deadline = steps.deadline.min(Instant::now() + CEILING);
+    match attempt(deadline) {
+        Ok(()) => steps.check(what, true),
+        Err(error) => {
+            println!("{what}: {error}");
+            steps.check(&format!("{what}: {error}"), false);
+        }
+    }
+}
+
+/// The tests of flash and clock, counted one by one.
+fn drivers(steps: &mut Steps<'_>, board: &Board, image: &PathBuf) {
+    let deadline = steps.deadline.min(Instant::now() + CEILING);
+    let run = |deadline| -> Result<Outcome, String> {
+        let scratch = Scratch::new()?;
+        let flash = scratch.flash("flash", board.flash)?;
+        let wiring = Wiring { image, args: &["drivers"], flash: Some(&flash), network: None };
+        let mut progress = Progress::default();
+        let outcome = command::run_with(&mut qemu(board, &wiring), deadline, |line| {
+            println!("{line}");
+            progress.line(line);
+        });
+        let end = match progress.ended(outcome.end, 0) {
+            Next::Done(end) => end,
+            Next::Again => End::Failure,
+        };
+        Ok(Outcome { end, tests: progress.tests })
+    };
+    let what = format!("the drivers of {}", board.package);
+    match run(deadline) {
+        Ok(outcome) => {
+            steps.record(&what, outcome);
+        }
+        Err(error) => steps.check(&format!("{what}: {error}"), false),
+    }
+}
+
+/// A flash keeps what was written before its board was killed.
+fn count(board: &Board, image: &PathBuf, deadline: Instant) -> Result<(), String> {
+    let scratch = Scratch::new()?;
+    let flash = scratch.flash("flash", board.flash)?;
+    for start in 1..=KILLS {
+        let wiring = Wiring { image, args: &["count"], flash: Some(&flash), network: None };
+        let guest = Guest::start(board.package, &mut qemu(board, &wiring))?;
+        let counted = guest.line("counted ", deadline)?;
+        guest.kill()?;
+        if counted != start.to_string() {
+            return Err(format!("start {start} counted as {counted}"));
+        }
+    }
+    Ok(())
+}
+
+/// Two boards exchange bytes.
+fn talk(
+    (listens, listener): &(&Board, PathBuf),
+    (connects, connector): &(&Board, PathBuf),
+    deadline: Instant,
+) -> Result<(), String> {
+    let scratch = Scratch::new()?;
+    let (one, two) = (scratch.path("1.sock"), scratch.path("2.sock"));
+    let wiring = Wiring {
+        image: listener,
+        args: &["listen", "1"],
+        flash: None,
+        network: Some((&one, &two)),
+    };
+    let name = format!("{} 1", listens.package);
+    let listening = Guest::start(&name, &mut qemu(listens, &wiring))?;
+    listening.line("listening", deadline)?;
+    let wiring = Wiring {
+        image: connector,
+        args: &["connect", "2", "1"],
+        flash: None,
+        network: Some((&two, &one)),
+    };
+    let name = format!("{} 2", connects.package);
+    let connecting = Guest::start(&name, &mut qemu(connects, &wiring))?;
+    connecting.end(deadline)?;
+    listening.end(deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_board_meets_each_other_and_its_like() {
+        assert_eq!(pairs(2), [(0, 0), (0, 1), (1, 1)]);
+        assert_eq!(pairs(0), []);
+    }
+}
