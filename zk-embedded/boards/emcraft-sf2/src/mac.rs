@@ -78,7 +78,7 @@ const LEN: u32 = 0x7ff;
 struct Descriptor {
     frame: *mut u8,
     len: u32,
-    next: *mut Descriptor,
+    next: *mut Self,
 }
 
 const NONE: Descriptor = Descriptor { frame: null_mut(), len: 0, next: null_mut() };

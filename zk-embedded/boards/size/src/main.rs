@@ -66,7 +66,7 @@ fn main() -> ! {
 fn recover(peer: &mut Peer<'_>) {
     peer.load_reset();
     black_box(peer.load_snapshot(input()).is_ok());
-    peer.load_snapshot_end(black_box(zk_core::id::Zxid::ZERO), black_box(None));
+    peer.load_snapshot_end(black_box(Zxid::ZERO), black_box(None));
     while black_box(true) {
         black_box(peer.load_txn(input()).is_ok());
     }
@@ -135,7 +135,7 @@ fn disk(peer: &mut Peer<'_>) {
             black_box(digest);
         }
         Some(Disk::Ensemble(Order::InstallBytes(bytes))) => {
-            installed = Some(black_box(bytes).len())
+            installed = Some(black_box(bytes).len());
         }
         Some(Disk::Ensemble(Order::Read(reading, what))) => read = Some((reading, what)),
         Some(Disk::Ensemble(order)) => {

@@ -108,10 +108,12 @@ fn with_wire<D: Mac, C: Clock>(
     let hardware = [0x02, 0, 0, 0, 0, node];
     let (mut sockets, mut receive, mut transmit) =
         ([SocketStorage::EMPTY; 1], [0; ROOM], [0; ROOM]);
+    let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
     let storage = Storage {
         sockets: &mut sockets,
         clients: Buffers { sockets: 1, receive: &mut receive, transmit: &mut transmit },
-        members: Buffers { sockets: 0, receive: &mut [], transmit: &mut [] },
+        election: none(),
+        quorum: none(),
     };
     let options = Options {
         hardware: Some(hardware),
