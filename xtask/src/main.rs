@@ -12,13 +12,14 @@ mod install;
 mod interop;
 mod needs;
 mod qemu;
+#[cfg(unix)]
+mod quorum;
 mod report;
 mod rules;
 mod sim;
 mod size;
 mod stack;
 #[cfg(unix)]
-#[allow(dead_code, reason = "the quorum of boards comes next")]
 mod switch;
 mod targets;
 
@@ -43,6 +44,11 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
     wrong answer does. --only: groups with TEXT in their name: tmpfs, single, disk, ensemble,
     start, idle, tree, stalls (what another client waits), calls (the same of the core alone),
     instructions. docs/benchmarks.md says what the rows mean.
+cargo xtask quorum [--board NAME] [--peers N] [--mixed] [--data DIR] [--seed S]
+    Boot a quorum of emulated boards (emcraft-sf2 or sifive-u, 3 of them), joined by a switch that can
+    lose, delay and cut; show what they log and who leads, and how to connect. Type `help` there. --mixed:
+    with a server on this machine as another member. --data: where the boards' flash stays from run
+    to run [target/quorum]. --seed: which frames are lost. DEFMT_LOG=debug makes them say more.
 cargo xtask fuzz TARGET [FILE | -OPTION ..]
     Search with one fuzz target until something is found or you stop it, or run one FILE. Options
     are libFuzzer's (-max_total_time=SECONDS, -help=1).
@@ -72,6 +78,8 @@ enum Verb {
     Fuzz(String, Vec<String>),
     /// Run the simulator of an ensemble.
     Sim(Wish),
+    /// Run a quorum of emulated boards; the arguments are its own.
+    Quorum(Vec<String>),
     Help,
 }
 
@@ -86,7 +94,7 @@ fn parse(args: &[String]) -> Result<Verb, String> {
     while let Some(arg) = rest.next() {
         match (verb, arg.as_str()) {
             (_, "--help" | "-h") => return Ok(Verb::Help),
-            ("bench" | "fuzz", arg) => passed.push(arg.to_owned()),
+            ("bench" | "fuzz" | "quorum", arg) => passed.push(arg.to_owned()),
             ("sim", "--planted") => wish.planted = true,
             ("sim", name) => {
                 let value =
@@ -111,6 +119,7 @@ fn parse(args: &[String]) -> Result<Verb, String> {
         "doctor" => Ok(Verb::Doctor),
         "size" => Ok(Verb::Size { install }),
         "bench" => Ok(Verb::Bench(passed)),
+        "quorum" => Ok(Verb::Quorum(passed)),
         "fuzz" => match passed.split_first() {
             Some((target, args)) => Ok(Verb::Fuzz(target.clone(), args.to_vec())),
             None => Err(format!("fuzz wants a target: {}", fuzz::TARGETS.join(", "))),
@@ -162,11 +171,27 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        Verb::Quorum(args) => match quorum(&checkout, &args) {
+            Ok(ran) => ran,
+            Err(message) => {
+                eprintln!("{message}");
+                return ExitCode::from(2);
+            }
+        },
         Verb::Size { install } => {
             groups::run(&checkout, &[groups::named("size")], &mut Installing::new(install))
         }
     };
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(unix)]
+use quorum::wished as quorum;
+
+/// QEMU's network is joined by sockets that only Unix has.
+#[cfg(not(unix))]
+fn quorum(_: &Checkout, _: &[String]) -> Result<bool, String> {
+    Err("a quorum of boards needs Linux or macOS".to_owned())
 }
 
 #[cfg(test)]
@@ -194,6 +219,8 @@ mod tests {
         assert_eq!(parsed("sim --seed 7 --without 1,2"), Ok(Verb::Sim(wish)));
         let wish = Wish { planted: true, bug: Some("Zk2310".into()), ..Wish::default() };
         assert_eq!(parsed("sim --planted --bug Zk2310"), Ok(Verb::Sim(wish)));
+        let quorum = Verb::Quorum(vec!["--peers".to_owned(), "5".to_owned()]);
+        assert_eq!(parsed("quorum --peers 5"), Ok(quorum));
         assert_eq!(parsed("bench --help"), Ok(Verb::Help));
         assert_eq!(parsed(""), Ok(Verb::Help));
         assert_eq!(parsed("test --help"), Ok(Verb::Help));

@@ -212,11 +212,9 @@ mod tests {
         assert_eq!(lines("fn f() -> ::std::string::String {}"), [1]);
         assert_eq!(lines("extern crate std;"), [1]);
         assert_eq!(lines("use std as s;"), [1]);
-        assert_eq!(lines("#[cfg(test)]\nmod tests { use std::vec; }"), []);
-        assert_eq!(
-            lines("#[cfg(feature = \"std\")] // std::x\nuse other::std::y; let std = 1;"),
-            []
-        );
+        assert!(lines("#[cfg(test)]\nmod tests { use std::vec; }").is_empty());
+        let other = lines("#[cfg(feature = \"std\")] // std::x\nuse other::std::y; let std = 1;");
+        assert!(other.is_empty());
     }
 
     #[test]
@@ -225,7 +223,7 @@ mod tests {
         assert_eq!(lines("use std::io;\nuse tokio::time;"), [2]);
         assert_eq!(lines("fn f() { tokio::spawn(g()); }"), [1]);
         assert_eq!(lines("use {std::io, tokio};"), [1]);
-        assert_eq!(lines("#[cfg(feature = \"tokio\")]\nmod tokio; // tokio::spawn"), []);
+        assert!(lines("#[cfg(feature = \"tokio\")]\nmod tokio; // tokio::spawn").is_empty());
     }
 
     #[test]

@@ -1,0 +1,218 @@
+//! `cargo xtask quorum`: boards in QEMU, joined by our switch, that are one ensemble.
+
+mod board;
+mod layout;
+mod logs;
+mod order;
+mod process;
+mod running;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use core::net::SocketAddr;
+use std::fs::{self, DirBuilder};
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use board::{BOARDS, Board};
+use layout::{BOARDS_MAX, CLIENT, Desktop, ELECTION, Layout, QUORUM, address, image};
+use logs::Texts;
+use process::Voice;
+use running::{Member, Running};
+
+use crate::bare::{self, Facts};
+use crate::checkout::Checkout;
+use crate::command::{self, first_line};
+use crate::switch::{HOST, Plan, Switch};
+
+/// Client ports of 127.0.0.1 that are tried from the usual one on.
+const PORTS_TRIED: u16 = 1000;
+
+/// What `cargo xtask quorum` is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wish {
+    board: Option<&'static Board>,
+    boards: Option<usize>,
+    mixed: bool,
+    /// Where flash images and the desktop server's files are.
+    data: Option<PathBuf>,
+    seed: u64,
+}
+
+impl Wish {
+    fn read(args: &[String]) -> Result<Self, String> {
+        let mut wish = Self { seed: 1, ..Self::default() };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+            match arg.as_str() {
+                "--board" => {
+                    let name = value()?;
+                    let known: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
+                    let board = board::named(name);
+                    wish.board = Some(board.ok_or_else(|| {
+                        format!("there is no board `{name}`: {}", known.join(", "))
+                    })?);
+                }
+                "--peers" => {
+                    let count = value()?.parse().ok().filter(|n| (1..=BOARDS_MAX).contains(n));
+                    wish.boards =
+                        Some(count.ok_or_else(|| format!("--peers is from 1 to {BOARDS_MAX}"))?);
+                }
+                "--mixed" => wish.mixed = true,
+                "--serial" => {
+                    return Err(
+                        "boards do not talk over serial lines yet: leave --serial out".into()
+                    );
+                }
+                "--data" => wish.data = Some(value()?.into()),
+                "--seed" => {
+                    wish.seed = value()?.parse().map_err(|_| "--seed is a number".to_owned())?;
+                }
+                other => return Err(format!("`quorum` does not know `{other}`")),
+            }
+        }
+        Ok(wish)
+    }
+}
+
+/// Runs what was wished for until it is told to end; whether it could.
+///
+/// # Errors
+/// The arguments make no sense.
+pub(crate) fn wished(checkout: &Checkout, args: &[String]) -> Result<bool, String> {
+    let wish = Wish::read(args)?;
+    match run(checkout, &wish) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(false)
+        }
+    }
+}
+
+fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
+    let data = wish.data.clone().unwrap_or_else(|| checkout.target.join("quorum"));
+    let layout = Layout::of(&data, wish.board, wish.boards, wish.mixed)?;
+    let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
+    let board = layout.board;
+    if first_line(board.qemu, &["--version"]).is_none() {
+        return Err(format!(
+            "{} is missing: `cargo xtask doctor` says how to get QEMU",
+            board.qemu
+        ));
+    }
+    let firmware = firmware(checkout, board)?;
+    let texts = Arc::new(Texts::read(&firmware)?);
+    let zk = desktop(checkout)?;
+    layout.provision(&zk, &data)?;
+
+    let sockets = Sockets::new().map_err(|error| format!("no place for sockets: {error}"))?;
+    let switch = switch(&layout, &sockets.0, wish.seed)?;
+    let door = |id: usize, port: u16| switch.door(address(id), port);
+    let mut members = Vec::new();
+    let number = |id, port| door(id, port).map_or(0, |at| at.port());
+    let config = layout.configure(&data, number);
+    let config = config.map_err(|error| format!("cannot configure the desktop server: {error}"))?;
+    if let (Some(config), Some(Desktop { client, .. })) = (config, layout.desktop) {
+        let client = SocketAddr::from(([127, 0, 0, 1], client));
+        members.push(Member::new(1, "desktop server", HOST, client, Voice::Text, move || {
+            let mut command = Command::new(&zk);
+            command.args(["server", "--child"]).arg(&config);
+            command
+        }));
+    }
+    for (id, port) in layout.ids().zip(1..) {
+        let Some(client) = door(id, CLIENT) else { continue };
+        let (firmware, flash, sockets) = (firmware.clone(), image(&data, id), sockets.0.clone());
+        let voice = Voice::Defmt(Arc::clone(&texts));
+        members.push(Member::new(id, board.name, port, client, voice, move || {
+            board.boot(&firmware, &flash, &sockets, port)
+        }));
+    }
+    let stdout = io::stdout();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let running = Running::new(stdout, colour, members, switch);
+    running.run().map_err(|error| format!("the quorum has ended: {error}"))
+}
+
+/// Builds the firmware of a board.
+fn firmware(checkout: &Checkout, board: &Board) -> Result<PathBuf, String> {
+    let supply = Facts::gather().supply();
+    let supply = supply.ok_or("no compiler for bare-metal targets: see `cargo xtask doctor`")?;
+    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.name, "");
+    if std::env::var_os("DEFMT_LOG").is_none() {
+        // Without it errors alone are in the image.
+        build.env("DEFMT_LOG", "info");
+    }
+    succeeds(&mut build)?;
+    Ok(image)
+}
+
+/// Builds `zk`.
+fn desktop(checkout: &Checkout) -> Result<PathBuf, String> {
+    succeeds(&mut checkout.cargo(["build", "-p", "zk-cli"]))?;
+    Ok(checkout.target.join("debug").join("zk"))
+}
+
+fn succeeds(command: &mut Command) -> Result<(), String> {
+    println!("$ {}", command::shown(command));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{}: {status}", command::named(command))),
+        Err(error) => Err(format!("cannot start it: {error}")),
+    }
+}
+
+/// A switch with a door for each port of each board. Those for clients have the usual numbers, if they
+/// are free.
+fn switch(layout: &Layout, sockets: &Path, seed: u64) -> Result<Switch, String> {
+    let mut doors = Vec::new();
+    let mut client = CLIENT;
+    for id in layout.ids() {
+        let free = (client..client.saturating_add(PORTS_TRIED))
+            .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .unwrap_or(0);
+        client = free.saturating_add(1).max(CLIENT);
+        doors.push(((address(id), CLIENT), free));
+        if layout.desktop.is_some() {
+            doors.extend([QUORUM, ELECTION].map(|port| ((address(id), port), 0)));
+        }
+    }
+    let outlets = layout.desktop.map(|desktop| vec![desktop.quorum, desktop.election]);
+    let plan = Plan {
+        dir: sockets.to_path_buf(),
+        boards: layout.boards,
+        seed,
+        doors,
+        outlets: outlets.unwrap_or_default(),
+    };
+    Switch::start(&plan).map_err(|error| format!("the switch cannot start: {error}"))
+}
+
+/// A directory for sockets, whose paths must be short; it goes when this is dropped.
+struct Sockets(PathBuf);
+
+impl Sockets {
+    fn new() -> io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("zk-quorum-{}", std::process::id()));
+        // What a process of the same number has left is nobody's.
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&dir)?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // It is in the system's directory for what may be left.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,188 @@
+//! A quorum of stand-ins: shells instead of QEMU.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use super::process::Voice;
+use super::running::{Event, Member, Running};
+use super::standing::Standing;
+use super::{BOARDS, Wish};
+use crate::switch::{Plan, Switch};
+
+/// Nothing here takes longer, unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory of one test.
+pub(super) struct Dir(pub(super) PathBuf);
+
+impl Dir {
+    pub(super) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("zk-qt-{}-{next}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is printed, line by line.
+struct Screen(Sender<String>, Vec<u8>);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1.extend_from_slice(bytes);
+        while let Some(end) = self.1.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.1.drain(..=end).collect();
+            // The test may have seen enough.
+            let _ = self.0.send(String::from_utf8(line).unwrap().trim_end().to_owned());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits for a line that begins so.
+#[track_caller]
+fn wait(screen: &Receiver<String>, start: &str) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let Ok(line) = screen.recv_timeout(PATIENCE) else { panic!("no `{start}` in {seen:#?}") };
+        if line.starts_with(start) {
+            return line;
+        }
+        seen.push(line);
+    }
+}
+
+fn quorum(dir: &Dir, out: Screen) -> Running<Screen> {
+    let plan =
+        Plan { dir: dir.0.clone(), boards: 2, seed: 1, doors: Vec::new(), outlets: Vec::new() };
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let stand_in = |id: usize| {
+        Member::new(id, "stand-in", id, nobody, Voice::Text, move || {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("echo up {id}; while read -r line; do :; done")]);
+            shell
+        })
+    };
+    Running::new(out, false, vec![stand_in(1), stand_in(2)], Switch::start(&plan).unwrap())
+}
+
+fn serving(mode: &str) -> Standing {
+    Standing::Serving { mode: mode.to_owned(), epoch: 3 }
+}
+
+#[test]
+fn members_are_killed_and_brought_back_and_all_end() {
+    let (printed, screen) = mpsc::channel();
+    let (told, orders) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let dir = Dir::new();
+        let mut running = quorum(&dir, Screen(printed, Vec::new()));
+        told.send(running.sender()).unwrap();
+        running.start_all().unwrap();
+        running.until_the_end().unwrap();
+        running.stop().unwrap();
+    });
+    let orders = orders.recv_timeout(PATIENCE).unwrap();
+    let typed = |line: &str| orders.send(Event::Typed(line.to_owned())).unwrap();
+    wait(&screen, "server 1 (stand-in) is on: process ");
+    wait(&screen, "1 |                  up 1");
+    typed("kill 1");
+    let off = wait(&screen, "server 1 is off (");
+    assert!(off.contains("signal: 9"), "{off}");
+    typed("kill 1");
+    assert_eq!(wait(&screen, "server 1 is off"), "server 1 is off");
+    typed("start 1");
+    wait(&screen, "server 1 (stand-in) is on: process ");
+    wait(&screen, "1 |                  up 1");
+    typed("start 1");
+    assert_eq!(wait(&screen, "server 1 is on"), "server 1 is on");
+    typed("kill 7");
+    wait(&screen, "there is no server 7");
+    typed("dance");
+    wait(&screen, "`dance` is nothing");
+    for (order, said) in [
+        ("cut 1", "server 1 hears nobody"),
+        ("cut 1 2", "servers 1 and 2"),
+        ("cut 1 > 2", "server 2 does not hear server 1"),
+        ("lose 2.5", "2.5 % of the frames"),
+        ("delay 1 20", "frames take from 1 to 20 ms"),
+        ("heal", "the network is whole"),
+    ] {
+        typed(order);
+        wait(&screen, said);
+    }
+
+    // It is said once who leads, and how to connect.
+    orders.send(Event::Stands(0, Standing::Looking)).unwrap();
+    wait(&screen, "server 1 looks for a leader");
+    orders.send(Event::Stands(0, serving("leader"))).unwrap();
+    wait(&screen, "server 1 leads epoch 3");
+    orders.send(Event::Stands(1, serving("follower"))).unwrap();
+    wait(&screen, "server 2 follows");
+    let how = wait(&screen, "all serve. Connect with: ");
+    assert!(how.ends_with("zk --server 127.0.0.1:1,127.0.0.1:1 shell"), "{how}");
+    typed("status");
+    wait(&screen, "server 1 (stand-in) on 127.0.0.1:1: process ");
+    wait(&screen, "switch: 0 frames passed on");
+    typed("kill 1");
+    wait(&screen, "server 1 is off (");
+    orders.send(Event::Stands(1, serving("leader"))).unwrap();
+    wait(&screen, "all that are on serve again");
+    typed("quit");
+    wait(&screen, "all are off; their flash stays");
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_program_that_is_missing_is_told() {
+    let dir = Dir::new();
+    let (printed, _screen) = mpsc::channel();
+    let plan =
+        Plan { dir: dir.0.clone(), boards: 1, seed: 1, doors: Vec::new(), outlets: Vec::new() };
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let missing = || Command::new("no-such-program-here");
+    let member = Member::new(1, "stand-in", 1, nobody, Voice::Text, missing);
+    let switch = Switch::start(&plan).unwrap();
+    let mut running = Running::new(Screen(printed, Vec::new()), false, vec![member], switch);
+    let error = running.start_all().unwrap_err();
+    assert!(error.to_string().starts_with("cannot start no-such-program-here"), "{error}");
+    running.stop().unwrap();
+}
+
+#[test]
+fn wishes_are_read() {
+    let wish =
+        |line: &str| Wish::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(wish(""), Ok(Wish { seed: 1, ..Wish::default() }));
+    let all = Wish {
+        board: Some(&BOARDS[1]),
+        boards: Some(5),
+        mixed: true,
+        data: Some("d".into()),
+        seed: 9,
+    };
+    assert_eq!(wish("--board sifive-u --peers 5 --mixed --data d --seed 9"), Ok(all));
+    for line in
+        ["--board", "--board pdp-11", "--peers 0", "--peers 10", "--serial", "--seed x", "-v"]
+    {
+        assert!(wish(line).is_err(), "{line}");
+    }
+}
