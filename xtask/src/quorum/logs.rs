@@ -63,8 +63,13 @@ impl Listening<'_> {
         loop {
             match self.decoder.decode() {
                 Ok(frame) => {
+                    #[expect(
+                        clippy::redundant_closure_for_method_calls,
+                        reason = "the type is another crate's"
+                    )]
+                    let level = frame.level().map(|level| level.as_str());
                     each(Line {
-                        level: frame.level().map(|level| level.as_str()),
+                        level,
                         time: frame
                             .display_timestamp()
                             .map(|time| time.to_string())

@@ -15,7 +15,7 @@ use super::logs::Line;
 use super::order::{HELP, Order};
 use super::process::{News, Process, Voice};
 use super::standing::Standing;
-use crate::switch::fabric::Port;
+use crate::switch::fabric::{Fabric, Port};
 use crate::switch::{Report, Switch};
 
 /// How often a member is asked where it stands.
@@ -113,7 +113,8 @@ impl<W: Write> Running<W> {
         self.say("type `help` for what can be done")?;
         let result = self.start_all().and_then(|()| self.until_the_end());
         // Whatever has happened, nothing goes on behind this program's back.
-        result.and(self.stop())
+        let stopped = self.stop();
+        result.and(stopped)
     }
 
     pub(super) fn start_all(&mut self) -> io::Result<()> {
@@ -289,7 +290,7 @@ impl<W: Write> Running<W> {
                 self.say(format_args!("server {to} does not hear server {from}"))
             }
             Order::Heal => {
-                self.switch.order(|fabric| fabric.heal());
+                self.switch.order(Fabric::heal);
                 self.say("the network is whole")
             }
             Order::Lose(share) => {
