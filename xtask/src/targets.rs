@@ -24,7 +24,7 @@ pub(crate) struct Runner {
 }
 
 /// A board whose drivers we have, in an emulator.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Board {
     /// The package in `zk-embedded/boards`.
     pub(crate) package: &'static str,

@@ -7,9 +7,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::board::{Board, named};
+use super::named;
 use crate::command;
 use crate::switch::host;
+use crate::targets::{BOARDS, Board};
 
 /// The most boards of a quorum.
 pub(crate) const BOARDS_MAX: usize = 9;
@@ -69,13 +70,14 @@ impl Layout {
                     "{} has a quorum of {} boards ({}){desktop}: name another --data",
                     dir.display(),
                     layout.boards,
-                    layout.board.name
+                    layout.board.package
                 ))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let layout = Self {
-                    board: board.unwrap_or(&super::board::BOARDS[0]),
-                    boards: boards.unwrap_or(3),
+                    board: board.unwrap_or(&BOARDS[0]),
+                    // Three members is what the smallest profile of a board holds.
+                    boards: boards.unwrap_or(if mixed { 2 } else { 3 }),
                     desktop: mixed.then(Desktop::free).transpose().map_err(wrong)?,
                 };
                 fs::write(&file, layout.text()).map_err(wrong)?;
@@ -86,7 +88,7 @@ impl Layout {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("board {}\nboards {}\n", self.board.name, self.boards);
+        let mut text = format!("board {}\nboards {}\n", self.board.package, self.boards);
         if let Some(Desktop { quorum, election, client }) = self.desktop {
             text += &format!("desktop {quorum} {election} {client}\n");
         }
@@ -225,7 +227,6 @@ pub(crate) fn image(dir: &Path, id: usize) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::board::BOARDS;
     use super::super::tests::Dir;
     use super::*;
 
@@ -247,7 +248,7 @@ mod tests {
 
         let dir = Dir::new();
         let usual = Layout::of(&dir.0, None, None, false).unwrap();
-        assert_eq!((usual.board.name, usual.ids(), usual.desktop), ("emcraft-sf2", 1..4, None));
+        assert_eq!((usual.board.package, usual.ids(), usual.desktop), ("emcraft-sf2", 1..4, None));
         assert!(Layout::of(&dir.0, None, None, true).is_err());
         assert_eq!(usual.configure(&dir.0, |_, _| 1).unwrap(), None);
     }

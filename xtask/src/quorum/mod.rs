@@ -1,6 +1,5 @@
 //! `cargo xtask quorum`: boards in QEMU, joined by our switch, that are one ensemble.
 
-mod board;
 mod layout;
 mod logs;
 mod order;
@@ -18,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use board::{BOARDS, Board};
 use layout::{BOARDS_MAX, CLIENT, Desktop, ELECTION, Layout, QUORUM, address, image};
 use logs::Texts;
 use process::Voice;
@@ -27,7 +25,9 @@ use running::{Member, Running};
 use crate::bare::{self, Facts};
 use crate::checkout::Checkout;
 use crate::command::{self, first_line};
-use crate::switch::{HOST, Plan, Switch};
+use crate::guest::{self, Wiring};
+use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
+use crate::targets::{BOARDS, Board};
 
 /// Client ports of 127.0.0.1 that are tried from the usual one on.
 const PORTS_TRIED: u16 = 1000;
@@ -43,6 +43,11 @@ struct Wish {
     seed: u64,
 }
 
+/// The board of that name.
+fn named(name: &str) -> Option<&'static Board> {
+    BOARDS.iter().find(|board| board.package == name)
+}
+
 impl Wish {
     fn read(args: &[String]) -> Result<Self, String> {
         let mut wish = Self { seed: 1, ..Self::default() };
@@ -52,8 +57,8 @@ impl Wish {
             match arg.as_str() {
                 "--board" => {
                     let name = value()?;
-                    let known: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
-                    let board = board::named(name);
+                    let known: Vec<_> = BOARDS.iter().map(|board| board.package).collect();
+                    let board = named(name);
                     wish.board = Some(board.ok_or_else(|| {
                         format!("there is no board `{name}`: {}", known.join(", "))
                     })?);
@@ -130,8 +135,11 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
         let Some(client) = door(id, CLIENT) else { continue };
         let (firmware, flash, sockets) = (firmware.clone(), image(&data, id), sockets.0.clone());
         let voice = Voice::Defmt(Arc::clone(&texts));
-        members.push(Member::new(id, board.name, port, client, voice, move || {
-            board.boot(&firmware, &flash, &sockets, port)
+        members.push(Member::new(id, board.package, port, client, voice, move || {
+            let (comes, goes) = (board_socket(&sockets, port), port_socket(&sockets, port));
+            let network = Some((&*comes, &*goes));
+            let wiring = Wiring { image: &firmware, args: &[], flash: Some(&flash), network };
+            guest::qemu(board, &wiring)
         }));
     }
     let stdout = io::stdout();
@@ -144,7 +152,7 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
 fn firmware(checkout: &Checkout, board: &Board) -> Result<PathBuf, String> {
     let supply = Facts::gather().supply();
     let supply = supply.ok_or("no compiler for bare-metal targets: see `cargo xtask doctor`")?;
-    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.name, "");
+    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.package, "");
     if std::env::var_os("DEFMT_LOG").is_none() {
         // Without it errors alone are in the image.
         build.env("DEFMT_LOG", "info");

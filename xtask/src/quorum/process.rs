@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use super::logs::{Line, Texts};
@@ -42,7 +42,7 @@ impl Process {
     pub(crate) fn start<E: Send + 'static>(
         command: &mut Command,
         voice: Voice,
-        to: &Sender<E>,
+        to: &SyncSender<E>,
         tell: impl Fn(News) -> E + Send + Sync + 'static,
     ) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,7 +127,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn start(script: &str, voice: Voice) -> (Process, Receiver<News>) {
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(16);
         let mut command = Command::new("sh");
         let process = Process::start(command.args(["-c", script]), voice, &sender, |news| news);
         (process.unwrap(), receiver)

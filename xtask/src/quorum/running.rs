@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, mpsc::RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
@@ -18,8 +18,12 @@ use super::standing::Standing;
 use crate::switch::fabric::{Fabric, Port};
 use crate::switch::{Report, Switch};
 
-/// How often a member is asked where it stands.
+/// What has happened and was not shown yet; with more of it, whoever says it waits.
+const EVENTS_MAX: usize = 1024;
+
+/// How often a member is asked where it stands, before it serves and then: it has few sockets.
 const ASKED: Duration = Duration::from_secs(1);
+const ASKED_SERVING: Duration = Duration::from_secs(5);
 
 /// How long a desktop server has to end; then it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
@@ -83,7 +87,7 @@ pub(crate) struct Running<W> {
     colour: bool,
     members: Vec<Member>,
     switch: Switch,
-    sender: Sender<Event>,
+    sender: SyncSender<Event>,
     events: Receiver<Event>,
     /// Who was said to lead.
     led: Option<usize>,
@@ -93,13 +97,13 @@ pub(crate) struct Running<W> {
 
 impl<W: Write> Running<W> {
     pub(crate) fn new(out: W, colour: bool, members: Vec<Member>, switch: Switch) -> Self {
-        let (sender, events) = mpsc::channel();
+        let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
         Self { out, colour, members, switch, sender, events, led: None, served: false }
     }
 
     /// What happens can be told by this, too.
     #[cfg(test)]
-    pub(super) fn sender(&self) -> Sender<Event> {
+    pub(super) fn sender(&self) -> SyncSender<Event> {
         self.sender.clone()
     }
 
@@ -193,12 +197,17 @@ impl<W: Write> Running<W> {
         let (client, on, sender) = (*client, Arc::clone(on), self.sender.clone());
         thread::spawn(move || {
             loop {
-                if on.load(Ordering::Relaxed)
-                    && sender.send(Event::Stands(at, Standing::ask(client))).is_err()
-                {
-                    return;
+                let mut pause = ASKED;
+                if on.load(Ordering::Relaxed) {
+                    let standing = Standing::ask(client);
+                    if standing.serves() {
+                        pause = ASKED_SERVING;
+                    }
+                    if sender.send(Event::Stands(at, standing)).is_err() {
+                        return;
+                    }
                 }
-                thread::sleep(ASKED);
+                thread::sleep(pause);
             }
         });
     }
@@ -356,8 +365,9 @@ impl<W: Write> Running<W> {
         for member in &mut self.members {
             let Some(process) = &mut member.process else { continue };
             match member.voice {
-                // A board has nothing to put in order: its power may go at any time.
-                Voice::Defmt(_) => process.kill()?,
+                // A board has nothing to put in order: its power may go at any time. Whoever cannot be
+                // killed has ended already, or is killed again below.
+                Voice::Defmt(_) => drop(process.kill()),
                 Voice::Text => process.close(),
             }
         }
@@ -367,7 +377,7 @@ impl<W: Write> Running<W> {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     for process in self.members.iter_mut().filter_map(|m| m.process.take()) {
-                        process.kill()?;
+                        drop(process.kill());
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -384,7 +394,7 @@ fn harmless(text: &str) -> String {
 }
 
 /// SIGINT and SIGTERM end the quorum.
-fn on_signals(sender: Sender<Event>) -> io::Result<()> {
+fn on_signals(sender: SyncSender<Event>) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
@@ -399,7 +409,7 @@ fn on_signals(sender: Sender<Event>) -> io::Result<()> {
 }
 
 /// Lines are orders. The end of a terminal's input ends the quorum; another input may end earlier.
-fn on_input(sender: Sender<Event>) {
+fn on_input(sender: SyncSender<Event>) {
     thread::spawn(move || {
         let stdin = io::stdin();
         for line in stdin.lock().lines().map_while(Result::ok) {

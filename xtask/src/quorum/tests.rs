@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use super::Wish;
 use super::process::Voice;
 use super::running::{Event, Member, Running};
 use super::standing::Standing;
-use super::{BOARDS, Wish};
 use crate::switch::{Plan, Switch};
+use crate::targets::BOARDS;
 
 /// Nothing here takes longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,6 +11,8 @@ use std::net::Shutdown;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
+#[cfg(test)]
+pub(super) use smoltcp as guest;
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
 };

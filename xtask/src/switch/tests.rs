@@ -1,4 +1,4 @@
-//! A guest without QEMU: another interface of smoltcp's, at the end of a cable.
+//! A guest without QEMU: another interface of the same kind, at the end of a cable.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{Socket, State};
-use smoltcp::time::Instant as Moment;
-
 use super::fabric::LONGEST;
+use super::host::guest::iface::{Interface, SocketHandle, SocketSet};
+use super::host::guest::socket::tcp::{Socket, State};
+use super::host::guest::time::Instant as Moment;
 use super::host::{self, ADDRESS, Wire, interface};
 use super::{Plan, Switch, board_socket, port_socket};
 
