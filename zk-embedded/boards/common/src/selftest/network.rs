@@ -15,7 +15,14 @@ const PORT: u16 = 2181;
 const ROUNDS: u32 = 500;
 const ECHO: usize = 32;
 
-/// Bytes that go one way behind the echoes.
+/// Frames that come behind the echoes while nobody takes any, more than any ring has room for, and
+/// bytes of each.
+const BURST: usize = 64;
+const BIT: usize = 16;
+/// Milliseconds for which nobody takes them.
+const NAP_MS: u64 = 300;
+
+/// Bytes that go one way behind them.
 const BULK: usize = 64 * 1024;
 /// Bytes that are handed over at once.
 const PART: usize = 512;
@@ -127,7 +134,7 @@ fn with_wire<D: Mac, C: Clock>(
     then(Wire { net, clock, end: now.plus(CEILING_MS) });
 }
 
-/// Answers every echo, checks the bytes that come one way, and says so.
+/// Answers every echo, is away while a burst comes, checks the bytes that come one way, and says so.
 pub(super) fn listen<D: Mac>(clock: &mut impl Clock, mac: impl FnOnce([u8; 6]) -> D, node: u8) {
     with_wire(clock, mac, node, |mut wire| {
         assert!(wire.net.listen(0, PORT), "a closed socket listens");
@@ -138,6 +145,11 @@ pub(super) fn listen<D: Mac>(clock: &mut impl Clock, mac: impl FnOnce([u8; 6]) -
         for _ in 0..ROUNDS {
             let bytes: [u8; ECHO] = wire.receive("echo to answer");
             wire.send(&bytes, "room for an echo");
+        }
+        let nap = wire.clock.now().plus(NAP_MS);
+        wire.clock.sleep_until(Some(nap), || false);
+        for at in 0..BURST {
+            assert_eq!(wire.receive("frame of a burst"), [pattern(at); BIT]);
         }
         let mut len = 0;
         loop {
@@ -159,7 +171,7 @@ pub(super) fn listen<D: Mac>(clock: &mut impl Clock, mac: impl FnOnce([u8; 6]) -
     });
 }
 
-/// Sends echoes, then bytes one way, and waits for the verdict.
+/// Sends echoes, a burst, bytes one way, and waits for the verdict.
 pub(super) fn connect<D: Mac>(
     clock: &mut impl Clock,
     mac: impl FnOnce([u8; 6]) -> D,
@@ -180,6 +192,9 @@ pub(super) fn connect<D: Mac>(
             assert!(answer == bytes, "echo {round} is {answer:x?}");
         }
         let echoed = wire.clock.now();
+        for at in 0..BURST {
+            wire.send(&[pattern(at); BIT], "room for a burst");
+        }
         for from in (0..BULK).step_by(PART) {
             let bytes: [u8; PART] = core::array::from_fn(|n| pattern(from + n));
             wire.send(&bytes, "room for bytes");
@@ -187,7 +202,7 @@ pub(super) fn connect<D: Mac>(
         assert_eq!(wire.receive("verdict"), VERDICT);
         let end = wire.clock.now();
         println!(
-            "{ROUNDS} echoes in {} ms, {BULK} bytes in {} ms",
+            "{ROUNDS} echoes in {} ms; a burst that is lost in part, and {BULK} bytes, in {} ms",
             echoed.since(start),
             end.since(echoed)
         );

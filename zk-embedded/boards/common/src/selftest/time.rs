@@ -9,6 +9,11 @@ const READS: u32 = 200_000;
 /// Milliseconds of the sleeps: short ones, and one behind the end of a period of any board's timer.
 const SLEEPS: [u64; 4] = [1, 20, 100, 2500];
 
+/// Naps of a millisecond, and milliseconds that all of them may take: a board whose nap is only ended
+/// by something that comes every other second takes longer.
+const NAPS: u64 = 50;
+const NAPS_MS: u64 = 30_000;
+
 pub(super) fn run(tests: &mut Tests, clock: &mut impl Clock) {
     tests.run("time_passes_and_never_goes_backwards", || {
         let start = clock.now();
@@ -27,6 +32,15 @@ pub(super) fn run(tests: &mut Tests, clock: &mut impl Clock) {
             let now = clock.now();
             assert!(now >= until, "woken {} ms too early", until.since(now));
         }
+    });
+    tests.run("a_nap_is_no_sleep", || {
+        let start = clock.now();
+        for _ in 0..NAPS {
+            let until = clock.now().plus(1);
+            clock.sleep_until(Some(until), || false);
+        }
+        let took = clock.now().since(start);
+        assert!(took < NAPS_MS, "{NAPS} naps of 1 ms took {took} ms");
     });
     tests.run("who_is_ready_does_not_sleep", || {
         clock.sleep_until(None, || true);
