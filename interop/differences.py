@@ -15,10 +15,12 @@ WORLD_READ = ("world", "anyone")
 class Knowledge:
     """What the steps so far say about the paths and sessions of a script."""
 
-    def __init__(self, root):
+    def __init__(self, root, restricted):
         self.never = never(root)
         self.made = {}  # step number -> path that its reply named
-        self.restricted = set()  # paths that ever had an ACL without READ for the world
+        # Paths that ever had an ACL without READ for the world: earlier scripts on the same servers may
+        # have left some outside their own roots.
+        self.restricted = restricted
         self.denied = set()  # (session, path) whose exists we refused and Apache did not
         self.watched = {}  # path -> sessions that ever asked for a watch on it
         self.session = None

@@ -42,9 +42,9 @@ class Pair:
         return list(self.pool.map(lambda server: replay(server.address, root, steps), self.servers))
 
 
-def compare(root, left, right, explained):
+def compare(root, left, right, explained, restricted):
     """The first step with an unexplained difference: (step, [(fact, apache, ours)]), or None."""
-    context = differences.Knowledge(root)
+    context = differences.Knowledge(root, restricted)
     for (step, one), (_, two) in zip(left[0], right[0]):
         context.begin(step, one)
         found = differing(dict(one.facts()), dict(two.facts()), context, explained)
@@ -79,7 +79,7 @@ def shrink(subject, root, steps):
         nonlocal runs
         runs += 1
         with Pair(subject) as pair:
-            return compare(root, *pair.replay(root, candidate), collections.Counter()) is not None
+            return compare(root, *pair.replay(root, candidate), collections.Counter(), set()) is not None
 
     size = max(1, len(steps) // 2)
     while size and runs < SHRINK_RUNS:
@@ -124,7 +124,7 @@ def transcript(made, first, subject):
     steps = shrink(subject, made.root, made.steps)
     with Pair(subject) as pair:
         left, right = pair.replay(made.root, steps)
-    found = compare(made.root, left, right, collections.Counter())
+    found = compare(made.root, left, right, collections.Counter(), set())
     if found is None:
         return "\n".join(lines + ["it did not differ again, alone on fresh servers (%d steps)" % len(steps)])
     lines.append("seed %d, %d steps left:" % (made.seed, len(steps)))
@@ -150,12 +150,13 @@ def scripts(options):
     explained, failed, steps = collections.Counter(), [], 0
     pending = list(seeds)
     while pending and len(failed) < REPORTED:
+        restricted = set()
         with Pair(subject) as pair:
             while pending:
                 seed = pending.pop(0)
                 made = Script(seed, LENGTH)
                 steps += len(made.steps)
-                found = compare(made.root, *pair.replay(made.root, made.steps), explained)
+                found = compare(made.root, *pair.replay(made.root, made.steps), explained, restricted)
                 if found is not None:
                     failed.append((made, found))
                     break  # histories parted: start both afresh
