@@ -147,8 +147,14 @@ pub(crate) fn program(image: &Path, name: &str) -> PathBuf {
     image.with_file_name(name)
 }
 
-/// The command that looks at a package of `zk-embedded/boards` with clippy.
-pub(crate) fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {
+/// The command that looks at a package of `zk-embedded/boards` with clippy, with some flags for rustc.
+pub(crate) fn clippy(
+    checkout: &Checkout,
+    supply: Supply,
+    triple: &str,
+    package: &str,
+    flags: &str,
+) -> Command {
     let command = match supply {
         Supply::Installed => checkout.cargo(["clippy"]),
         Supply::Debian => {
@@ -159,7 +165,7 @@ pub(crate) fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package:
     };
     let mut command = prepared(command, checkout, supply, &[triple]);
     // As the firmware is built, so that what it stands on is there already.
-    in_boards(&mut command, checkout, supply, triple, package, "");
+    in_boards(&mut command, checkout, supply, triple, package, flags);
     command.args(["--", "-D", "warnings"]);
     command
 }

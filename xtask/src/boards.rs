@@ -2,14 +2,17 @@
 
 use core::time::Duration;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::bare::{self, Facts, Supply};
+use crate::checkout::Checkout;
 use crate::command::{self, End, Outcome};
 use crate::groups::Steps;
 use crate::guest::{Guest, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
 use crate::targets::{BOARDS, Board, SIZED};
+use crate::{size, stack};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
@@ -35,7 +38,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let built: Vec<(&Board, PathBuf)> =
         BOARDS.iter().filter_map(|board| Some((board, build(steps, supply, board)?))).collect();
     for package in OTHERS {
-        steps.run(&mut bare::clippy(checkout, supply, SIZED, package));
+        steps.run(&mut clippy(checkout, supply, SIZED, package));
     }
     for (board, image) in &built {
         drivers(steps, board, image);
@@ -58,10 +61,27 @@ fn pairs(len: usize) -> Vec<(usize, usize)> {
 /// drivers.
 fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf> {
     let checkout = steps.checkout;
-    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.package, "");
-    let built = steps.run(&mut build);
-    steps.run(&mut bare::clippy(checkout, supply, board.triple, board.package));
+    let (mut build, image) =
+        bare::firmware(checkout, supply, board.triple, board.package, &flags());
+    let built = steps.run(unstable(&mut build));
+    steps.run(&mut clippy(checkout, supply, board.triple, board.package));
     built.then(|| bare::program(&image, SELFTEST))
+}
+
+fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {
+    let mut clippy = bare::clippy(checkout, supply, triple, package, &flags());
+    unstable(&mut clippy);
+    clippy
+}
+
+/// As the image that is measured is built, so that what it stands on is built once.
+fn flags() -> String {
+    format!("{} {}", size::PROFILE, stack::FLAGS)
+}
+
+/// One of the flags is an unstable one.
+fn unstable(command: &mut Command) -> &mut Command {
+    command.env("RUSTC_BOOTSTRAP", "1")
 }
 
 fn tried(steps: &mut Steps<'_>, what: &str, attempt: impl FnOnce(Instant) -> Result<(), String>) {

@@ -15,7 +15,7 @@ const FIRMWARE: &str = "size";
 /// The crate whose stack frames are measured.
 const CORE: &str = "zk_core::";
 /// The smallest profile: handles of 16 bits.
-const PROFILE: &str = "--cfg zk_handle16";
+pub(crate) const PROFILE: &str = "--cfg zk_handle16";
 /// Bytes of flash that code and constants may take: a peer with all its roles. A ratchet: it goes
 /// down as the code does, and up only for what would be wrong or missing otherwise, never above
 /// [`GOAL`].

@@ -27,6 +27,12 @@ pub trait Transmit {
     fn send(&mut self, len: usize);
 }
 
+/// A device that says whether a frame has come.
+pub trait Mac: Device {
+    /// Whether one has: nobody should sleep.
+    fn is_ready(&self) -> bool;
+}
+
 /// A MAC.
 #[derive(Debug)]
 pub struct Ethernet<R, T> {
@@ -40,9 +46,10 @@ impl<R: Receive, T: Transmit> Ethernet<R, T> {
     pub const fn new(receive: R, transmit: T, longest: usize) -> Self {
         Self { receive, transmit, longest }
     }
+}
 
-    /// Whether a frame has come: nobody should sleep.
-    pub fn is_ready(&self) -> bool {
+impl<R: Receive, T: Transmit> Mac for Ethernet<R, T> {
+    fn is_ready(&self) -> bool {
         self.receive.is_ready()
     }
 }

@@ -8,9 +8,11 @@ extern crate std;
 pub mod arena;
 pub mod clock;
 pub mod ethernet;
+#[cfg(target_os = "none")]
+pub mod firmware;
 pub mod nor;
 #[cfg(target_os = "none")]
-mod panic;
+pub mod panic;
 pub mod register;
 #[cfg(target_os = "none")]
 pub mod selftest;

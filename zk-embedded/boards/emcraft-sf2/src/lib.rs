@@ -9,13 +9,16 @@ pub mod clock;
 pub mod mac;
 pub mod nor;
 
+// Where logs go.
+use common::panic::stop;
 use cortex_m_rt::{ExceptionFrame, exception};
+use defmt_semihosting as _;
 
-/// A fault is a bug in here: it is told, as a panic is.
+/// A fault is a bug in here, or the stack has no room: it is told, as a panic is.
 ///
 /// # Safety
 /// Only the processor calls it.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
-    panic!("{frame:?}")
+    stop(&format_args!("fault at {:#x}, behind {:#x}", frame.pc(), frame.lr()))
 }

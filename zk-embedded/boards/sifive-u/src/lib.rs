@@ -9,11 +9,14 @@ pub mod clock;
 pub mod mac;
 pub mod nor;
 
+// Where logs go.
+use common::panic::stop;
+use defmt_semihosting as _;
 use riscv_rt::TrapFrame;
 
 /// Nothing is let through that could trap but a bug in here: it is told, as a panic is.
 #[unsafe(export_name = "ExceptionHandler")]
 fn exception(_: &TrapFrame) -> ! {
     let cause = riscv::register::mcause::read().bits();
-    panic!("exception {cause:#x} at {:#x}", riscv::register::mepc::read())
+    stop(&format_args!("exception {cause:#x} at {:#x}", riscv::register::mepc::read()))
 }

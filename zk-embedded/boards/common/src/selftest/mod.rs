@@ -15,22 +15,9 @@ mod time;
 
 use semihosting::{experimental, println, process};
 use zk_embedded::flash::Nor;
-use zk_embedded::net::phy::Device;
 
 use crate::clock::Clock;
-use crate::ethernet::{Ethernet, Receive, Transmit};
-
-/// A device that says whether a frame has come.
-pub trait Mac: Device {
-    /// Whether one has.
-    fn is_ready(&self) -> bool;
-}
-
-impl<R: Receive, T: Transmit> Mac for Ethernet<R, T> {
-    fn is_ready(&self) -> bool {
-        Self::is_ready(self)
-    }
-}
+use crate::ethernet::Mac;
 
 /// Runs what the arguments say. `mac` makes the network's device, with its hardware address.
 pub fn run<D: Mac>(

@@ -6,8 +6,8 @@ use semihosting::println;
 use zk_core::time::Instant;
 use zk_embedded::net::{Buffers, Net, Options, SocketStorage, State, Storage};
 
-use super::Mac;
 use crate::clock::Clock;
+use crate::ethernet::Mac;
 
 const PORT: u16 = 2181;
 
