@@ -182,7 +182,7 @@ impl Layout {
         fs::write(own.join("myid"), "1\n")?;
         let mut text = format!(
             "dataDir={}\ntickTime=2000\ninitLimit=15\nsyncLimit=5\nstandaloneEnabled=false\n\
-             4lw.commands.whitelist=*\n\
+             autopurge.purgeInterval=1\n4lw.commands.whitelist=*\n\
              server.1=127.0.0.1:{quorum}:{election}:participant;127.0.0.1:{client}\n",
             own.display()
         );

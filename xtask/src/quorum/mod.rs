@@ -125,7 +125,7 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     let config = config.map_err(|error| format!("cannot configure the desktop server: {error}"))?;
     if let (Some(config), Some(Desktop { client, .. })) = (config, layout.desktop) {
         let client = SocketAddr::from(([127, 0, 0, 1], client));
-        members.push(Member::new(1, "desktop server", HOST, client, Voice::Text, move || {
+        members.push(Member::new(1, "desktop server", HOST, client, Voice::Data, move || {
             let mut command = Command::new(&zk);
             command.args(["server", "--child"]).arg(&config);
             command

@@ -14,7 +14,9 @@ const LINE_MAX: u64 = 4096;
 /// What a process says on its standard output. What it says on the other one is text.
 #[derive(Clone, Debug)]
 pub(crate) enum Voice {
-    Text,
+    /// What is meant for programs, and not shown.
+    Data,
+    /// A log.
     Defmt(Arc<Texts>),
 }
 
@@ -91,7 +93,8 @@ impl Process {
 fn follow(child: &mut Child, voice: &Voice, say: &impl Fn(Line)) {
     let Some(mut stdout) = child.stdout.take() else { return };
     match voice {
-        Voice::Text => follow_text(stdout, say),
+        // It must be read all the same, or the process would wait.
+        Voice::Data => follow_text(stdout, &|_| ()),
         Voice::Defmt(texts) => {
             let mut listening = texts.listen();
             let mut room = [0; 4096];
@@ -149,16 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn both_outputs_are_heard_and_the_end_comes_last() {
-        let (_process, news) = start("echo one; echo two >&2; exit 7", Voice::Text);
-        let (mut said, status) = rest(&news);
-        said.sort();
+    fn what_is_text_is_heard_and_the_end_comes_last() {
+        let (_process, news) =
+            start("echo data; echo one >&2; printf two >&2; exit 7", Voice::Data);
+        let (said, status) = rest(&news);
         assert_eq!((said, status.code()), (vec!["one".to_owned(), "two".to_owned()], Some(7)));
     }
 
     #[test]
     fn a_process_is_killed() {
-        let (process, news) = start("echo up; while :; do read -r line; done", Voice::Text);
+        let (process, news) = start("echo up >&2; while :; do read -r line; done", Voice::Data);
         let News::Said(line) = news.recv_timeout(PATIENCE).unwrap() else { panic!() };
         assert_eq!(line.text, "up");
         process.kill().unwrap();
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_process_ends_with_its_input() {
-        let (mut process, news) = start("while read -r line; do :; done; echo bye", Voice::Text);
+        let (mut process, news) =
+            start("while read -r line; do :; done; echo bye >&2", Voice::Data);
         process.close();
         assert_eq!(rest(&news), (vec!["bye".to_owned()], ExitStatus::default()));
     }

@@ -231,12 +231,15 @@ impl<W: Write> Running<W> {
 
     pub(super) fn stands(&mut self, at: usize, standing: Standing) -> io::Result<()> {
         let member = &mut self.members[at];
-        // What it said before it was switched off is late.
-        let news = member.process.is_some() && member.standing != standing;
+        if member.process.is_none() {
+            // What it said before it was switched off is late.
+            return Ok(());
+        }
+        let text = standing.to_string();
+        let news = text != core::mem::replace(&mut member.standing, standing).to_string();
         if news {
-            let text = format!("server {} {standing}", member.id);
-            member.standing = standing;
-            self.say(text)?;
+            let id = member.id;
+            self.say(format_args!("server {id} {text}"))?;
         }
         self.tell_how_to_connect()
     }
@@ -368,7 +371,7 @@ impl<W: Write> Running<W> {
                 // A board has nothing to put in order: its power may go at any time. Whoever cannot be
                 // killed has ended already, or is killed again below.
                 Voice::Defmt(_) => drop(process.kill()),
-                Voice::Text => process.close(),
+                Voice::Data => process.close(),
             }
         }
         while self.members.iter().any(|member| member.process.is_some()) {

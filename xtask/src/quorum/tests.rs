@@ -76,9 +76,9 @@ fn quorum(dir: &Dir, out: Screen) -> Running<Screen> {
         Plan { dir: dir.0.clone(), boards: 2, seed: 1, doors: Vec::new(), outlets: Vec::new() };
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let stand_in = |id: usize| {
-        Member::new(id, "stand-in", id, nobody, Voice::Text, move || {
+        Member::new(id, "stand-in", id, nobody, Voice::Data, move || {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("echo up {id}; while read -r line; do :; done")]);
+            shell.args(["-c", &format!("echo up {id} >&2; while read -r line; do :; done")]);
             shell
         })
     };
@@ -160,7 +160,7 @@ fn a_program_that_is_missing_is_told() {
         Plan { dir: dir.0.clone(), boards: 1, seed: 1, doors: Vec::new(), outlets: Vec::new() };
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let missing = || Command::new("no-such-program-here");
-    let member = Member::new(1, "stand-in", 1, nobody, Voice::Text, missing);
+    let member = Member::new(1, "stand-in", 1, nobody, Voice::Data, missing);
     let switch = Switch::start(&plan).unwrap();
     let mut running = Running::new(Screen(printed, Vec::new()), false, vec![member], switch);
     let error = running.start_all().unwrap_err();
