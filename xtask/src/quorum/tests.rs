@@ -3,7 +3,8 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,18 +72,22 @@ fn wait(screen: &Receiver<String>, start: &str) -> String {
     }
 }
 
-fn quorum(dir: &Dir, out: Screen) -> Running<Screen> {
-    let plan =
-        Plan { dir: dir.0.clone(), boards: 2, seed: 1, doors: Vec::new(), outlets: Vec::new() };
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+/// Nobody is there.
+fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
+/// So many stand-ins, which serve clients there.
+fn quorum(dir: &Dir, out: Screen, boards: usize, client: SocketAddr) -> Running<Screen> {
+    let plan = Plan { dir: dir.0.clone(), boards, seed: 1, doors: Vec::new(), outlets: Vec::new() };
     let stand_in = |id: usize| {
-        Member::new(id, "stand-in", id, nobody, Voice::Data, move || {
+        Member::new(id, "stand-in", id, client, Voice::Data, move || {
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("echo up {id} >&2; while read -r line; do :; done")]);
             shell
         })
     };
-    Running::new(out, false, vec![stand_in(1), stand_in(2)], Switch::start(&plan).unwrap())
+    Running::new(out, false, (1..=boards).map(stand_in).collect(), Switch::start(&plan).unwrap())
 }
 
 fn serving(mode: &str) -> Standing {
@@ -95,7 +100,7 @@ fn members_are_killed_and_brought_back_and_all_end() {
     let (told, orders) = mpsc::channel();
     let thread = thread::spawn(move || {
         let dir = Dir::new();
-        let mut running = quorum(&dir, Screen(printed, Vec::new()));
+        let mut running = quorum(&dir, Screen(printed, Vec::new()), 2, nobody());
         told.send(running.sender()).unwrap();
         running.start_all().unwrap();
         running.until_the_end().unwrap();
@@ -140,8 +145,11 @@ fn members_are_killed_and_brought_back_and_all_end() {
     wait(&screen, "server 2 follows");
     let how = wait(&screen, "all serve. Connect with: ");
     assert!(how.ends_with("zk --server 127.0.0.1:1,127.0.0.1:1 shell"), "{how}");
+    orders.send(Event::Stands(1, serving("follower"))).unwrap();
     typed("status");
-    wait(&screen, "server 1 (stand-in) on 127.0.0.1:1: process ");
+    let next = screen.recv_timeout(PATIENCE).unwrap();
+    assert!(next.starts_with("server 1 (stand-in) on 127.0.0.1:1: process "), "{next}");
+    wait(&screen, "server 2 (stand-in) on 127.0.0.1:1: process ");
     wait(&screen, "switch: 0 frames passed on");
     typed("kill 1");
     wait(&screen, "server 1 is off (");
@@ -153,14 +161,42 @@ fn members_are_killed_and_brought_back_and_all_end() {
 }
 
 #[test]
+fn who_is_on_is_asked_where_it_stands() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0; 4]).unwrap();
+            stream.write_all(b"Zxid: 0x500000000\nMode: leader\n").unwrap();
+        }
+    });
+    let (printed, screen) = mpsc::channel();
+    let (told, orders) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let dir = Dir::new();
+        let mut running = quorum(&dir, Screen(printed, Vec::new()), 1, client);
+        told.send(running.sender()).unwrap();
+        running.start_all().unwrap();
+        running.until_the_end().unwrap();
+        running.stop().unwrap();
+    });
+    wait(&screen, "server 1 leads epoch 5");
+    let how = wait(&screen, "all serve. Connect with: ");
+    assert!(how.ends_with(&format!("zk --server {client} shell")), "{how}");
+    orders.recv_timeout(PATIENCE).unwrap().send(Event::Stop).unwrap();
+    wait(&screen, "all are off; their flash stays");
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_program_that_is_missing_is_told() {
     let dir = Dir::new();
     let (printed, _screen) = mpsc::channel();
     let plan =
         Plan { dir: dir.0.clone(), boards: 1, seed: 1, doors: Vec::new(), outlets: Vec::new() };
-    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let missing = || Command::new("no-such-program-here");
-    let member = Member::new(1, "stand-in", 1, nobody, Voice::Data, missing);
+    let member = Member::new(1, "stand-in", 1, nobody(), Voice::Data, missing);
     let switch = Switch::start(&plan).unwrap();
     let mut running = Running::new(Screen(printed, Vec::new()), false, vec![member], switch);
     let error = running.start_all().unwrap_err();
