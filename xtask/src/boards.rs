@@ -61,11 +61,18 @@ fn pairs(len: usize) -> Vec<(usize, usize)> {
 /// drivers.
 fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf> {
     let checkout = steps.checkout;
-    let (mut build, image) =
-        bare::firmware(checkout, supply, board.triple, board.package, &flags());
-    let built = steps.run(unstable(&mut build));
+    let (mut build, image) = firmware(checkout, supply, board);
+    let built = steps.run(&mut build);
     steps.run(&mut clippy(checkout, supply, board.triple, board.package));
     built.then(|| bare::program(&image, SELFTEST))
+}
+
+/// The command that builds a board's package, and where its firmware is then.
+pub(crate) fn firmware(checkout: &Checkout, supply: Supply, board: &Board) -> (Command, PathBuf) {
+    let (mut build, image) =
+        bare::firmware(checkout, supply, board.triple, board.package, &flags());
+    unstable(&mut build);
+    (build, image)
 }
 
 fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {

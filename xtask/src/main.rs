@@ -12,14 +12,14 @@ mod install;
 mod interop;
 mod needs;
 mod qemu;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "quorum"))]
 mod quorum;
 mod report;
 mod rules;
 mod sim;
 mod size;
 mod stack;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "quorum"))]
 mod switch;
 mod targets;
 
@@ -185,8 +185,17 @@ fn main() -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, feature = "quorum"))]
 use quorum::wished as quorum;
+
+/// What that takes is not built for whoever only wants to test: xtask is built again, with it.
+#[cfg(all(unix, not(feature = "quorum")))]
+fn quorum(checkout: &Checkout, args: &[String]) -> Result<bool, String> {
+    use std::os::unix::process::CommandExt;
+    let mut again = checkout.cargo(["run", "--quiet", "-p", "xtask", "--features", "quorum"]);
+    // In the place of this program: Ctrl-C and the terminal are its own.
+    Err(format!("cannot start cargo: {}", again.args(["--", "quorum"]).args(args).exec()))
+}
 
 /// QEMU's network is joined by sockets that only Unix has.
 #[cfg(not(unix))]

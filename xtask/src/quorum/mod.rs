@@ -22,7 +22,8 @@ use logs::Texts;
 use process::Voice;
 use running::{Member, Running};
 
-use crate::bare::{self, Facts};
+use crate::bare::Facts;
+use crate::boards;
 use crate::checkout::Checkout;
 use crate::command::{self, first_line};
 use crate::guest::{self, Wiring};
@@ -152,11 +153,7 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
 fn firmware(checkout: &Checkout, board: &Board) -> Result<PathBuf, String> {
     let supply = Facts::gather().supply();
     let supply = supply.ok_or("no compiler for bare-metal targets: see `cargo xtask doctor`")?;
-    let (mut build, image) = bare::firmware(checkout, supply, board.triple, board.package, "");
-    if std::env::var_os("DEFMT_LOG").is_none() {
-        // Without it errors alone are in the image.
-        build.env("DEFMT_LOG", "info");
-    }
+    let (mut build, image) = boards::firmware(checkout, supply, board);
     succeeds(&mut build)?;
     Ok(image)
 }
