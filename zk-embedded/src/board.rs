@@ -9,7 +9,7 @@
 //! let mut room = [0; PROVISION_MAX];
 //! let provision = board::provision(&mut nor, &mut room)?;
 //! let device = Mac::new(provision.hardware);
-//! let parts = Parts { device, nor, entropy: 0, wall: None };
+//! let parts = Parts { device, nor, entropy: 0, reason: None, wall: None };
 //! let mut node = board::start(&TINY, &mut ram, &provision, parts, clock.now())?;
 //! loop { let until = node.poll(clock.now())?; clock.sleep(until); }
 //! ```
@@ -27,7 +27,7 @@ use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
 use crate::flash::{self, Disk, Done, History, Nor, Poll};
 use crate::net::phy::Device;
 use crate::net::{self, Net, Unfit};
-use crate::node::{self, Node};
+use crate::node::{self, Down, Node};
 use crate::profile::{Profile, Ram};
 
 /// The erase blocks before the store.
@@ -74,6 +74,8 @@ pub struct Parts<D, N> {
     pub nor: N,
     /// Something that nobody foresees, or 0: it is mixed into the seeds.
     pub entropy: u64,
+    /// Why the board was reset, if it was and is known: it is noted in the flash.
+    pub reason: Option<&'static [u8]>,
     /// What the board's clock says, milliseconds since 1970, if it has one.
     pub wall: Option<i64>,
 }
@@ -128,6 +130,35 @@ impl<E> From<ConfigError> for Refusal<E> {
     }
 }
 
+/// Starts what is left of a node whose starts have failed again and again: it says `why` to whoever
+/// asks `ruok`.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn stay_down<'m, D: Device>(
+    profile: &Profile,
+    ram: &mut impl Ram<'m>,
+    provision: &Provision<'_>,
+    device: D,
+    why: &'m [u8],
+    now: Instant,
+) -> Result<Down<'m, D>, Unfit> {
+    let (storage, places) = profile.net(ram);
+    let net = Net::new(device, storage, &options(provision, 0), now)?;
+    Down::new(net, places.places, provision.client_port, why)
+}
+
+/// What its provision says of a board's network.
+fn options(provision: &Provision<'_>, seed: u64) -> net::Options {
+    net::Options {
+        hardware: Some(provision.hardware),
+        address: provision.address,
+        prefix: provision.prefix,
+        gateway: provision.gateway,
+        seed,
+    }
+}
+
 /// Starts a node. This takes as long as loading a history and erasing a block do.
 ///
 /// # Errors
@@ -139,7 +170,7 @@ pub fn start<'m, D: Device, N: Nor>(
     parts: Parts<D, N>,
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
-    let Parts { device, nor, entropy, wall } = parts;
+    let Parts { device, nor, entropy, reason, wall } = parts;
     let memory = profile.flash(ram);
     let options = flash::Options {
         first_block: RESERVED_BLOCKS,
@@ -165,6 +196,10 @@ pub fn start<'m, D: Device, N: Nor>(
     let (storage, places) = profile.net(ram);
     let scratch = &mut places.scratch[..];
     while !matches!(disk.poll(&mut peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
+    if let Some(reason) = reason {
+        disk.store_mut().note(reason)?;
+        while disk.poll(&mut peer, now, false, scratch)? != Poll::Done(Done::Noted) {}
+    }
     let membership = Membership {
         config: provision.config.as_bytes(),
         proposed: None,
@@ -172,14 +207,7 @@ pub fn start<'m, D: Device, N: Nor>(
         damaged: matches!(history, History::Damaged(_)),
     };
     peer.join(now, &membership)?;
-    let options = net::Options {
-        hardware: Some(provision.hardware),
-        address: provision.address,
-        prefix: provision.prefix,
-        gateway: provision.gateway,
-        seed: mixed(!seed),
-    };
-    let net = Net::new(device, storage, &options, now.monotonic)?;
+    let net = Net::new(device, storage, &self::options(provision, mixed(!seed)), now.monotonic)?;
     let options = node::Options { client_port: provision.client_port, wall: now.wall };
     Ok(Node::new(peer, net, disk, places, &options, now.monotonic)?)
 }

@@ -34,6 +34,7 @@
 
 mod clients;
 mod disk;
+mod down;
 mod members;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ mod words;
 use core::net::Ipv4Addr;
 
 pub use disk::{Disk, Step};
+pub use down::Down;
 pub use words::{ANSWER_MAX, VERSION};
 use zk_core::id::ServerId;
 use zk_core::peer::{self, Link, MemberLink, Peer};

@@ -53,7 +53,7 @@ fn start<D: Mac, N: Nor>(
     };
     defmt::info!("server {=i64}, {=[u8]}", provision.server.0, provision.address.octets());
     let device = mac(provision.hardware);
-    let parts = Parts { device, nor, entropy: 0, wall: None };
+    let parts = Parts { device, nor, entropy: 0, reason: None, wall: None };
     match board::start(profile, &mut ram, &provision, parts, clock.now()) {
         Ok(node) => {
             defmt::info!("start {=u32}", node.disk().store().boots());

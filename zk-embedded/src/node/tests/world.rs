@@ -311,7 +311,7 @@ impl World {
         let provision = board::provision(&mut flash, &mut room).unwrap();
         assert_eq!(provision.address, address(port));
         let wall = Some(1_700_000_000_000);
-        let parts = Parts { device: Card::default(), nor: flash, entropy: 0, wall };
+        let parts = Parts { device: Card::default(), nor: flash, entropy: 0, reason: None, wall };
         let profile = Profile { clients, ..PROFILE };
         let at = Instant(self.now);
         let board = board::start(&profile, &mut ram, &provision, parts, at).unwrap();
