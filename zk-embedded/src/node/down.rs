@@ -42,6 +42,11 @@ impl<'m, D: Device> Down<'m, D> {
         &self.net
     }
 
+    /// The network, for a board that has to tell its device something.
+    pub fn net_mut(&mut self) -> &mut Net<'m, D> {
+        &mut self.net
+    }
+
     /// Does all that can be done now. Answers when to call again if no frame comes before.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let mut more = true;

@@ -19,7 +19,7 @@ use zk_core::wire::{Code, OpCode};
 
 use super::{CLOSE_MS, HELLO_MS, Role, Wall};
 use crate::net;
-use memory::CLIENTS;
+use memory::{CLIENTS, PROFILE};
 use world::{CLIENT, ELECTION, Heard, QUORUM, World, address};
 
 /// Three boards that serve: the leader, and the others.
@@ -145,6 +145,38 @@ fn frames_are_lost_and_nobody_falls() {
     world.lose = 0;
     assert_eq!(world.leader(), Some(leader));
     agree(&mut world);
+}
+
+#[test]
+fn a_board_that_stays_down_says_why() {
+    let (mut world, leader, [follower, _]) = serving(18);
+    let flash = world.power_off(follower);
+    world.stay_down(follower, flash, b"it fell");
+    let raw = world.raw(PROFILE.clients + 1, 256);
+    // The hardware address is known from then on.
+    open(&mut world, raw, 0, follower, CLIENT);
+    // One asks, one speaks to a server, one says nothing.
+    open(&mut world, raw, 1, follower, CLIENT);
+    open(&mut world, raw, 2, follower, CLIENT);
+    world.sockets(raw).net.send(0, b"ruok");
+    world.sockets(raw).net.send(1, &[0, 0, 0, 45]);
+    world.run(20);
+    assert_eq!(world.sockets(raw).read(0), b"it fell\n");
+    assert_eq!(world.raw_state(raw, 0), net::State::Ended);
+    assert_eq!(world.raw_state(raw, 1), net::State::Closed);
+    assert_eq!(world.raw_state(raw, 2), net::State::Open);
+    world.run(HELLO_MS);
+    assert_eq!(world.raw_state(raw, 2), net::State::Closed);
+    // All of its sockets listen again.
+    for at in 0..=2 {
+        world.sockets(raw).net.abort(at);
+        world.run(CLOSE_MS);
+        open(&mut world, raw, at, follower, CLIENT);
+    }
+    world.sockets(raw).net.send(1, b"ruok");
+    world.run(20);
+    assert_eq!(world.sockets(raw).read(1), b"it fell\n");
+    assert!(world.serves(leader));
 }
 
 #[test]

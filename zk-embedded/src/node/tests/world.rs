@@ -24,7 +24,7 @@ use crate::flash;
 use crate::flash::simulated::Flash;
 use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
 use crate::net::{self, Buffers, Net, SocketStorage};
-use crate::node::Node;
+use crate::node::{Down, Node};
 use crate::profile::Profile;
 
 /// The port of clients.
@@ -212,6 +212,7 @@ pub(super) enum Host {
     Board(std::boxed::Box<Board>),
     Client(std::boxed::Box<Client>),
     Raw(std::boxed::Box<Raw>),
+    Down(std::boxed::Box<Down<'static, Card>>),
     /// Its power is off.
     Off,
 }
@@ -424,6 +425,17 @@ impl World {
         self.wakes[port] = Some(self.now);
     }
 
+    /// A board starts, and stays down.
+    pub(super) fn stay_down(&mut self, port: usize, mut flash: Flash, why: &'static [u8]) {
+        let mut room = [0; PROVISION_MAX];
+        let provision = board::provision(&mut flash, &mut room).unwrap();
+        let (mut ram, at) = (Heap::default(), Instant(self.now));
+        let down =
+            board::stay_down(&PROFILE, &mut ram, &provision, Card::default(), why, at).unwrap();
+        self.hosts[port] = Host::Down(down.into());
+        self.wakes[port] = Some(self.now);
+    }
+
     /// Who leads, if somebody does and others follow.
     pub(super) fn leader(&self) -> Option<usize> {
         (0..SERVERS).find(|&port| {
@@ -449,6 +461,7 @@ impl World {
                 Host::Board(board) => board.net_mut().device_mut(),
                 Host::Client(client) => client.net.device_mut(),
                 Host::Raw(raw) => raw.net.device_mut(),
+                Host::Down(down) => down.net_mut().device_mut(),
                 Host::Off => continue,
             };
             card.inbox.push_back(frame);
@@ -470,6 +483,7 @@ impl World {
                     }
                     Host::Client(client) => client.poll(now),
                     Host::Raw(raw) => raw.poll(now),
+                    Host::Down(down) => down.poll(now),
                     Host::Off => None,
                 };
                 self.wakes[port] = wake.map(|at| at.0);
@@ -488,6 +502,7 @@ impl World {
             Host::Board(board) => &mut board.net_mut().device_mut().outbox,
             Host::Client(client) => &mut client.net.device_mut().outbox,
             Host::Raw(raw) => &mut raw.net.device_mut().outbox,
+            Host::Down(down) => &mut down.net_mut().device_mut().outbox,
             Host::Off => return,
         };
         let sent: Vec<Vec<u8>> = outbox.drain(..).collect();
@@ -540,6 +555,7 @@ impl World {
                 Host::Raw(raw) => {
                     (0..raw.net.len()).map(|at| format!("{:?} ", raw.net.state(at))).collect()
                 }
+                Host::Down(_) => "down".to_string(),
                 Host::Off => "off".to_string(),
             };
             text += &format!("{port}: {line}\n");
