@@ -35,6 +35,9 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let mut shared = checkout.cargo(["test", "-p", "common"]);
     shared.current_dir(checkout.boards()).env("CARGO_TARGET_DIR", &checkout.target);
     steps.run(&mut shared);
+    if cfg!(unix) {
+        quorum(steps);
+    }
     let built: Vec<(&Board, PathBuf)> =
         BOARDS.iter().filter_map(|board| Some((board, build(steps, supply, board)?))).collect();
     for package in OTHERS {
@@ -50,6 +53,15 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
         let what = format!("{} talks to {}", connects.0.package, listens.0.package);
         tried(steps, &what, |deadline| talk(listens, connects, deadline));
     }
+}
+
+/// What joins boards to a quorum: the switch, their logs, their processes.
+fn quorum(steps: &mut Steps<'_>) {
+    let checkout = steps.checkout;
+    let tool = ["-p", "xtask", "--features", "quorum"];
+    steps.run(checkout.cargo(["test"]).args(tool).args(["--", "quorum", "switch"]));
+    let mut clippy = checkout.cargo(["clippy", "--all-targets"]);
+    steps.run(clippy.args(tool).args(["--", "-D", "warnings"]));
 }
 
 /// Each one with itself, and each two with each other.

@@ -45,10 +45,10 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
     start, idle, tree, stalls (what another client waits), calls (the same of the core alone),
     instructions. docs/benchmarks.md says what the rows mean.
 cargo xtask quorum [--board NAME] [--peers N] [--mixed] [--data DIR] [--seed S]
-    Boot a quorum of emulated boards (emcraft-sf2 or sifive-u, 3 of them), joined by a switch that can
-    lose, delay and cut; show what they log and who leads, and how to connect. Type `help` there. --mixed:
-    with a server on this machine as another member. --data: where the boards' flash stays from run
-    to run [target/quorum]. --seed: which frames are lost. DEFMT_LOG=debug makes them say more.
+    Boot a quorum of emulated boards (3 of sifive-u), joined by a switch that can lose, delay and cut;
+    show what they log and who leads, and how to connect. Type `help` there. --mixed: with a server on
+    this machine as another member. --data: where the boards' flash stays from run to run
+    [target/quorum]. --seed: which frames are lost. DEFMT_LOG=debug makes them say more.
 cargo xtask fuzz TARGET [FILE | -OPTION ..]
     Search with one fuzz target until something is found or you stop it, or run one FILE. Options
     are libFuzzer's (-max_total_time=SECONDS, -help=1).

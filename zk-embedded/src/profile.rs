@@ -116,6 +116,34 @@ pub const TINY: Profile = Profile {
     write: 1,
 };
 
+/// What a microcontroller with 128 KiB of memory holds.
+pub const SMALL: Profile = Profile {
+    servers: 3,
+    config: 256,
+    clients: 8,
+    sessions: 16,
+    nodes: 128 + 5,
+    cells: 760,
+    acls: 8,
+    watches: 64,
+    watch_cells: 128,
+    frame: 1536,
+    txn: 1600,
+    reply: 1632,
+    history: 4096,
+    proposals: 32,
+    batch_max: 1536,
+    changes: 32,
+    change_cells: 128,
+    client_send: 512,
+    member_send: 512,
+    election_receive: 256,
+    blocks: 128,
+    snapshot: 32 << 10,
+    page: 256,
+    write: 1,
+};
+
 /// Slots of an index for that many entries.
 const fn slots(entries: usize) -> usize {
     // Four of five are used at the most.
@@ -426,7 +454,8 @@ mod tests {
 
     #[test]
     fn what_is_lent_is_what_was_said() {
-        for profile in [TINY, Profile { servers: 5, clients: 8, acls: 9, write: 8, ..TINY }] {
+        for profile in [TINY, SMALL, Profile { servers: 5, clients: 8, acls: 9, write: 8, ..TINY }]
+        {
             let mut ram = Counted::default();
             profile.peer(&mut ram);
             assert_eq!(ram.0, profile.peer_ram());

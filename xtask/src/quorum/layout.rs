@@ -12,6 +12,11 @@ use crate::command;
 use crate::switch::host;
 use crate::targets::{BOARDS, Board};
 
+/// The board, unless one is named.
+fn usual() -> Option<&'static Board> {
+    BOARDS.iter().find(|board| board.peer)
+}
+
 /// The most boards of a quorum.
 pub(crate) const BOARDS_MAX: usize = 9;
 
@@ -75,7 +80,7 @@ impl Layout {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let layout = Self {
-                    board: board.unwrap_or(&BOARDS[0]),
+                    board: board.or_else(usual).ok_or("no board runs a peer")?,
                     // Three members is what the smallest profile of a board holds.
                     boards: boards.unwrap_or(if mixed { 2 } else { 3 }),
                     desktop: mixed.then(Desktop::free).transpose().map_err(wrong)?,
@@ -248,7 +253,7 @@ mod tests {
 
         let dir = Dir::new();
         let usual = Layout::of(&dir.0, None, None, false).unwrap();
-        assert_eq!((usual.board.package, usual.ids(), usual.desktop), ("emcraft-sf2", 1..4, None));
+        assert_eq!((usual.board.package, usual.ids(), usual.desktop), ("sifive-u", 1..4, None));
         assert!(Layout::of(&dir.0, None, None, true).is_err());
         assert_eq!(usual.configure(&dir.0, |_, _| 1).unwrap(), None);
     }

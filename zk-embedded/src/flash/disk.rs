@@ -147,7 +147,7 @@ impl<'m, N: Nor> Disk<'m, N> {
             if self.store.wants_snapshot() && grown {
                 peer.want_snapshot();
             }
-            peer.set_full(self.store.is_full());
+            peer.set_full(self.store.is_full() && !self.store.makes_room());
             // A batch, and a piece of a snapshot beside it: it must go on however many write.
             for _ in 0..2 {
                 asked |= self.can_ask() && self.ask(peer, now, scratch)?;

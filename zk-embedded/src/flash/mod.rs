@@ -86,8 +86,8 @@
 //!
 //! With `s` blocks for [`Options::snapshot_max`], two snapshots take `2 s`, one block is kept free, and
 //! the log may have the others. Half of that used, the store [wants](Store::wants_snapshot) a snapshot,
-//! and at 70 % the snapshot goes first; at 87.5 % it is [full](Store::is_full), so that the peer takes
-//! only what makes room. Transactions leave 256 bytes of each block to other records.
+//! and at 70 % the snapshot goes first; at 87.5 % it is [full](Store::is_full): writers wait if a snapshot
+//! [makes room](Store::makes_room), else the peer takes only what does. Transactions leave 256 bytes of each block to other records.
 //!
 //! | limit | |
 //! |---|---|

@@ -519,6 +519,15 @@ impl<'m, N: Nor> Store<'m, N> {
         self.blocked || self.too_long || self.used() > 875
     }
 
+    /// Whether a [full](Self::is_full) log will have room without anybody's help: a snapshot is on its
+    /// way, or has all of it, so that the next block takes the place of this one. What is to be logged
+    /// waits for that.
+    pub fn makes_room(&self) -> bool {
+        let covered = self.control.snapshot.is_some_and(|snapshot| snapshot.zxid >= self.last);
+        let coming = self.writing.is_some_and(|writing| !writing.install) || self.wants_snapshot();
+        !self.too_long && (coming || covered && !self.blocked)
+    }
+
     /// Whether a snapshot should be taken now: the log has used half of its room, or waits for more.
     pub fn wants_snapshot(&self) -> bool {
         let block = self.layout.block - self.layout.content() - RESERVE;

@@ -7,14 +7,14 @@ use common::firmware;
 use riscv_rt::entry;
 use sifive_u::clock::Clock;
 use sifive_u::{mac, nor};
-use zk_embedded::profile::TINY;
+use zk_embedded::profile::SMALL;
 
-static ARENA: Arena<{ TINY.ram() }> = Arena::new();
+static ARENA: Arena<{ SMALL.ram() }> = Arena::new();
 
 #[entry]
 fn main() -> ! {
     let ram = ARENA.take().expect("this runs once");
     let flash = nor::new().expect("the board's flash");
     let mac = |address| mac::new(address).expect("one MAC");
-    firmware::run(&TINY, ram, Clock::new(), flash, mac)
+    firmware::run(&SMALL, ram, Clock::new(), flash, mac)
 }

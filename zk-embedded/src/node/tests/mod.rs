@@ -18,8 +18,9 @@ use zk_core::wire::jute::{self, Buffer, Trailing};
 use zk_core::wire::{Code, OpCode};
 
 use super::{CLOSE_MS, HELLO_MS, Role, Wall};
+use crate::flash::simulated::Geometry;
 use crate::net;
-use memory::{CLIENTS, PROFILE};
+use memory::{CLIENTS, FLASH, PROFILE};
 use world::{CLIENT, ELECTION, Heard, QUORUM, World, address};
 
 /// Three boards that serve: the leader, and the others.
@@ -323,6 +324,21 @@ fn a_reply_that_never_fits_is_refused_wherever_it_is_asked_for() {
         assert_eq!(world.set(client, &path, b"1"), Code::Ok);
     }
     agree(&mut world);
+}
+
+#[test]
+fn a_small_flash_makes_writers_wait_and_refuses_nobody() {
+    for latency in [1, 20] {
+        let world = World::with(19, CLIENTS, Geometry { blocks: 17, ..FLASH }, latency);
+        let (mut world, leader, [follower, _]) = serving_with(world);
+        let client = connected(&mut world, &[follower]);
+        assert_eq!(world.create(client, "/x", b""), Code::Ok);
+        for number in 0..300 {
+            assert_eq!(world.set(client, "/x", &[number as u8; 40]), Code::Ok, "{number}");
+        }
+        assert_eq!(world.leader(), Some(leader));
+        agree(&mut world);
+    }
 }
 
 #[test]

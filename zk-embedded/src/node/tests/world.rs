@@ -21,7 +21,7 @@ use zk_core::wire::{Code, OpCode};
 use super::memory::{FLASH, Heap, PROFILE, SERVERS};
 use crate::board::{self, Parts};
 use crate::flash;
-use crate::flash::simulated::Flash;
+use crate::flash::simulated::{Flash, Geometry};
 use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
 use crate::net::{self, Buffers, Net, SocketStorage};
 use crate::node::{Down, Node};
@@ -249,6 +249,11 @@ impl World {
 
     /// Three boards whose flash is busy so often after each operation.
     pub(super) fn slow(seed: u64, clients: usize, latency: u32) -> Self {
+        Self::with(seed, clients, FLASH, latency)
+    }
+
+    /// The same, on flashes of that size.
+    pub(super) fn with(seed: u64, clients: usize, geometry: Geometry, latency: u32) -> Self {
         let mut world = Self {
             now: 1000,
             hosts: vec![],
@@ -263,7 +268,7 @@ impl World {
             ram: 0,
         };
         for port in 0..SERVERS {
-            let mut flash = Flash::new(FLASH, seed);
+            let mut flash = Flash::new(geometry, seed);
             flash.latency = latency;
             let board = world.board(port, Self::provisioned(port, flash), clients);
             world.plug(Host::Board(board.into()));
@@ -311,9 +316,10 @@ impl World {
         let mut room = [0; PROVISION_MAX];
         let provision = board::provision(&mut flash, &mut room).unwrap();
         assert_eq!(provision.address, address(port));
+        let blocks = flash.geometry().blocks - 1;
         let wall = Some(1_700_000_000_000);
         let parts = Parts { device: Card::default(), nor: flash, entropy: 0, reason: None, wall };
-        let profile = Profile { clients, ..PROFILE };
+        let profile = Profile { clients, blocks, ..PROFILE };
         let at = Instant(self.now);
         let board = board::start(&profile, &mut ram, &provision, parts, at).unwrap();
         self.ram = ram.0 + size_of::<Board>();
