@@ -225,8 +225,14 @@ mod tests {
 
     use super::*;
 
-    const BOARD: Board =
-        Board { package: "p", triple: "t", qemu: "qemu", machine: &["-M", "m"], flash: 70_000 };
+    const BOARD: Board = Board {
+        package: "p",
+        peer: false,
+        triple: "t",
+        qemu: "qemu",
+        machine: &["-M", "m"],
+        flash: 70_000,
+    };
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(60)
