@@ -17,10 +17,11 @@
 //! that connect at the same moment all get in, as long as there are sockets. Behind the last one they
 //! are refused.
 //!
-//! Members' sockets serve both ports and the connections that are made from here. With `n` other
-//! members `3 * n + 2` are enough: one for each on each port, one more for each while two servers
-//! settle which of two connections stays, and the two that listen. The quorum port is only open on a
-//! leader. Whoever does not come from a member's address is reset at its first frame.
+//! Members' sockets are in two pools, one for each port, and for the connections that are made to it
+//! from here. With `n` other members `n + 2` are enough for the election port: one for each, one more
+//! while two servers settle which of two connections stays, and one that listens. Their buffers are
+//! short. For the quorum port `n` are enough: only a leader listens there, as long as somebody is
+//! missing. Whoever does not come from a member's address is reset at its first frame.
 //!
 //! # Time
 //!
