@@ -331,14 +331,13 @@ impl Peer<'_> {
         let Ensemble { members, uplink, dirty, quorums, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         let connection = &mut self.connections[link];
-        let (mut body, mut reply) = (body, reply::most(op, body, quorums.committed.text_room()));
+        let most = connection.output.capacity().min(self.options.max_reply);
+        let (reply, fits) = expected(op, body, quorums.committed.text_room(), most);
         if connection.output.free().saturating_sub(connection.reserved) < reply {
-            if connection.reserved > 0 || !connection.output.is_empty() {
-                return Err(Busy);
-            }
-            // Its reply never fits. Cut short, the leader refuses it as it refuses its own clients'.
-            (body, reply) = (b"", reply::most(op, b"", 0));
+            return Err(Busy);
         }
+        // Cut short, the leader refuses it as it refuses what its own clients are not to have.
+        let body = if fits { body } else { b"" };
         let ids = if op == OpCode::CreateSession { List::NULL } else { ids };
         put_request(out, session, cxid, op, body, ids)?;
         *dirty = true;
@@ -455,8 +454,18 @@ impl Peer<'_> {
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
-        reply::most(op, body, self.config().text_room())
+        let most = connection.output.capacity().min(self.options.max_reply);
+        expected(op, body, self.config().text_room(), most).0
     }
+}
+
+/// Room that the reply to a forwarded request is kept of `most`, and whether it fits in there at all;
+/// if not, a refusal does.
+fn expected(op: OpCode, body: &[u8], config: usize, most: usize) -> (usize, bool) {
+    // A configuration is hardly ever as long as it may be: it has all the room that there is.
+    let config = config.min(most.saturating_sub(reply::most(OpCode::Reconfig, b"", 0)));
+    let reply = reply::most(op, body, config);
+    if reply <= most { (reply, true) } else { (reply::most(op, b"", 0), false) }
 }
 
 /// Whether a request creates an ephemeral node. Answers to

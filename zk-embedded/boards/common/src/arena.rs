@@ -1,6 +1,6 @@
 //! Memory of a board, lent to a peer once and for good.
 //!
-//! ```ignore
+//! ```text
 //! static ARENA: Arena<{ TINY.ram() }> = Arena::new();
 //! let mut ram = ARENA.take().expect("it is taken once");
 //! ```

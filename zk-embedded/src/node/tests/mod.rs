@@ -134,6 +134,27 @@ fn a_board_comes_back_from_its_flash() {
 }
 
 #[test]
+fn without_a_clock_time_goes_on_where_it_stood() {
+    let (mut world, leader, [follower, other]) = serving(20);
+    let client = connected(&mut world, &[follower]);
+    assert_eq!(world.create(client, "/a", b""), Code::Ok);
+    agree(&mut world);
+    // All of them lose power, and their clocks.
+    let flashes = [leader, follower, other].map(|port| (port, world.power_off(port)));
+    world.wall = None;
+    for (port, flash) in flashes {
+        world.power_on(port, flash, CLIENTS);
+    }
+    world.until("all serve", 60_000, |world| (0..3).all(|port| world.serves(port)));
+    let client = connected(&mut world, &[follower]);
+    assert_eq!(world.create(client, "/b", b""), Code::Ok);
+    agree(&mut world);
+    let tree = world.at(leader).peer().tree();
+    let time = |path: &[u8]| tree.stat(tree.find(path).unwrap()).mtime;
+    assert!(time(b"/a") > 1_700_000_000_000 && time(b"/b") > time(b"/a"));
+}
+
+#[test]
 fn frames_are_lost_and_nobody_falls() {
     let (mut world, leader, [follower, _]) = serving(4);
     let client = connected(&mut world, &[follower]);

@@ -220,6 +220,8 @@ pub(super) enum Host {
 /// The switch, and all that is at it.
 pub(super) struct World {
     pub(super) now: u64,
+    /// What the boards' clocks say when they start, if they have clocks.
+    pub(super) wall: Option<i64>,
     pub(super) hosts: Vec<Host>,
     wakes: Vec<Option<u64>>,
     /// Frames on their way: when they arrive, at which port.
@@ -256,6 +258,7 @@ impl World {
     pub(super) fn with(seed: u64, clients: usize, geometry: Geometry, latency: u32) -> Self {
         let mut world = Self {
             now: 1000,
+            wall: Some(1_700_000_000_000),
             hosts: vec![],
             wakes: vec![],
             frames: VecDeque::new(),
@@ -317,8 +320,13 @@ impl World {
         let provision = board::provision(&mut flash, &mut room).unwrap();
         assert_eq!(provision.address, address(port));
         let blocks = flash.geometry().blocks - 1;
-        let wall = Some(1_700_000_000_000);
-        let parts = Parts { device: Card::default(), nor: flash, entropy: 0, reason: None, wall };
+        let parts = Parts {
+            device: Card::default(),
+            nor: flash,
+            entropy: 0,
+            reason: None,
+            wall: self.wall,
+        };
         let profile = Profile { clients, blocks, ..PROFILE };
         let at = Instant(self.now);
         let board = board::start(&profile, &mut ram, &provision, parts, at).unwrap();
