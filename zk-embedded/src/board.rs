@@ -1,6 +1,6 @@
 //! The start of a board: from what its flash has to a node that runs.
 //!
-//! The first erase block of the flash says [who the board is](provision), all others are the
+//! The first erase block of the flash says [who the board is](provision()), all others are the
 //! [store](crate::flash). A start loads the history, makes the number of this start durable, and joins
 //! the ensemble. That number seeds all that must differ from one start to the next: session ids, ports,
 //! sequence numbers of TCP, the order of hash tables.

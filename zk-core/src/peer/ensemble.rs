@@ -54,7 +54,7 @@ pub struct Storage<'m> {
     pub quorums: Quorums<'m>,
     /// Of the election.
     pub voters: Table<'m, election::Voter>,
-    /// One for each link to another member.
+    /// One for each link to another member. Of lent buffers those that only notifications fit come first.
     pub links: Table<'m, MemberConnection<'m>>,
     /// The addresses of other members, all together.
     pub addresses: Table<'m, Address>,

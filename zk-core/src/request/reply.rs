@@ -4,8 +4,8 @@
 use super::prep::multi_ops;
 use crate::wire::OpCode;
 
-/// Bytes of a frame's length and a reply's header.
-const HEAD: usize = 20;
+/// Bytes of a frame's length and a reply's header: all of a refusal.
+pub const HEAD: usize = 20;
 /// Bytes of a stat.
 const STAT: usize = 68;
 /// Bytes of a header inside a reply to a multi, and of an error behind it.
@@ -13,14 +13,14 @@ const RESULT: usize = 9 + 4;
 /// Bytes of a path's length, and of the number that a sequential node's path gets.
 const PATH: usize = 4 + 11;
 
-/// Bytes that the reply to `body` takes at most, its length included; `config` are those that a
-/// configuration has at most.
-pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
+/// Bytes that the reply to `body` takes at most, its length included. That of a reconfiguration is not
+/// known: all that there is.
+#[inline]
+pub fn most(op: OpCode, body: &[u8]) -> usize {
     match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-            // The path comes first in the request; one that is none makes an error, which is shorter.
-            let len = body.first_chunk().map_or(0, |len| u32::from_be_bytes(*len) as usize);
-            HEAD + PATH + len.min(body.len()) + STAT
+            // The path is a part of the request.
+            HEAD + PATH + body.len() + STAT
         }
         OpCode::SetData | OpCode::SetAcl => HEAD + STAT,
         OpCode::Multi => {
@@ -29,7 +29,7 @@ pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
         }
         // The path again.
         OpCode::Sync => HEAD + body.len(),
-        OpCode::Reconfig => HEAD + 4 + config + STAT,
+        OpCode::Reconfig => usize::MAX,
         _ => HEAD,
     }
 }

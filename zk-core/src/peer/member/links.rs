@@ -128,7 +128,9 @@ impl<'m> Members<'m> {
         links: Table<'m, MemberConnection<'m>>,
         addresses: Table<'m, Address>,
     ) -> Self {
-        Self { links, used: 0, leader: None, leader_at: None, turn: 0, addresses, addresses_len: 0 }
+        // All of a lent table are there, and vacant.
+        let used = links.len();
+        Self { links, used, leader: None, leader_at: None, turn: 0, addresses, addresses_len: 0 }
     }
 
     /// Where members come from.
@@ -177,20 +179,23 @@ impl<'m> Members<'m> {
         state: Link,
         most: usize,
     ) -> Result<usize, Full> {
-        // Lent buffers may differ: notifications are short, packets are long.
-        let vacant = self.links.iter().enumerate().filter(|(_, link)| link.state == Link::Vacant);
-        let room = |(_, link): &(usize, &MemberConnection<'_>)| match port {
-            Port::Election => link.output.capacity(),
-            Port::Quorum => usize::MAX - link.output.capacity(),
+        // Packets are long: they want a buffer like the last one. Notifications take the first.
+        let least = match port {
+            Port::Election => 0,
+            Port::Quorum => self.links.last().map_or(0, |link| link.output.capacity()),
         };
-        let at = match vacant.min_by_key(room).map(|(at, _)| at) {
+        let fits = |link: &MemberConnection<'_>| {
+            link.state == Link::Vacant && link.output.capacity() >= least
+        };
+        let at = match self.links.iter().position(fits) {
             Some(at) => at,
-            None if self.links.reach(self.used + 1) => self.used,
+            None if self.links.reach(self.used + 1) => {
+                self.used += 1;
+                self.used - 1
+            }
             None => return Err(Full),
         };
-        self.used = self.used.max(at + 1);
         let link = &mut self.links[at];
-        link.output.clear();
         link.output.set_limit(most);
         link.state = state;
         link.port = port;
