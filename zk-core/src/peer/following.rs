@@ -458,8 +458,8 @@ impl Peer<'_> {
     /// refusal does.
     fn expected(&self, at: Handle, op: OpCode, body: &[u8]) -> (usize, bool) {
         let most = self.connections[at].output.ceiling();
-        let reply = reply::most(op, body);
-        // A configuration is hardly ever as long as it may be: it has all the room that there is.
+        let reply = reply::most(op, body, self.config().text_room());
+        // A configuration is hardly ever as long as it may be: all the room that there is will do.
         let fits = reply <= most || op == OpCode::Reconfig;
         (if fits { reply.min(most) } else { reply::HEAD }, fits)
     }

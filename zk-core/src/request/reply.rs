@@ -13,10 +13,10 @@ const RESULT: usize = 9 + 4;
 /// Bytes of a path's length, and of the number that a sequential node's path gets.
 const PATH: usize = 4 + 11;
 
-/// Bytes that the reply to `body` takes at most, its length included. That of a reconfiguration is not
-/// known: all that there is.
+/// Bytes that the reply to `body` takes at most, its length included; `config` are those that a
+/// configuration has at most.
 #[inline]
-pub fn most(op: OpCode, body: &[u8]) -> usize {
+pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
     match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
             // The path is a part of the request.
@@ -29,7 +29,7 @@ pub fn most(op: OpCode, body: &[u8]) -> usize {
         }
         // The path again.
         OpCode::Sync => HEAD + body.len(),
-        OpCode::Reconfig => usize::MAX,
+        OpCode::Reconfig => HEAD + 4 + config + STAT,
         _ => HEAD,
     }
 }
