@@ -108,9 +108,10 @@ class Server:
         return os.path.join(self.home, "server.log")
 
     def log_tail(self, lines=25):
+        """The end of the log, without the frames of Java's stacks: what was thrown and why says more."""
         try:
             with open(self.log_path, errors="replace") as log:
-                return "".join(log.readlines()[-lines:])
+                return "".join([line for line in log if not line.startswith("\tat ")][-lines:])
         except FileNotFoundError:
             return ""
 

@@ -109,7 +109,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "lint",
         what: "clippy, warnings are errors",
-        budget: 120,
+        budget: 150,
         long: false,
         needs: &[Need::Clippy],
         here: everywhere,

@@ -1,7 +1,8 @@
 //! A board that runs in QEMU: started, listened to, killed.
 
 use core::sync::atomic::{AtomicU32, Ordering};
-use std::io::{BufRead, BufReader, Write as _};
+use std::fs::DirBuilder;
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -183,8 +184,26 @@ impl Scratch {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(format!("zk-boards-{}-{}", name.0, name.1));
-        std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let make = || {
+            // What a process of the same number has left is nobody's.
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            #[allow(unused_mut, reason = "there are no modes elsewhere")]
+            let mut builder = DirBuilder::new();
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(&dir)
+        };
+        make().map_err(|error| format!("{}: {error}", dir.display()))?;
         Ok(Self(dir))
+    }
+
+    /// The directory.
+    #[cfg(feature = "quorum")]
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0
     }
 
     /// A file in it.

@@ -5,6 +5,10 @@
 //! the ensemble. That number seeds all that must differ from one start to the next: session ids, ports,
 //! sequence numbers of TCP, the order of hash tables.
 //!
+//! A store that was never written is that of a new member, which may vote. So a board whose flash was
+//! replaced must not come back into an ensemble under its old number: it would have forgotten what it has
+//! acknowledged.
+//!
 //! ```text
 //! let mut room = [0; PROVISION_MAX];
 //! let provision = board::provision(&mut nor, &mut room)?;
@@ -144,12 +148,12 @@ pub fn stay_down<'m, D: Device>(
     now: Instant,
 ) -> Result<Down<'m, D>, Unfit> {
     let (storage, places) = profile.net(ram);
-    let net = Net::new(device, storage, &options(provision, 0), now)?;
+    let net = Net::new(device, storage, &net_options(provision, 0), now)?;
     Down::new(net, places.places, provision.client_port, why)
 }
 
 /// What its provision says of a board's network.
-fn options(provision: &Provision<'_>, seed: u64) -> net::Options {
+fn net_options(provision: &Provision<'_>, seed: u64) -> net::Options {
     net::Options {
         hardware: Some(provision.hardware),
         address: provision.address,
@@ -190,6 +194,7 @@ pub fn start<'m, D: Device, N: Nor>(
         SessionId::first(provision.server, boots),
         now,
     )?;
+    // Where nothing was written, the member is new.
     let history = disk.load(&mut peer, true)?;
     now.wall = wall.max(peer.last_time());
     disk.start()?;
@@ -197,8 +202,15 @@ pub fn start<'m, D: Device, N: Nor>(
     let scratch = &mut places.scratch[..];
     while !matches!(disk.poll(&mut peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
     if let Some(reason) = reason {
+        while !disk.store().is_ready() {
+            disk.poll(&mut peer, now, false, scratch)?;
+        }
         disk.store_mut().note(reason)?;
-        while disk.poll(&mut peer, now, false, scratch)? != Poll::Done(Done::Noted) {}
+        // Where there is no room, it is written as soon as a snapshot has made some.
+        while !matches!(
+            disk.poll(&mut peer, now, false, scratch)?,
+            Poll::Done(Done::Noted) | Poll::Idle
+        ) {}
     }
     let membership = Membership {
         config: provision.config.as_bytes(),
@@ -207,7 +219,7 @@ pub fn start<'m, D: Device, N: Nor>(
         damaged: matches!(history, History::Damaged(_)),
     };
     peer.join(now, &membership)?;
-    let net = Net::new(device, storage, &self::options(provision, mixed(!seed)), now.monotonic)?;
+    let net = Net::new(device, storage, &net_options(provision, mixed(!seed)), now.monotonic)?;
     let options = node::Options { client_port: provision.client_port, wall: now.wall };
     Ok(Node::new(peer, net, disk, places, &options, now.monotonic)?)
 }

@@ -4,7 +4,8 @@
 //! and a [`Ram`] lends them, each table once and for good. So a board says
 //!
 //! ```text
-//! static ARENA: [u8; TINY.ram()]      and      const _: () = assert!(TINY.ram() <= 44 * 1024);
+//! static ARENA: Arena<{ TINY.ram() }> = Arena::new();
+//! const _: () = assert!(TINY.ram() <= BUDGET);
 //! ```
 //!
 //! and a program with a heap lends boxes.
@@ -14,6 +15,7 @@ use zk_core::id::ServerId;
 use zk_core::memory::{Cell, Index, Meta, Slot, Table};
 use zk_core::peer::{
     self, Address, Asking, Connection, EnsembleStorage, MemberConnection, PendingEntry,
+    WAITING_HEAD,
 };
 use zk_core::quorum::{Config, Grouped, Member, Quorums};
 use zk_core::request::changes::{self, Change, Undo};
@@ -26,7 +28,7 @@ use zk_core::zab::leader::Learner;
 
 use crate::flash::{self, Block, Entries, batch_len};
 use crate::net::{self, Buffers, SocketStorage};
-use crate::node::{self, Place, packet_max};
+use crate::node::{self, GREETING_MAX, Place, packet_max};
 
 /// Memory of a board, handed out piece by piece and for good.
 pub trait Ram<'m> {
@@ -46,7 +48,7 @@ pub struct Profile {
     pub clients: usize,
     /// Sessions of the whole ensemble.
     pub sessions: usize,
-    /// Nodes, the four of `/zookeeper` and the root too.
+    /// Nodes, with the four that are always there.
     pub nodes: usize,
     /// Cells for names and data of nodes: 14 bytes each.
     pub cells: usize,
@@ -76,8 +78,6 @@ pub struct Profile {
     pub client_send: usize,
     /// Bytes of a member's socket for what goes.
     pub member_send: usize,
-    /// Bytes of an election socket for what comes: a greeting, or the beginning of a notification.
-    pub election_receive: usize,
     /// Erase blocks of the store.
     pub blocks: usize,
     /// Bytes of the longest snapshot.
@@ -94,7 +94,7 @@ pub const TINY: Profile = Profile {
     config: 256,
     clients: 3,
     sessions: 8,
-    nodes: 96 + 5,
+    nodes: 96 + 4,
     cells: 580,
     acls: 4,
     watches: 32,
@@ -109,7 +109,6 @@ pub const TINY: Profile = Profile {
     change_cells: 32,
     client_send: 256,
     member_send: 256,
-    election_receive: 256,
     blocks: 16,
     snapshot: 24 << 10,
     page: 256,
@@ -122,7 +121,7 @@ pub const SMALL: Profile = Profile {
     config: 256,
     clients: 5,
     sessions: 16,
-    nodes: 128 + 5,
+    nodes: 128 + 4,
     cells: 760,
     acls: 8,
     watches: 64,
@@ -137,7 +136,6 @@ pub const SMALL: Profile = Profile {
     change_cells: 128,
     client_send: 256,
     member_send: 256,
-    election_receive: 256,
     blocks: 64,
     snapshot: 24 << 10,
     page: 256,
@@ -156,11 +154,6 @@ const fn bytes_of<T>(len: usize) -> usize {
 }
 
 impl Profile {
-    /// Sockets of clients.
-    pub const fn client_sockets(&self) -> usize {
-        self.clients
-    }
-
     /// Sockets for the election port: one for each other member, one that listens, and one more while
     /// two members settle which of two connections stays.
     pub const fn election_sockets(&self) -> usize {
@@ -179,7 +172,7 @@ impl Profile {
 
     /// Bytes of a connection's input: a frame that waits, and what is kept before it.
     const fn waiting(&self) -> usize {
-        self.frame + 13
+        WAITING_HEAD + self.frame
     }
 
     /// Settings that fit.
@@ -254,11 +247,11 @@ impl Profile {
     }
 
     const fn net_ram(&self) -> usize {
-        let sockets = self.client_sockets() + self.member_sockets();
+        let sockets = self.clients + self.member_sockets();
         bytes_of::<SocketStorage<'_>>(sockets)
             + bytes_of::<Place>(sockets)
-            + self.client_sockets() * (self.client_receive() + self.client_send)
-            + self.election_sockets() * (self.election_receive + self.member_send)
+            + self.clients * (self.client_receive() + self.client_send)
+            + self.election_sockets() * (GREETING_MAX + self.member_send)
             + self.quorum_sockets() * (self.packet() + self.member_send)
             + self.scratch()
     }
@@ -380,12 +373,12 @@ impl Profile {
 
     /// Memory of sockets, and of the loop.
     pub fn net<'m>(&self, ram: &mut impl Ram<'m>) -> (net::Storage<'m>, node::Storage<'m>) {
-        let sockets = self.client_sockets() + self.member_sockets();
+        let sockets = self.clients + self.member_sockets();
         let ram = &mut Lender(ram);
         let storage = net::Storage {
             sockets: ram.0.lend(sockets, || SocketStorage::EMPTY),
-            clients: ram.buffers(self.client_sockets(), self.client_receive(), self.client_send),
-            election: ram.buffers(self.election_sockets(), self.election_receive, self.member_send),
+            clients: ram.buffers(self.clients, self.client_receive(), self.client_send),
+            election: ram.buffers(self.election_sockets(), GREETING_MAX, self.member_send),
             quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.member_send),
         };
         let places = ram.0.lend(sockets, Place::default);

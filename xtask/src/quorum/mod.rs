@@ -10,9 +10,7 @@ mod standing;
 mod tests;
 
 use core::net::SocketAddr;
-use std::fs::{self, DirBuilder};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -26,7 +24,7 @@ use crate::bare::Facts;
 use crate::boards;
 use crate::checkout::Checkout;
 use crate::command::{self, first_line};
-use crate::guest::{self, Wiring};
+use crate::guest::{self, Scratch, Wiring};
 use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
 use crate::targets::{BOARDS, Board};
 
@@ -120,8 +118,8 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     let zk = desktop(checkout)?;
     layout.provision(&zk, &data)?;
 
-    let sockets = Sockets::new().map_err(|error| format!("no place for sockets: {error}"))?;
-    let switch = switch(&layout, &sockets.0, wish.seed)?;
+    let sockets = Scratch::new()?;
+    let switch = switch(&layout, sockets.dir(), wish.seed)?;
     let door = |id: usize, port: u16| switch.door(address(id), port);
     let mut members = Vec::new();
     let number = |id, port| door(id, port).map_or(0, |at| at.port());
@@ -137,7 +135,8 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     }
     for (id, port) in layout.ids().zip(1..) {
         let Some(client) = door(id, CLIENT) else { continue };
-        let (firmware, flash, sockets) = (firmware.clone(), image(&data, id), sockets.0.clone());
+        let (firmware, flash, sockets) =
+            (firmware.clone(), image(&data, id), sockets.dir().to_owned());
         let voice = Voice::Defmt(Arc::clone(&texts));
         members.push(Member::new(id, board.package, port, client, voice, move || {
             let (comes, goes) = (board_socket(&sockets, port), port_socket(&sockets, port));
@@ -200,27 +199,4 @@ fn switch(layout: &Layout, sockets: &Path, seed: u64) -> Result<Switch, String> 
         outlets: outlets.unwrap_or_default(),
     };
     Switch::start(&plan).map_err(|error| format!("the switch cannot start: {error}"))
-}
-
-/// A directory for sockets, whose paths must be short; it goes when this is dropped.
-struct Sockets(PathBuf);
-
-impl Sockets {
-    fn new() -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("zk-quorum-{}", std::process::id()));
-        // What a process of the same number has left is nobody's.
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        DirBuilder::new().mode(0o700).create(&dir)?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Sockets {
-    fn drop(&mut self) {
-        // It is in the system's directory for what may be left.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

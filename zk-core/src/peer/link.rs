@@ -65,7 +65,7 @@ pub(super) struct Waiting {
 }
 
 /// Bytes before a frame that waits: length, arrival, whether it is proposed.
-const WAITING_HEAD: usize = 13;
+pub const WAITING_HEAD: usize = 13;
 
 /// Storage of a connection.
 #[derive(Debug)]

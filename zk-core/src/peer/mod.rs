@@ -51,7 +51,7 @@ pub use crate::zab::leader::{Count, READ_OVERHEAD, Read, Reading};
 pub use disk::{Batch, Disk, Order};
 use ensemble::Ensemble;
 pub use ensemble::{Asking, Epochs, Membership, Storage as EnsembleStorage};
-pub use link::{Connection, Link};
+pub use link::{Connection, Link, WAITING_HEAD};
 use link::{Connections, State as LinkState};
 pub use load::LoadTxnError;
 pub use member::{Address, Dial, MemberConnection, MemberLink};

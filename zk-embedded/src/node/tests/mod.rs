@@ -168,6 +168,21 @@ fn frames_are_lost_and_nobody_falls() {
 }
 
 #[test]
+fn why_a_board_was_reset_stays_in_its_flash() {
+    let (mut world, _, [follower, _]) = serving(21);
+    assert_eq!(world.at(follower).disk().store().reason(), b"");
+    world.reason = Some(b"the watchdog");
+    // It is there after the next start, too.
+    for _ in 0..2 {
+        let flash = world.power_off(follower);
+        world.power_on(follower, flash, CLIENTS);
+        assert_eq!(world.at(follower).disk().store().reason(), b"the watchdog");
+        world.reason = None;
+    }
+    world.until("it follows again", 60_000, |world| world.serves(follower));
+}
+
+#[test]
 fn a_board_that_stays_down_says_why() {
     let (mut world, leader, [follower, _]) = serving(18);
     let flash = world.power_off(follower);

@@ -222,6 +222,8 @@ pub(super) struct World {
     pub(super) now: u64,
     /// What the boards' clocks say when they start, if they have clocks.
     pub(super) wall: Option<i64>,
+    /// Why boards that start were reset.
+    pub(super) reason: Option<&'static [u8]>,
     pub(super) hosts: Vec<Host>,
     wakes: Vec<Option<u64>>,
     /// Frames on their way: when they arrive, at which port.
@@ -259,6 +261,7 @@ impl World {
         let mut world = Self {
             now: 1000,
             wall: Some(1_700_000_000_000),
+            reason: None,
             hosts: vec![],
             wakes: vec![],
             frames: VecDeque::new(),
@@ -324,7 +327,7 @@ impl World {
             device: Card::default(),
             nor: flash,
             entropy: 0,
-            reason: None,
+            reason: self.reason,
             wall: self.wall,
         };
         let profile = Profile { clients, blocks, ..PROFILE };
