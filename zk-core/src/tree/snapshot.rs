@@ -23,7 +23,7 @@ use crate::wire::client::{Acl, Id};
 use crate::wire::file::{SnapshotAcl, SnapshotNode, SnapshotSession};
 use crate::wire::jute::{self, List, Reader, Ustring};
 
-/// The walk goes on until so many bytes wait for the disk.
+/// The walk goes on until so many bytes wait for the disk, or half of what may wait.
 const AHEAD: usize = 64 * 1024;
 
 /// Nodes that one call marks after a snapshot was given up.
@@ -144,8 +144,11 @@ impl DataTree<'_> {
 
     /// What comes next; walks on when little waits. `None` when no snapshot is being written.
     pub fn snapshot_step(&mut self) -> Option<Step> {
+        // The other half is for nodes that change meanwhile: with less, one that changes all the time
+        // would never be in a snapshot.
+        let ahead = AHEAD.min(self.snapshot.buffer.ceiling() / 2);
         while let State::Walking(number) = self.snapshot.state {
-            if self.snapshot.buffer.len() >= AHEAD.min(self.snapshot.buffer.ceiling()) {
+            if self.snapshot.buffer.len() >= ahead {
                 break;
             }
             if number >= self.nodes.used() {
@@ -160,9 +163,8 @@ impl DataTree<'_> {
                 && self.nodes.get(at).is_some()
                 && self.nodes[at].mark() != self.snapshot.mark
             {
-                if !self.snapshot.buffer.is_empty()
-                    && self.snapshot.buffer.free() < self.image_len(at)
-                {
+                let waits = self.snapshot.buffer.len();
+                if waits > 0 && waits + self.image_len(at) > ahead {
                     // It will fit when the disk has taken what waits.
                     break;
                 }

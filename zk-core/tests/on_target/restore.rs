@@ -10,6 +10,7 @@ use crate::profile::{Profile, open_acl};
 tests![
     a_snapshot_is_loaded_from_fragments,
     a_snapshot_shows_the_moment_it_began,
+    a_node_that_changes_all_the_time_is_in_a_snapshot,
     no_prefix_of_a_snapshot_is_whole,
     damage_is_refused_or_contained,
     a_node_whose_path_is_none_is_refused,
@@ -134,6 +135,37 @@ fn a_snapshot_shows_the_moment_it_began() {
         tree.delete(b"/a/b", Zxid(7)).expect("it is there");
     });
     assert_ne!(tree.digest(), digest);
+    let mut other = Profile::new();
+    let mut loaded = other.tree();
+    assert_eq!(load(&mut loaded, &out[..len], 64), Ok(true));
+    assert_eq!(loaded.digest(), digest);
+}
+
+/// The tree is longer than the buffer, and the last node of it changes while a piece is with the disk.
+fn a_node_that_changes_all_the_time_is_in_a_snapshot() {
+    let mut profile = Profile::new();
+    let mut tree = profile.tree();
+    fill(&mut tree);
+    let mut room = [0; 64];
+    for n in 0..8 {
+        let path = [b'/', b'f' + n];
+        let new = NewNode {
+            path: &path,
+            data: None,
+            acl: open_acl(&mut room),
+            owner: Owner::Nobody,
+            parent_cversion: None,
+            zxid: Zxid(6 + i64::from(n)),
+            time: 6,
+        };
+        tree.create(&new).expect("the tree has room");
+    }
+    let digest = tree.digest();
+    let mut out = [0; 2048];
+    let len = written(&mut tree, &mut out, |tree| {
+        tree.set_data(b"/m", None, 1, Zxid(14), 6).expect("it is there");
+    });
+    assert!(len > 1024, "{len} bytes fit the buffer");
     let mut other = Profile::new();
     let mut loaded = other.tree();
     assert_eq!(load(&mut loaded, &out[..len], 64), Ok(true));
