@@ -169,7 +169,7 @@ impl Peer<'_> {
 
     /// A client comes back. Its password is checked before anything happens to the connection that
     /// the session may still have (Apache closes that first). A learner asks its leader whether the
-    /// session is still there.
+    /// session is still there. A leader whom its quorum has left says of no session that it is over.
     fn reconnect(
         &mut self,
         link: Handle,
@@ -201,7 +201,11 @@ impl Peer<'_> {
             return Handshake::Taken;
         }
         if !known || self.sessions.usable(id).is_none() {
-            self.refuse_session(link, id);
+            if known && self.is_deserted() {
+                self.drop_link(link);
+            } else {
+                self.refuse_session(link, id);
+            }
             return Handshake::Taken;
         }
         self.connections[link].session = id;
@@ -231,7 +235,12 @@ impl Peer<'_> {
             self.sessions.usable(id).filter(|_| valid)
         };
         let Some(at) = at else {
-            self.refuse_session(link, id);
+            // A session that lives has no room only where others have still to end: its client comes again.
+            if valid {
+                self.drop_link(link);
+            } else {
+                self.refuse_session(link, id);
+            }
             return;
         };
         self.stats.reconnect();

@@ -206,6 +206,9 @@ impl Peer<'_> {
             .map_err(|_| Violation("a revalidation without a session"))?;
         let local = self.sessions.is_local(session);
         let entry = self.sessions.usable(session).filter(|_| !local);
+        if entry.is_none() && self.is_deserted() {
+            return Ok(false);
+        }
         let mut data = [0; 9];
         let answer = Revalidated { session, valid: entry.is_some() };
         let encoded = jute::encode(&answer, &mut data).is_ok();
@@ -226,6 +229,13 @@ impl Peer<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether this peer leads and has no quorum, which the next [`tick`](Self::tick) will notice:
+    /// others may lead already, and know of sessions that this one does not.
+    pub(super) fn is_deserted(&self) -> bool {
+        let Ensemble { leader, quorums, .. } = &self.ensemble;
+        self.state == State::Leading && !leader.is_synced(&quorums.committed)
     }
 
     pub(super) fn tick_leader(&mut self, now: Now) {

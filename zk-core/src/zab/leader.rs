@@ -778,6 +778,8 @@ impl<'m> Leader<'m> {
             learner.step != Step::Vacant && (silent || slow)
         })?;
         self.learners[at] = Learner::default();
+        // A leader that stood still must not go on as if nothing had happened: others may lead.
+        self.second = true;
         Some(at)
     }
 

@@ -495,6 +495,24 @@ fn a_silent_leader_is_given_up() {
     assert!(follower.peer.open(now, address()).is_err());
 }
 
+/// Others may lead already, and know of the session: its client is to ask again.
+#[test]
+fn a_leader_whom_its_quorum_has_left_says_of_no_session_that_it_is_over() {
+    let mut pair = Pair::new();
+    pair.talk(usize::MAX);
+    let (unknown, link) = (SessionId(0x0300_0000_0000_0001), pair.links[0]);
+    let leader = &mut pair.leader;
+    let before = connect(leader, unknown, None);
+    let reply = leader.peer.output(before);
+    let response: ConnectResponse<'_> = jute::decode(&reply[4..]).unwrap();
+    assert_eq!(response.session_id, SessionId::NONE);
+    leader.peer.member_closed(leader.now, link);
+    let after = connect(leader, unknown, None);
+    assert_eq!(leader.peer.state(), State::Leading, "it has not noticed yet");
+    assert!(leader.peer.output(after).is_empty());
+    assert!(leader.peer.is_closing(after));
+}
+
 /// Whoever says nothing for `initLimit` goes, all of them, and nobody else.
 #[test]
 fn all_silent_learners_are_given_up_at_once() {
