@@ -15,7 +15,7 @@ use crate::wire::OpCode;
 use crate::wire::client::{CreateMode, CreateRequest, Id, RequestHeader};
 use crate::wire::jute::{self, List, Reader};
 use crate::wire::quorum::{
-    self, Kind, OVERHEAD, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched,
+    self, Kind, Packet, REQUEST_HEAD, RequestHead, Revalidated, TOUCHED, Touched,
 };
 use crate::wire::txn::{Txn, TxnHeader};
 use crate::zab::Violation;
@@ -328,13 +328,15 @@ impl Peer<'_> {
         ids: List<'_, Id<'_>>,
         link: Handle,
     ) -> Result<(), Busy> {
-        let Ensemble { members, uplink, dirty, quorums, .. } = &mut self.ensemble;
+        let (reply, fits) = self.expected(link, op, body);
+        let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         let connection = &mut self.connections[link];
-        let reply = reply::most(op, body, quorums.committed.text_room());
-        if connection.output.free().saturating_sub(connection.reserved) < reply {
+        if connection.output.free() < connection.reserved + reply {
             return Err(Busy);
         }
+        // Cut short, the leader refuses it as it refuses what its own clients are not to have.
+        let body = if fits { body } else { b"" };
         let ids = if op == OpCode::CreateSession { List::NULL } else { ids };
         put_request(out, session, cxid, op, body, ids)?;
         *dirty = true;
@@ -350,10 +352,8 @@ impl Peer<'_> {
             return Err(Busy);
         }
         let session = self.connections[at].session;
-        let ids = core::mem::take(&mut self.connections[at].ids);
-        let sent = self.forward(session, xid, OpCode::Sync, body, ids.list(), at);
-        self.connections[at].ids = ids;
-        sent?;
+        // The leader asks nobody who it is that wants to be told.
+        self.forward(session, xid, OpCode::Sync, body, List::NULL, at)?;
         let serial = self.connections[at].serial;
         self.ensemble.syncs.push(Asking { link: at, serial });
         Ok(())
@@ -451,7 +451,17 @@ impl Peer<'_> {
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
-        reply::most(op, body, self.config().text_room())
+        self.expected(at, op, body).0
+    }
+
+    /// Room that the reply to a forwarded request is kept, and whether it can ever fit; if not, a
+    /// refusal does.
+    fn expected(&self, at: Handle, op: OpCode, body: &[u8]) -> (usize, bool) {
+        let most = self.connections[at].output.ceiling();
+        let reply = reply::most(op, body, self.config().text_room());
+        // A configuration is hardly ever as long as it may be: all the room that there is will do.
+        let fits = reply <= most || op == OpCode::Reconfig;
+        (if fits { reply.min(most) } else { reply::HEAD }, fits)
     }
 }
 
@@ -480,9 +490,6 @@ fn put_request(
 ) -> Result<(), Busy> {
     let mut head = [0; REQUEST_HEAD];
     jute::encode(&RequestHead { session, cxid, op }, &mut head).map_err(|_| Busy)?;
-    if out.free() < OVERHEAD + REQUEST_HEAD + body.len() + ids.raw().len() {
-        return Err(Busy);
-    }
     let before = out.len();
     quorum::put(out, Kind::Request, Zxid::NONE, &head, body, ids).map_err(|_| {
         out.truncate(before);

@@ -4,8 +4,8 @@
 use super::prep::multi_ops;
 use crate::wire::OpCode;
 
-/// Bytes of a frame's length and a reply's header.
-const HEAD: usize = 20;
+/// Bytes of a frame's length and a reply's header: all of a refusal.
+pub const HEAD: usize = 20;
 /// Bytes of a stat.
 const STAT: usize = 68;
 /// Bytes of a header inside a reply to a multi, and of an error behind it.
@@ -15,6 +15,7 @@ const PATH: usize = 4 + 11;
 
 /// Bytes that the reply to `body` takes at most, its length included; `config` are those that a
 /// configuration has at most.
+#[inline]
 pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
     match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {

@@ -11,7 +11,9 @@ use zk_core::id::{SessionId, Zxid};
 use zk_core::peer::State;
 use zk_core::quorum::Port;
 use zk_core::time::Instant;
-use zk_core::wire::client::{ConnectRequest, EventType, PathWatch, RequestHeader};
+use zk_core::wire::client::{
+    ConnectRequest, EventType, MultiHeader, PathWatch, RequestHeader, SetDataRequest,
+};
 use zk_core::wire::jute::{self, Buffer, Trailing};
 use zk_core::wire::{Code, OpCode};
 
@@ -340,6 +342,24 @@ fn a_frame_above_the_profile_ends_its_connection() {
     world.sockets(raw).net.send(0, &(memory::FRAME as u32 + 1).to_be_bytes());
     world.run(CLOSE_MS + 50);
     assert_eq!(world.raw_state(raw, 0), net::State::Closed);
+}
+
+#[test]
+fn a_reply_that_never_fits_is_refused_wherever_it_is_asked_for() {
+    let (mut world, leader, [follower, _]) = serving(17);
+    for host in [leader, follower] {
+        let client = connected(&mut world, &[host]);
+        let path = std::format!("/{host}");
+        assert_eq!(world.create(client, &path, b""), Code::Ok);
+        let header = MultiHeader { op: OpCode::SetData, done: false, err: -1 };
+        let to = path.as_str().into();
+        let set = (header, SetDataRequest { path: to, data: Buffer(Some(b"")), version: -1 });
+        assert_eq!(world.multi(client, &[set; 2]), Code::Ok);
+        assert_eq!(world.multi(client, &[set; 8]), Code::MarshallingError);
+        // It was worth an answer, and not the connection.
+        assert_eq!(world.set(client, &path, b"1"), Code::Ok);
+    }
+    agree(&mut world);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use zk_core::id::ServerId;
 use zk_core::peer::State;
 use zk_core::time::Instant;
 use zk_core::wire::client::{
-    CreateRequest, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
+    CreateRequest, MultiHeader, OPEN_ACL_UNSAFE, PathVersion, PathWatch, SetDataRequest,
 };
 use zk_core::wire::jute::{Buffer, List};
 use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
@@ -621,6 +621,13 @@ impl World {
     pub(super) fn set(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
         let request = SetDataRequest { path: path.into(), data: Buffer(Some(data)), version: -1 };
         self.session(client).session.submit(OpCode::SetData, &request).unwrap();
+        self.replied(client).0
+    }
+
+    /// All of these, or none.
+    pub(super) fn multi(&mut self, client: usize, operations: &impl serde::Serialize) -> Code {
+        let request = (operations, MultiHeader::END);
+        self.session(client).session.submit(OpCode::Multi, &request).unwrap();
         self.replied(client).0
     }
 
