@@ -132,6 +132,7 @@ impl Learner {
         let mut said = vec![];
         while let Some(piece) = self.down.next() {
             match piece {
+                Piece::Body(_) if matches!(self.step, Step::Over) => {}
                 Piece::Body(bytes) => said.extend(bytes),
                 Piece::Packet { kind, zxid, data, whole } => {
                     self.take(kind, zxid, (&data, whole), &mut said, met);

@@ -478,8 +478,16 @@ impl Node {
                     Order::InstallEnd => Did::Installed(self.installing),
                     _ => Did::Something,
                 };
+                if let Order::Truncate(zxid) = &order {
+                    // What is behind may be gone, even if the power is before that is told.
+                    self.synced = self.synced.min(*zxid);
+                }
                 let step = self.files.begin(&mut self.store, order);
                 let done = step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now));
+                // Where there is no room, what was there before is read again.
+                if matches!(did, Did::Installed(zxid) if zxid != self.peer.tree().last_zxid()) {
+                    did = Did::Something;
+                }
                 if let (Some(epochs), Ok(())) = (asked, &done) {
                     did = Did::Epochs(core::mem::replace(&mut self.epochs, epochs));
                 }

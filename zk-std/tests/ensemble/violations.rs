@@ -20,6 +20,10 @@ const FULL: &str = ": more than this server can hold";
 /// What is said to a server that is in no configuration.
 const STRANGER: &str = "server -1: a server that must not call here";
 
+/// What is said by a leader that the last configuration but one has made one, to those who have heard
+/// that the last one is in force before it has.
+const LATER: &str = ": a learner with a later configuration";
+
 thread_local! {
     static RETREATS: Cell<u64> = const { Cell::new(0) };
     static OVERHEARD: RefCell<Vec<String>> = const { RefCell::new(vec![]) };
@@ -86,11 +90,12 @@ pub(crate) fn retreats() -> u64 {
     RETREATS.get()
 }
 
-/// Nobody must have been accused of anything, unless a member holds less than its leader; but where configurations change, a server that has left,
-/// or comes soon, is a stranger to those who know better, or not yet.
+/// Nobody must have been accused of anything, unless a member holds less than its leader; but where
+/// configurations change, a server that has left, or comes soon, is a stranger to those who know better,
+/// or not yet, and one may know a later configuration than its leader.
 pub(crate) fn judge(reconfig: bool, smaller: bool) {
     OVERHEARD.with_borrow_mut(|all| {
-        all.retain(|line| !reconfig || !line.ends_with(STRANGER));
+        all.retain(|line| !reconfig || !line.ends_with(STRANGER) && !line.ends_with(LATER));
         all.retain(|line| !smaller || !line.ends_with(FULL));
         assert!(all.is_empty(), "members accuse each other: {all:?}");
     });

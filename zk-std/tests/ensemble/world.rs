@@ -334,6 +334,10 @@ impl World {
         if !self.nodes[at].up {
             return false;
         }
+        if self.reconfig {
+            // A server that goes while it writes that down has it in force when it comes back.
+            self.enforced(at);
+        }
         match self.nodes[at].note_config() {
             None => return true,
             Some(Did::Full) => {
@@ -702,8 +706,9 @@ impl World {
         }
     }
 
-    /// The configuration of a server: it only grows, it is one that was committed, and it is shown.
-    fn check_config(&mut self, at: usize) {
+    /// The configuration that a server has in force, which only grows, was committed. Its zxid; zero is
+    /// the first one's.
+    fn enforced(&mut self, at: usize) -> Zxid {
         let node = &mut self.nodes[at];
         let version = node.peer.config().version();
         assert!(
@@ -717,13 +722,20 @@ impl World {
         if made == Zxid::ZERO {
             self.first = self.first.max(version);
         }
-        let node = &self.nodes[at];
         if changed {
+            let node = &self.nodes[at];
             // It is in force: so it is committed, even if nobody is shown that.
             self.agreement.commit(node.id, made);
             let (members, _) = Members::parse(node.peer.config().text());
             assert_eq!(members, self.agreement.configs[&made], "server {}", at + 1);
         }
+        made
+    }
+
+    /// The configuration of a server is the one that it shows.
+    fn check_config(&mut self, at: usize) {
+        let made = self.enforced(at);
+        let node = &self.nodes[at];
         if !node.peer.is_serving() {
             return;
         }
