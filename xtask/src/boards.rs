@@ -12,7 +12,7 @@ use crate::groups::Steps;
 use crate::guest::{Guest, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
 use crate::targets::{BOARDS, Board, SIZED};
-use crate::{size, stack};
+use crate::{ensemble, size, stack};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
@@ -20,7 +20,7 @@ const SELFTEST: &str = "selftest";
 /// The other packages of firmware, for the target whose image is measured.
 const OTHERS: [&str; 2] = ["qemu-m3", "size"];
 
-/// One ceiling for whatever is waited for.
+/// One ceiling for whatever one board or two are waited for.
 const CEILING: Duration = Duration::from_secs(120);
 
 /// How often a board is killed while it counts its starts.
@@ -46,12 +46,16 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     for (board, image) in &built {
         drivers(steps, board, image);
         let what = format!("{} counts its starts", board.package);
-        tried(steps, &what, |deadline| count(board, image, deadline));
+        tried(steps, &what, CEILING, |deadline| count(board, image, deadline));
+    }
+    for board in BOARDS.iter().filter(|board| board.peer && cfg!(unix)) {
+        let what = format!("three {} are an ensemble", board.package);
+        tried(steps, &what, ensemble::CEILING, |deadline| ensemble::run(checkout, board, deadline));
     }
     for (listens, connects) in pairs(built.len()) {
         let (listens, connects) = (&built[listens], &built[connects]);
         let what = format!("{} talks to {}", connects.0.package, listens.0.package);
-        tried(steps, &what, |deadline| talk(listens, connects, deadline));
+        tried(steps, &what, CEILING, |deadline| talk(listens, connects, deadline));
     }
 }
 
@@ -100,8 +104,13 @@ fn unstable(command: &mut Command) -> &mut Command {
     command.env("RUSTC_BOOTSTRAP", "1")
 }
 
-fn tried(steps: &mut Steps<'_>, what: &str, attempt: impl FnOnce(Instant) -> Result<(), String>) {
-    let deadline = steps.deadline.min(Instant::now() + CEILING);
+fn tried(
+    steps: &mut Steps<'_>,
+    what: &str,
+    ceiling: Duration,
+    attempt: impl FnOnce(Instant) -> Result<(), String>,
+) {
+    let deadline = steps.deadline.min(Instant::now() + ceiling);
     match attempt(deadline) {
         Ok(()) => steps.check(what, true),
         Err(error) => {

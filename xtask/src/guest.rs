@@ -1,4 +1,4 @@
-//! A board that runs in QEMU: started, listened to, killed.
+//! A board that runs in QEMU, or what runs boards: started, listened to, talked to, killed.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::fs::DirBuilder;
@@ -78,7 +78,7 @@ impl Guest {
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, String> {
         println!("$ {}", command::shown(command));
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("cannot start {name}: {error}"))?;
@@ -103,22 +103,48 @@ impl Guest {
     /// # Errors
     /// It ends before, or the time does.
     pub(crate) fn line(&self, begin: &str, deadline: Instant) -> Result<String, String> {
+        self.until(&format!("said `{begin}`"), deadline, |line| {
+            line.strip_prefix(begin).map(ToOwned::to_owned)
+        })
+    }
+
+    /// Waits until something comes of what it says, line by line.
+    ///
+    /// # Errors
+    /// It ends before it `did` that, or the time does.
+    pub(crate) fn until<T>(
+        &self,
+        did: &str,
+        deadline: Instant,
+        mut of: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, String> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(Event::Line(line)) => {
-                    if let Some(rest) = line.strip_prefix(begin) {
-                        return Ok(rest.to_owned());
+                    if let Some(found) = of(&line) {
+                        return Ok(found);
                     }
                 }
                 Ok(Event::Closed) | Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(format!("{} ended and never said `{begin}`", self.name));
+                    return Err(format!("{} has ended, and never {did}", self.name));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    return Err(format!("{} did not say `{begin}` in time", self.name));
+                    return Err(format!("{} has not {did} in time", self.name));
                 }
             }
         }
+    }
+
+    /// Types a line.
+    ///
+    /// # Errors
+    /// It does not listen.
+    pub(crate) fn type_line(&mut self, line: &str) -> Result<(), String> {
+        let name = &self.name;
+        let stdin = self.child.stdin.as_mut().ok_or_else(|| format!("{name} does not listen"))?;
+        println!("{name} < {line}");
+        writeln!(stdin, "{line}").map_err(|error| format!("{name} does not listen: {error}"))
     }
 
     /// Waits until it ends by itself, with success.

@@ -5,6 +5,7 @@ mod bench;
 mod boards;
 mod checkout;
 mod command;
+mod ensemble;
 mod fuzz;
 mod groups;
 mod guest;

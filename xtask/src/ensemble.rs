@@ -1,0 +1,162 @@
+//! Lets boards in QEMU be an ensemble: `cargo xtask quorum`, typed to, and asked with `zk`.
+//!
+//! They elect; a client writes; the leader's power is cut, and the others go on; it comes back and has
+//! what it missed; the power of all is cut at once, and everything that was acknowledged is there.
+
+use core::time::Duration;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::checkout::Checkout;
+use crate::command;
+use crate::guest::{Guest, Scratch};
+use crate::targets::Board;
+
+/// How many boards.
+const PEERS: usize = 3;
+
+/// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
+/// a leader is missed after `syncLimit` ticks.)
+pub(crate) const CEILING: Duration = Duration::from_secs(300);
+
+/// How long the boards have to end.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs it.
+///
+/// # Errors
+/// What went wrong, or did not happen in time.
+pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Result<(), String> {
+    let scratch = Scratch::new()?;
+    let mut quorum =
+        checkout.cargo(["run", "--quiet", "-p", "xtask", "--features", "quorum", "--"]);
+    quorum.args(["quorum", "--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
+    quorum.arg(scratch.path("flash"));
+    let mut ensemble = Ensemble {
+        quorum: Guest::start("quorum", &mut quorum)?,
+        zk: checkout.target.join("debug").join("zk"),
+        clients: vec![],
+        deadline,
+    };
+    let done = ensemble.play();
+    // Whatever has happened, no board goes on.
+    ensemble.quorum.type_line("quit")?;
+    let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
+    done.and(ended)
+}
+
+/// Boards that run.
+struct Ensemble {
+    quorum: Guest,
+    zk: PathBuf,
+    /// Where they serve clients, in the order of their numbers.
+    clients: Vec<String>,
+    deadline: Instant,
+}
+
+impl Ensemble {
+    fn play(&mut self) -> Result<(), String> {
+        let leader = self.elected(&mut Vec::new())?;
+        let connect = self.quorum.line("all serve. Connect with: zk --server ", self.deadline)?;
+        let clients = connect.trim_end_matches(" shell").split(',');
+        self.clients = clients.map(ToOwned::to_owned).collect();
+        let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
+        self.zk(other, &["create", "/acknowledged", "by three"])?;
+
+        self.type_line(&format!("kill {leader}"))?;
+        self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
+        self.quorum.line("all that are on serve again", self.deadline)?;
+        self.zk(other, &["create", "/without", "the leader"])?;
+        self.type_line(&format!("start {leader}"))?;
+        self.quorum.line(&format!("server {leader} follows"), self.deadline)?;
+        self.has_all(leader)?;
+
+        for id in 1..=PEERS {
+            self.type_line(&format!("kill {id}"))?;
+        }
+        let mut off = 0;
+        self.quorum.until("lost all", self.deadline, |line| {
+            off += usize::from(said(line).is_some_and(|(_, what)| what.starts_with("is off")));
+            (off == PEERS).then_some(())
+        })?;
+        for id in 1..=PEERS {
+            self.type_line(&format!("start {id}"))?;
+        }
+        let mut serving = Vec::new();
+        self.elected(&mut serving)?;
+        while serving.len() < PEERS {
+            self.serves(&mut serving)?;
+        }
+        (1..=PEERS).try_for_each(|id| self.has_all(id))
+    }
+
+    /// Waits until one leads, which it answers with. Who serves until then is `serving`.
+    fn elected(&self, serving: &mut Vec<usize>) -> Result<usize, String> {
+        loop {
+            if let (id, true) = self.serves(serving)? {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Waits until one more serves: its number, and whether it leads.
+    fn serves(&self, serving: &mut Vec<usize>) -> Result<(usize, bool), String> {
+        let found = self.quorum.until("served", self.deadline, |line| {
+            let (id, what) = said(line)?;
+            let leads = what.starts_with("leads epoch ");
+            (leads || what == "follows").then_some((id, leads))
+        })?;
+        if !serving.contains(&found.0) {
+            serving.push(found.0);
+        }
+        Ok(found)
+    }
+
+    fn type_line(&mut self, line: &str) -> Result<(), String> {
+        self.quorum.type_line(line)
+    }
+
+    /// What was acknowledged is there, as a server shows it.
+    fn has_all(&self, id: usize) -> Result<(), String> {
+        for (path, data) in [("/acknowledged", "by three"), ("/without", "the leader")] {
+            self.zk(id, &["sync", path])?;
+            let found = self.zk(id, &["get", path])?;
+            if found.trim_end() != data {
+                return Err(format!("{path} is `{found}` on server {id}, and not `{data}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What `zk` prints, asked of a server.
+    fn zk(&self, id: usize, verb: &[&str]) -> Result<String, String> {
+        let at = self.clients.get(id - 1).ok_or_else(|| format!("there is no server {id}"))?;
+        let mut zk = std::process::Command::new(&self.zk);
+        zk.args(["--server", at]).args(verb);
+        println!("$ {}", command::shown(&zk));
+        let output = zk.output().map_err(|error| format!("cannot start zk: {error}"))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{}: {}", command::shown(&zk), why.trim_end()));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// What a line says of a server: its number, and what it does.
+fn said(line: &str) -> Option<(usize, &str)> {
+    let (id, what) = line.strip_prefix("server ")?.split_once(' ')?;
+    Some((id.parse().ok()?, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_told_apart() {
+        assert_eq!(said("server 2 leads epoch 1"), Some((2, "leads epoch 1")));
+        assert_eq!(said("2 | server 3 leads"), None);
+        assert_eq!(said("server two leads"), None);
+    }
+}
