@@ -395,6 +395,9 @@ fn std(steps: &mut Steps<'_>) {
 fn embedded(steps: &mut Steps<'_>) {
     let mut test = steps.checkout.cargo(["test", "--no-fail-fast"]);
     steps.run(test.args(["-p", "zk-embedded", "-p", "xtask"]));
+    // The program that docs/embedded.md shows.
+    let mut example = steps.checkout.cargo(["run", "--quiet", "-p", "zk-embedded"]);
+    steps.run(example.args(["--example", "your_board"]));
 }
 
 fn targets(steps: &mut Steps<'_>) {
