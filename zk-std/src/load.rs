@@ -53,6 +53,10 @@ impl Load for PeerLoad<'_, '_> {
         self.peer.load_txn(txn).map_err(|error| refusal(error.is_damage(), &error))
     }
 
+    fn mismatches(&self) -> u64 {
+        self.peer.stats().digest_mismatches
+    }
+
     fn progress(&mut self, done: u64, total: u64) {
         (self.progress)(done, total);
     }

@@ -351,7 +351,9 @@ impl<'m> Election<'m> {
     /// Whether a vote of somebody who looks counts for this peer.
     fn in_turn(&self, vote: &Vote) -> bool {
         let nobody_is_damaged = self.initial.zxid != Zxid::NONE && vote.zxid != Zxid::NONE;
-        nobody_is_damaged && vote.round >= self.vote.round
+        // Whoever has no vote yet has no round either: an observer takes those of the voters.
+        let votes = self.vote.leader != ServerId(i64::MIN);
+        nobody_is_damaged && (vote.round >= self.vote.round || !votes)
     }
 
     /// Whether a quorum has the leader of `word`, by one that follows or leads, and the leader

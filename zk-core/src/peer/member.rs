@@ -18,7 +18,7 @@ use crate::memory::{Full, Pipe};
 use crate::quorum::{Port, put_host_and_port};
 use crate::time::Now;
 use crate::trace::warning;
-use crate::wire::election::{self as wire, Hello, Notification};
+use crate::wire::election::{self as wire, Hello, Notification, ServerState};
 use crate::wire::quorum::{self, First};
 use crate::zab::Violation;
 use links::Link;
@@ -306,7 +306,10 @@ impl Peer<'_> {
         let Some(from) = link.server else { return Ok(taken) };
         // A message that is no notification is passed over.
         if let Ok(notification) = Notification::decode(start, len) {
-            let Ensemble { election, quorums, .. } = &mut self.ensemble;
+            let Ensemble { election, quorums, learner, .. } = &mut self.ensemble;
+            if notification.state == ServerState::Looking && notification.leader != from {
+                learner.doubt(from);
+            }
             election.receive(now.monotonic, quorums, from, &notification);
             self.elect(now);
         }

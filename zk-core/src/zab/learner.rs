@@ -190,12 +190,24 @@ impl Learner {
         self.step = Step::Greeting;
     }
 
+    /// That server votes for another now. If it is called as the leader, it will be none, and is not waited
+    /// for any longer: where not all hear all, a server can be elected without hearing of it.
+    pub fn doubt(&mut self, server: ServerId) {
+        if self.leader == server && self.is_early() {
+            self.heard = Instant(0);
+        }
+    }
+
+    /// Whether the leader has offered no epoch yet.
+    fn is_early(&self) -> bool {
+        matches!(self.step, Step::Dialling | Step::Greeting | Step::Greeted)
+    }
+
     /// It is gone. Whether to call again: the leader may learn a moment later than others that it is
     /// one. (Apache's learner tries to connect five times, a second apart.)
     #[must_use]
     pub fn disconnected(&mut self, now: Instant) -> bool {
-        let early = matches!(self.step, Step::Greeting | Step::Greeted);
-        let again = early && now.since(self.heard) < PATIENCE;
+        let again = self.is_early() && now.since(self.heard) < PATIENCE;
         if again {
             self.step = Step::Dialling;
         }

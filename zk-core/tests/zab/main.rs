@@ -127,15 +127,15 @@ impl Server {
 
     /// Tells it on an election link that `voter` votes for server 2, at zxid 0.
     fn elects(&mut self, link: MemberLink) {
-        self.hears(link, &vote());
+        self.hears(link, &vote(2));
     }
 }
 
-/// A vote for server 2, at zxid 0.
-fn vote() -> Vec<u8> {
+/// A vote for a server, at zxid 0.
+fn vote(leader: i64) -> Vec<u8> {
     let notification = Notification {
         state: ServerState::Looking,
-        leader: ServerId(2),
+        leader: ServerId(leader),
         zxid: Zxid::ZERO,
         round: 1,
         peer_epoch: 0,
@@ -153,6 +153,8 @@ struct Pair {
     follower: Server,
     /// The link between them, at each side.
     links: [MemberLink; 2],
+    /// The follower's link on the election port.
+    election: MemberLink,
     transcript: Vec<String>,
 }
 
@@ -188,7 +190,7 @@ impl Pair {
         assert_eq!(dial.server, ServerId(2));
         follower.peer.connected(dial.link);
         let link = leader.peer.accept(leader.now, Port::Quorum, address()).unwrap();
-        Self { leader, follower, links: [link, dial.link], transcript: vec![] }
+        Self { leader, follower, links: [link, dial.link], election: to_leader, transcript: vec![] }
     }
 
     /// Lets both talk until they have nothing more to say. `piece` bytes are shown at a time.
@@ -481,6 +483,18 @@ fn a_leader_that_is_not_ready_is_called_again() {
     assert_eq!(follower.peer.state(), State::Looking);
 }
 
+/// It was elected without hearing of it, and votes for a better one by now.
+#[test]
+fn a_leader_that_votes_for_another_is_not_waited_for() {
+    for (leader, state) in [(2, State::Following), (3, State::Looking)] {
+        let Pair { mut follower, election, .. } = Pair::new();
+        follower.hears(election, &vote(leader));
+        let now = Now::new(follower.now.monotonic.0 + 1, 0);
+        follower.peer.tick(now);
+        assert_eq!(follower.peer.state(), state, "a vote for {leader}");
+    }
+}
+
 /// Half a second after the last word from its leader, a follower looks for another.
 #[test]
 fn a_silent_leader_is_given_up() {
@@ -692,7 +706,7 @@ fn whoever_was_called_back_and_is_gone_is_not_called_again() {
 #[test]
 fn a_link_that_is_dialled_again_begins_anew() {
     let mut server = Server::new(3);
-    for bytes in [&vote()[..100], &vote()] {
+    for bytes in [&vote(2)[..100], &vote(2)] {
         let dial = loop {
             let dial = server.peer.poll_dial(server.now).unwrap();
             if dial.server == ServerId(1) {

@@ -8,7 +8,8 @@
 //!   It is cut off, so that nothing behind it is ever read as history again.
 //! - A log that is *not the newest* may, in Apache's directories, end with such a batch as well:
 //!   Apache leaves it there and begins another file with the transaction that follows the last
-//!   whole one. So the name of the next file shows that nothing is missing.
+//!   whole one. So the name of the next file shows that nothing is missing; where that begins a later
+//!   epoch, the digest of its first transaction does.
 //!
 //! All else is rot, and refused: Apache's reader takes a zeroed length or a missing end marker
 //! anywhere for the end of the file, and loses the rest without a word. Within an epoch zxids are
@@ -105,6 +106,9 @@ pub struct Replay<D: Directory> {
     offset: u64,
     /// Whether the newest log holds the beginning of a record and no whole one.
     torn_record: bool,
+    /// What the end of the log before is, if the transaction in hand begins a later epoch and does not
+    /// show the tree that it should.
+    tail: Option<Error>,
     bytes_done: u64,
 }
 
@@ -153,6 +157,7 @@ impl<D: Directory> Replay<D> {
             zxid: last,
             offset: 0,
             torn_record: false,
+            tail: None,
             bytes_done: 0,
         })
     }
@@ -284,7 +289,10 @@ impl<D: Directory> Replay<D> {
                     let next_path = self.logs.path(next_name);
                     self.gap(next_path, 0, next, findings)?;
                 }
-                (_, Some(_)) => findings.add(Finding::PartialTail { path, offset, extent }),
+                (follows, Some(damage)) => {
+                    self.tail = (follows == Follows::NewEpoch).then(|| rot(damage));
+                    findings.add(Finding::PartialTail { path, offset, extent });
+                }
                 (_, None) => {}
             }
             return Ok(());
@@ -343,6 +351,12 @@ impl<D: Directory> Replay<D> {
     /// The highest zxid up to here, that of the snapshot at least.
     pub fn last(&self) -> Zxid {
         self.last
+    }
+
+    /// What is wrong with the log before, if the first transaction behind it does not show the tree that
+    /// it should.
+    pub(super) fn take_tail(&mut self) -> Option<Error> {
+        self.tail.take()
     }
 
     pub(super) fn torn_record(&self) -> bool {

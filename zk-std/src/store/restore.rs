@@ -53,6 +53,11 @@ pub trait Load {
     /// Either kind ends restoring.
     fn txn(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Refusal>;
 
+    /// How many transactions have left another tree than their digest says. Who keeps no tree has none.
+    fn mismatches(&self) -> u64 {
+        0
+    }
+
     /// `done` of `total` bytes were read.
     fn progress(&mut self, done: u64, total: u64) {
         let _ = (done, total);
@@ -249,6 +254,7 @@ impl<D: Directory> Store<D> {
         let mut txns = 0;
         while replay.advance(&mut findings)? {
             let zxid = replay.zxid();
+            let before = load.mismatches();
             load.txn(zxid, replay.entry()).map_err(|refusal| Error::Load {
                 path: replay.path(),
                 offset: replay.offset(),
@@ -257,6 +263,11 @@ impl<D: Directory> Store<D> {
                     Refusal::Damaged(what) | Refusal::Stop(what) => what,
                 },
             })?;
+            if let Some(rot) = replay.take_tail()
+                && load.mismatches() > before
+            {
+                return Err(rot);
+            }
             txns += 1;
             if txns % 1024 == 0 {
                 load.progress(read + replay.bytes_done(), total);

@@ -114,9 +114,11 @@ impl Agreement {
             let known = self.is_quorum(node.last, &by);
             assert!(known, "epoch {} begins, accepted by {by:?}", current.0);
         } else if node.peer.state() == State::Looking {
-            // A transaction of an epoch has all of its leader's history before it.
+            // A transaction of an epoch has all of its leader's history before it, and so has a snapshot of
+            // its leader's, before there is one.
+            let epochs = [node.synced.epoch(), node.peer.tree().last_zxid().epoch()];
             assert!(
-                node.synced.epoch() >= current,
+                epochs.iter().any(|&epoch| epoch >= current),
                 "{} is not of epoch {}",
                 node.synced,
                 current.0

@@ -387,13 +387,17 @@ impl World {
         match started {
             Started::Whole(last) => {
                 self.say(at, &format!("starts with a history that ends at {last}"));
+                self.nodes[at].differed = 0;
                 self.began(at, self.agreement.transaction(last));
             }
             Started::Damaged => {
                 assert!(self.nodes[at].ill, "server {} does not trust its history", at + 1);
                 self.say(at, "starts without a history that it trusts");
                 self.met.damaged += 1;
-                self.nodes[at].lost = true;
+                let node = &mut self.nodes[at];
+                node.lost = true;
+                // That may be how it was noticed.
+                node.differed = node.peer.stats().digest_mismatches;
                 self.began(at, Zxid::ZERO);
             }
             Started::NoMember => panic!("server {} is no member", at + 1),

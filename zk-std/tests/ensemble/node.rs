@@ -91,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// A sector is read wrongly.
     pub(crate) misread: bool,
+    /// Transactions whose digests showed that it does not have its history.
+    pub(crate) differed: u64,
     /// The last transaction of its history, and the last that is durable.
     pub(crate) last: Zxid,
     pub(crate) synced: Zxid,
@@ -232,6 +234,7 @@ impl Node {
             ill: false,
             lost: false,
             misread: false,
+            differed: 0,
             last: Zxid::ZERO,
             synced: Zxid::ZERO,
             epochs: Epochs::default(),

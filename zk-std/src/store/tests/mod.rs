@@ -45,6 +45,9 @@ struct Ledger {
     refuse: Option<Refusal>,
     /// Bytes read and in all.
     progress: (u64, u64),
+    /// From which transaction on the tree is another than their digests say.
+    wrong: Option<Zxid>,
+    mismatches: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,8 +122,8 @@ impl Ledger {
 
 impl Load for Ledger {
     fn reset(&mut self) {
-        let refuse = self.refuse.take();
-        *self = Self { refuse, ..Self::default() };
+        let (refuse, wrong) = (self.refuse.take(), self.wrong);
+        *self = Self { refuse, wrong, ..Self::default() };
     }
 
     fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
@@ -155,7 +158,12 @@ impl Load for Ledger {
         self.progress = (done, total);
     }
 
+    fn mismatches(&self) -> u64 {
+        self.mismatches
+    }
+
     fn txn(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
+        self.mismatches += u64::from(self.wrong.is_some_and(|wrong| zxid >= wrong));
         self.add(zxid, txn);
         Ok(())
     }

@@ -267,7 +267,7 @@ fn a_torn_tail_in_an_older_log_is_accepted_if_nothing_is_missing() {
     // The file may also simply end there.
     cut(&disk, &log_path(1), torn.end);
     restore(&disk).unwrap();
-    // A new epoch may begin there as well; what was lost before it cannot show.
+    // A new epoch may begin there as well; only its digest shows what was lost before it.
     let disk = disk.fork(1);
     remove(&disk, &log_path(4));
     let mut store = open(&disk, options()).unwrap();
@@ -280,6 +280,17 @@ fn a_torn_tail_in_an_older_log_is_accepted_if_nothing_is_missing() {
     let (_, ledger, restored) = restore(&disk).unwrap();
     assert_eq!(ledger.entries, expected.entries);
     assert!(matches!(restored.findings.kept[..], [Finding::PartialTail { .. }]));
+    let mut differs = Ledger { wrong: Some(first_of_epoch), ..Ledger::default() };
+    match open(&disk, options()).unwrap().restore(&mut differs).unwrap_err() {
+        Error::Rot { path, last, .. } => {
+            assert!(path.ends_with(log_path(1)), "{}", path.display());
+            assert_eq!(last, z(3));
+        }
+        other => panic!("{other}"),
+    }
+    // One that comes later is nothing that the end of that log could explain.
+    differs.wrong = Some(first_of_epoch.successor());
+    open(&disk, options()).unwrap().restore(&mut differs).unwrap();
 }
 
 #[test]
