@@ -166,20 +166,20 @@ impl<'m> Election<'m> {
         let looks = n.state == ServerState::Looking;
         self.others[at].looks = looks;
         self.others[at].away = false;
-        if !quorums.is_voter(from) {
-            // Its vote does not count, but it may ask.
-            self.others[at].unheard |= looks;
-            return;
-        }
+        let votes = quorums.is_voter(from);
         match self.phase {
             Phase::Idle | Phase::Decided(_) => {
                 self.others[at].unheard |= looks;
-                self.others[at].heard = Some(heard);
+                if votes {
+                    self.others[at].heard = Some(heard);
+                }
             }
             Phase::Looking { decide_at, .. } => {
-                // Whoever lags is answered at once.
-                self.others[at].unheard |= looks && n.round < self.vote.round;
-                if quorums.is_voter(n.leader) {
+                // Whoever lags is answered at once, and so is who has no vote and asks. (One in a later round
+                // has no use for this vote: with an answer to each answer, there would be no end.)
+                let own = self.vote.round.wrapping_add(i64::from(!votes));
+                self.others[at].unheard |= looks && n.round < own;
+                if votes && quorums.is_voter(n.leader) {
                     self.consider(now, quorums, at, heard, decide_at.is_some());
                     self.count(now, quorums);
                 }

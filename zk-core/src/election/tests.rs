@@ -107,7 +107,7 @@ fn strangers_are_answered_but_not_heard() {
     let limit = STRANGERS_MAX as i64;
     for stranger in 100..100 + limit + 5 {
         for state in [ServerState::Looking, ServerState::Leading] {
-            election.receive(NOW, &quorums, ServerId(stranger), &notification(state, 3, 9));
+            election.receive(NOW, &quorums, ServerId(stranger), &notification(state, 3, 1));
             election.link_up(ServerId(stranger));
         }
     }
@@ -117,9 +117,15 @@ fn strangers_are_answered_but_not_heard() {
     assert_eq!(election.current(), before);
     let told: Vec<i64> = wanted(&election).into_iter().filter(|&id| id > 3).collect();
     assert_eq!(told, (100..100 + limit).collect::<Vec<_>>());
+    // Nor is one in a later round answered: it could not use the answer, and might answer that.
+    let later = notification(ServerState::Looking, 3, 2);
+    let mut other = Election::owned(ServerId(1), Options::default());
+    other.look(NOW, &quorums, Zxid::ZERO, 0);
+    other.receive(NOW, &quorums, ServerId(100), &later);
+    assert!(!other.wants(ServerId(100)));
     // Its place is free when it has gone.
     election.link_down(ServerId(100));
-    election.receive(NOW, &quorums, ServerId(200), &notification(ServerState::Looking, 3, 9));
+    election.receive(NOW, &quorums, ServerId(200), &notification(ServerState::Looking, 3, 1));
     assert!(election.wants(ServerId(200)) && !election.wants(ServerId(100)));
     assert_eq!(election.len, 2 + STRANGERS_MAX);
 }
