@@ -126,6 +126,8 @@ impl Alone {
             let since = cpu();
             self.peer.tick(now);
             note(&mut self.longest, "tick", since);
+            // A slice of something long may have come to its end, and has an answer.
+            busy = true;
         }
         Ok(busy | self.disk(now)?)
     }
