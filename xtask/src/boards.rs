@@ -48,14 +48,19 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
         let what = format!("{} counts its starts", board.package);
         tried(steps, &what, CEILING, |deadline| count(board, image, deadline));
     }
-    for board in BOARDS.iter().filter(|board| board.peer && cfg!(unix)) {
-        let what = format!("three {} are an ensemble", board.package);
-        tried(steps, &what, ensemble::CEILING, |deadline| ensemble::run(checkout, board, deadline));
-    }
     for (listens, connects) in pairs(built.len()) {
         let (listens, connects) = (&built[listens], &built[connects]);
         let what = format!("{} talks to {}", connects.0.package, listens.0.package);
         tried(steps, &what, CEILING, |deadline| talk(listens, connects, deadline));
+    }
+}
+
+/// The long group.
+pub(crate) fn run_long(steps: &mut Steps<'_>) {
+    let checkout = steps.checkout;
+    for board in BOARDS.iter().filter(|board| board.peer) {
+        let what = format!("three {} are an ensemble", board.package);
+        tried(steps, &what, ensemble::CEILING, |deadline| ensemble::run(checkout, board, deadline));
     }
 }
 

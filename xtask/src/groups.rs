@@ -37,6 +37,11 @@ const fn everywhere(_: &Checkout) -> bool {
     true
 }
 
+/// The switch of emulated boards has sockets of files.
+const fn on_unix(_: &Checkout) -> bool {
+    cfg!(unix)
+}
+
 /// With the second driver of the server. It adds a file and changes nothing else, so the other tests
 /// need not be built without it as well; clippy is.
 const TOKIO: [&str; 2] = ["--features", "zk-std/tokio"];
@@ -177,6 +182,15 @@ const GROUPS: &[Group] = &[
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,
         run: interop::run_long,
+    },
+    Group {
+        name: "boards-long",
+        what: "three emulated boards are an ensemble, and lose their power",
+        budget: 400,
+        long: true,
+        needs: &[Need::BareMetal, Need::QemuRiscv],
+        here: on_unix,
+        run: boards::run_long,
     },
     Group {
         name: "sim-long",
