@@ -40,9 +40,9 @@ pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Resu
     };
     let done = ensemble.play();
     // Whatever has happened, no board goes on.
-    ensemble.quorum.type_line("quit")?;
+    let told = ensemble.quorum.type_line("quit");
     let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
-    done.and(ended)
+    done.and(told).and(ended)
 }
 
 /// Boards that run.

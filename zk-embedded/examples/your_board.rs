@@ -18,7 +18,7 @@ use zk_core::time::Instant;
 use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
 use zk_embedded::board::{self, Parts};
 use zk_embedded::flash::Blocking;
-use zk_embedded::net::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use zk_embedded::net::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use zk_embedded::profile::{Profile, Ram, TINY};
 
 /// How much it can hold: one place for all of it, checked when it is built.
@@ -111,7 +111,6 @@ impl Device for Mac {
         let mut able = DeviceCapabilities::default();
         able.medium = Medium::Ethernet;
         able.max_transmission_unit = 1514;
-        able.checksum.ipv4 = Checksum::Both;
         able
     }
 }

@@ -12,6 +12,9 @@ use emcraft_sf2::clock::Clock;
 use emcraft_sf2::{mac, nor};
 use zk_embedded::profile::TINY;
 
+/// What the tables may take of 64 KiB.
+const _: () = assert!(TINY.ram() <= 52 * 1024);
+
 static ARENA: Arena<{ TINY.ram() }> = Arena::new();
 
 #[entry]
