@@ -179,13 +179,15 @@ impl<'m> Members<'m> {
         state: Link,
         most: usize,
     ) -> Result<usize, Full> {
-        // Packets are long: they want a buffer like the last one. Notifications take the first.
-        let least = match port {
+        // Packets are long, and want a buffer like the last one; notifications want one like the first.
+        // Neither takes the other's: who stays there would keep the other out for good.
+        let like = match port {
             Port::Election => 0,
-            Port::Quorum => self.links.last().map_or(0, |link| link.output.capacity()),
+            Port::Quorum => self.links.len().wrapping_sub(1),
         };
+        let wanted = self.links.get(like).map_or(0, |link| link.output.capacity());
         let fits = |link: &MemberConnection<'_>| {
-            link.state == Link::Vacant && link.output.capacity() >= least
+            link.state == Link::Vacant && link.output.capacity() == wanted
         };
         let at = match self.links.iter().position(fits) {
             Some(at) => at,
@@ -266,5 +268,22 @@ impl<'m> Members<'m> {
         for link in self.links.iter_mut().take(self.used) {
             link.ready |= core::mem::replace(&mut link.blocked, false);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two short ones and a long one, as a board lends them.
+    #[test]
+    fn no_port_takes_the_links_of_the_other() {
+        let (mut one, mut two, mut three) = ([0; 8], [0; 8], [0; 64]);
+        let outputs = [&mut one[..], &mut two[..], &mut three[..]];
+        let mut links = outputs.map(|output| MemberConnection::lent(output));
+        let mut members = Members::new(Table::lent(&mut links), Table::default());
+        let mut open = |port| members.open(port, None, Link::Open, 64).ok();
+        assert_eq!([Port::Election; 3].map(&mut open), [Some(0), Some(1), None]);
+        assert_eq!([Port::Quorum; 2].map(open), [Some(2), None]);
     }
 }
