@@ -280,7 +280,7 @@ mod tests {
     fn no_port_takes_the_links_of_the_other() {
         let (mut one, mut two, mut three) = ([0; 8], [0; 8], [0; 64]);
         let outputs = [&mut one[..], &mut two[..], &mut three[..]];
-        let mut links = outputs.map(|output| MemberConnection::lent(output));
+        let mut links = outputs.map(MemberConnection::lent);
         let mut members = Members::new(Table::lent(&mut links), Table::default());
         let mut open = |port| members.open(port, None, Link::Open, 64).ok();
         assert_eq!([Port::Election; 3].map(&mut open), [Some(0), Some(1), None]);
