@@ -6,6 +6,7 @@ mod boards;
 mod checkout;
 mod command;
 mod ensemble;
+mod footprint;
 mod fuzz;
 mod groups;
 mod guest;

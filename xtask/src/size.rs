@@ -5,7 +5,8 @@ use std::path::Path;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SymbolKind, elf};
 
-use crate::bare::{self, Facts};
+use crate::bare::{self, Facts, Supply};
+use crate::footprint;
 use crate::groups::Steps;
 use crate::stack::{self, Frame, Stack};
 use crate::targets::SIZED;
@@ -19,7 +20,7 @@ pub(crate) const PROFILE: &str = "--cfg zk_handle16";
 /// Bytes of flash that code and constants may take: a peer with all its roles. A ratchet: it goes
 /// down as the code does, and up only for what would be wrong or missing otherwise, never above
 /// [`GOAL`].
-const TEXT: u64 = 128_000;
+const TEXT: u64 = 126_600;
 /// Bytes that they may take at the most.
 const GOAL: u64 = 125 * 1024;
 /// Bytes that the largest stack frame of the core may have.
@@ -31,13 +32,13 @@ const SHOWN: usize = 20;
 
 /// Bytes of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Sizes {
+pub(crate) struct Sizes {
     /// Code and constants: what is loaded and never written.
-    text: u64,
+    pub(crate) text: u64,
     /// Variables with a value at start; they take flash and RAM.
-    data: u64,
+    pub(crate) data: u64,
     /// Variables that start as zero.
-    bss: u64,
+    pub(crate) bss: u64,
     /// Code and constants by crate and module.
     groups: BTreeMap<String, u64>,
 }
@@ -47,6 +48,12 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     let Some(supply) = Facts::gather().supply() else {
         return steps.check("no compiler for bare-metal targets", false);
     };
+    core(steps, supply);
+    footprint::run(steps, supply);
+}
+
+/// The image that is nothing but the core.
+fn core(steps: &mut Steps<'_>, supply: Supply) {
     let flags = format!("{PROFILE} {}", stack::FLAGS);
     let (mut build, image) = bare::firmware(steps.checkout, supply, SIZED, FIRMWARE, &flags);
     // The flag is an unstable one.
@@ -83,19 +90,7 @@ fn measure(image: &Path) -> Result<(Sizes, Result<Stack, String>), String> {
     let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
     let file = object::File::parse(&*bytes);
     let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
-    let mut sizes = Sizes::default();
-    for section in file.sections() {
-        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
-        let loaded = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
-        let written = sh_flags.0 & elf::SHF_WRITE.0 != 0;
-        let zero = section.kind() == object::SectionKind::UninitializedData;
-        match (loaded, written) {
-            (true, true) if zero => sizes.bss += section.size(),
-            (true, true) => sizes.data += section.size(),
-            (true, false) => sizes.text += section.size(),
-            (false, _) => {}
-        }
-    }
+    let mut sizes = sections(&file);
     // One function under several names (identical code folded) is counted once.
     let mut counted = BTreeMap::new();
     for symbol in file.symbols() {
@@ -122,6 +117,24 @@ fn measure(image: &Path) -> Result<(Sizes, Result<Stack, String>), String> {
         return Err(format!("{}: no code in it", image.display()));
     }
     Ok((sizes, stack::of(&file, CORE)))
+}
+
+/// Bytes of what is loaded.
+pub(crate) fn sections(file: &object::File<'_>) -> Sizes {
+    let mut sizes = Sizes::default();
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else { continue };
+        let loaded = sh_flags.0 & elf::SHF_ALLOC.0 != 0;
+        let written = sh_flags.0 & elf::SHF_WRITE.0 != 0;
+        let zero = section.kind() == object::SectionKind::UninitializedData;
+        match (loaded, written) {
+            (true, true) if zero => sizes.bss += section.size(),
+            (true, true) => sizes.data += section.size(),
+            (true, false) => sizes.text += section.size(),
+            (false, _) => {}
+        }
+    }
+    sizes
 }
 
 /// The crate and module that a symbol belongs to: `<a::b::C as d::E>::f` is `a::b`'s.

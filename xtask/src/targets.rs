@@ -38,6 +38,12 @@ pub(crate) struct Board {
     pub(crate) machine: &'static [&'static str],
     /// Bytes of its SPI flash.
     pub(crate) flash: u64,
+    /// How much its peer can hold.
+    pub(crate) profile: &'static str,
+    /// Bytes of flash that its firmware may take.
+    pub(crate) code_max: u64,
+    /// Bytes of RAM that its firmware may take, its stack included.
+    pub(crate) ram_max: u64,
 }
 
 /// No alloc: every table is lent by the caller. With alloc: tables may grow.
@@ -65,12 +71,14 @@ pub(crate) const TARGETS: &[Target] = &[
 pub(crate) const BOARDS: &[Board] = &[
     Board {
         package: "emcraft-sf2",
-        // The smallest profile leaves its stack too little of 64 KiB: not yet.
-        peer: false,
+        peer: true,
         triple: "thumbv7m-none-eabi",
         qemu: "qemu-system-arm",
         machine: &["-M", "emcraft-sf2"],
         flash: 16 << 20,
+        profile: "tiny",
+        code_max: 230_000,
+        ram_max: 64 << 10,
     },
     Board {
         package: "sifive-u",
@@ -79,6 +87,9 @@ pub(crate) const BOARDS: &[Board] = &[
         qemu: "qemu-system-riscv32",
         machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
         flash: 32 << 20,
+        profile: "small",
+        code_max: 512 << 10,
+        ram_max: 112 << 10,
     },
 ];
 

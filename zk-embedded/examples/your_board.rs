@@ -23,7 +23,7 @@ use zk_embedded::profile::{Profile, Ram, TINY};
 
 /// How much it can hold: one place for all of it, checked when it is built.
 const PROFILE: Profile = TINY;
-const _: () = assert!(PROFILE.ram() <= 96 * 1024);
+const _: () = assert!(PROFILE.ram::<Blocking<Chip>>() <= 96 * 1024);
 
 fn main() {
     let clock = Clock(std::time::Instant::now());
@@ -76,6 +76,10 @@ struct Heap;
 impl<'m> Ram<'m> for Heap {
     fn lend<T: 'm>(&mut self, len: usize, entry: impl FnMut() -> T) -> &'m mut [T] {
         Vec::leak(core::iter::repeat_with(entry).take(len).collect())
+    }
+
+    fn place<T: 'm>(&mut self, make: impl FnOnce() -> T) -> &'m mut T {
+        Box::leak(Box::new(make()))
     }
 }
 

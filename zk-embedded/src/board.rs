@@ -20,7 +20,7 @@
 
 use core::fmt;
 
-use zk_core::id::SessionId;
+use zk_core::id::{ServerId, SessionId};
 use zk_core::memory::Full;
 use zk_core::peer::{Membership, Peer};
 use zk_core::quorum::ConfigError;
@@ -32,7 +32,7 @@ use crate::flash::{self, Disk, Done, History, Nor, Poll};
 use crate::net::phy::Device;
 use crate::net::{self, Net, Unfit};
 use crate::node::{self, Down, Node};
-use crate::profile::{Profile, Ram};
+use crate::profile::{MadeDisk, MadePeer, Profile, Ram};
 
 /// The erase blocks before the store.
 pub const RESERVED_BLOCKS: u32 = 1;
@@ -167,7 +167,7 @@ fn net_options(provision: &Provision<'_>, seed: u64) -> net::Options {
 ///
 /// # Errors
 /// [`Refusal`].
-pub fn start<'m, D: Device, N: Nor>(
+pub fn start<'m, D: Device, N: Nor + 'm>(
     profile: &Profile,
     ram: &mut impl Ram<'m>,
     provision: &Provision<'_>,
@@ -175,43 +175,20 @@ pub fn start<'m, D: Device, N: Nor>(
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
     let Parts { device, nor, entropy, reason, wall } = parts;
-    let memory = profile.flash(ram);
-    let options = flash::Options {
-        first_block: RESERVED_BLOCKS,
-        txn_max: profile.txn,
-        snapshot_max: profile.snapshot,
-    };
-    let mut disk = Disk::open(nor, memory, options)?;
+    let disk = open(profile, ram, nor)?;
     // The start that is about to be counted.
     let boots = u64::from(disk.store().boots()) + 1;
     let seed = mixed(boots ^ entropy.rotate_left(32) ^ (provision.server.0 as u64).rotate_left(56));
     let wall = wall.unwrap_or(0);
     let mut now = Now { monotonic: now, wall };
-    let mut peer = Peer::new(
-        profile.peer(ram),
-        profile.options(provision.server),
-        Seeds(seed, mixed(seed)),
-        SessionId::first(provision.server, boots),
-        now,
-    )?;
+    let session = SessionId::first(provision.server, boots);
+    let peer = peer(profile, ram, provision.server, seed, session, now)?;
     // Where nothing was written, the member is new.
-    let history = disk.load(&mut peer, true)?;
+    let history = disk.load(peer, true)?;
     now.wall = wall.max(peer.last_time());
     disk.start()?;
     let (storage, places) = profile.net(ram);
-    let scratch = &mut places.scratch[..];
-    while !matches!(disk.poll(&mut peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
-    if let Some(reason) = reason {
-        while !disk.store().is_ready() {
-            disk.poll(&mut peer, now, false, scratch)?;
-        }
-        disk.store_mut().note(reason)?;
-        // Where there is no room, it is written as soon as a snapshot has made some.
-        while !matches!(
-            disk.poll(&mut peer, now, false, scratch)?,
-            Poll::Done(Done::Noted) | Poll::Idle
-        ) {}
-    }
+    count(disk, peer, reason, now, places.scratch)?;
     let membership = Membership {
         config: provision.config.as_bytes(),
         proposed: None,
@@ -219,9 +196,78 @@ pub fn start<'m, D: Device, N: Nor>(
         damaged: matches!(history, History::Damaged(_)),
     };
     peer.join(now, &membership)?;
-    let net = Net::new(device, storage, &net_options(provision, mixed(!seed)), now.monotonic)?;
     let options = node::Options { client_port: provision.client_port, wall: now.wall };
-    Ok(Node::new(peer, net, disk, places, &options, now.monotonic)?)
+    let network = net_options(provision, mixed(!seed));
+    connect(peer, disk, (device, storage, network), (places, options), now.monotonic)
+}
+
+/// Gives a peer its network; as [`open`].
+#[inline(never)]
+fn connect<'m, D: Device, N: Nor>(
+    peer: &'m mut Peer<'m>,
+    disk: &'m mut Disk<'m, N>,
+    (device, storage, network): (D, net::Storage<'m>, net::Options),
+    (places, options): (node::Storage<'m>, node::Options),
+    now: Instant,
+) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
+    let net = Net::new(device, storage, &network, now)?;
+    Ok(Node::new(peer, net, disk, places, &options, now)?)
+}
+
+/// Opens the store. It is large: what it is made from leaves the stack with this.
+#[inline(never)]
+fn open<'m, N: Nor + 'm>(
+    profile: &Profile,
+    ram: &mut impl Ram<'m>,
+    nor: N,
+) -> Result<&'m mut Disk<'m, N>, flash::Error<N::Error>> {
+    let options = flash::Options {
+        first_block: RESERVED_BLOCKS,
+        txn_max: profile.txn,
+        snapshot_max: profile.snapshot,
+    };
+    let memory = profile.flash(ram);
+    let made: &mut MadeDisk<'m, N> = ram.place(|| Disk::new(nor, memory, options));
+    let disk = made.as_mut().map_err(|unfit| *unfit)?;
+    disk.open()?;
+    Ok(disk)
+}
+
+/// Makes the peer; as [`open`].
+#[inline(never)]
+fn peer<'m>(
+    profile: &Profile,
+    ram: &mut impl Ram<'m>,
+    server: ServerId,
+    seed: u64,
+    session: SessionId,
+    now: Now,
+) -> Result<&'m mut Peer<'m>, Full> {
+    let seeds = Seeds(seed, mixed(seed));
+    let storage = profile.peer(ram);
+    let made: &mut MadePeer<'m> =
+        ram.place(|| Peer::new(storage, profile.options(server), seeds, session, now));
+    made.as_mut().map_err(|full| *full)
+}
+
+/// Makes the number of this start durable, and why the last one ended.
+#[inline(never)]
+fn count<N: Nor>(
+    disk: &mut Disk<'_, N>,
+    peer: &mut Peer<'_>,
+    reason: Option<&[u8]>,
+    now: Now,
+    scratch: &mut [u8],
+) -> Result<(), flash::Error<N::Error>> {
+    while !matches!(disk.poll(peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
+    let Some(reason) = reason else { return Ok(()) };
+    while !disk.store().is_ready() {
+        disk.poll(peer, now, false, scratch)?;
+    }
+    disk.store_mut().note(reason)?;
+    // Where there is no room, it is written as soon as a snapshot has made some.
+    while !matches!(disk.poll(peer, now, false, scratch)?, Poll::Done(Done::Noted) | Poll::Idle) {}
+    Ok(())
 }
 
 /// Spreads what differs in a few bits over all of them (the finisher of splitmix64).

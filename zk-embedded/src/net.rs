@@ -108,6 +108,8 @@ pub enum State {
     Ended,
     /// This side has said its last.
     Closing,
+    /// Both sides have, and this one waits for what may still be under way (TIME-WAIT).
+    Over,
 }
 
 /// An interface and its sockets.
@@ -131,6 +133,8 @@ impl<'m, D: Device> Net<'m, D> {
     ///
     /// # Errors
     /// [`Unfit`]: the addresses, or the memory.
+    // What it is made from leaves the stack with this.
+    #[inline(never)]
     pub fn new(
         mut device: D,
         storage: Storage<'m>,
@@ -234,6 +238,7 @@ impl<'m, D: Device> Net<'m, D> {
     }
 
     /// Takes one frame from the device; false if there was none.
+    #[inline(never)] // its frame is not needed below what a peer does
     pub fn poll_frame(&mut self, now: Instant) -> bool {
         let Self { device, interface, sockets, .. } = self;
         interface.poll_ingress_single(moment(now), device, sockets) != PollIngressSingleResult::None
@@ -241,6 +246,7 @@ impl<'m, D: Device> Net<'m, D> {
 
     /// Sends what the sockets have to send, as far as the device takes it: one frame of each socket.
     /// True if there may be more.
+    #[inline(never)] // as above
     pub fn poll_send(&mut self, now: Instant) -> bool {
         let Self { device, interface, sockets, .. } = self;
         interface.poll_maintenance(moment(now));
@@ -275,9 +281,9 @@ impl<'m, D: Device> Net<'m, D> {
                 tcp::State::FinWait1
                 | tcp::State::FinWait2
                 | tcp::State::Closing
-                | tcp::State::LastAck
-                | tcp::State::TimeWait,
+                | tcp::State::LastAck,
             ) => State::Closing,
+            Some(tcp::State::TimeWait) => State::Over,
         }
     }
 

@@ -4,17 +4,17 @@
 //! and a [`Ram`] lends them, each table once and for good. So a board says
 //!
 //! ```text
-//! static ARENA: Arena<{ TINY.ram() }> = Arena::new();
-//! const _: () = assert!(TINY.ram() <= BUDGET);
+//! static ARENA: Arena<{ TINY.ram::<Nor>() }> = Arena::new();
+//! const _: () = assert!(TINY.ram::<Nor>() <= BUDGET);
 //! ```
 //!
 //! and a program with a heap lends boxes.
 
 use zk_core::election;
 use zk_core::id::ServerId;
-use zk_core::memory::{Cell, Index, Meta, Slot, Table};
+use zk_core::memory::{Cell, Full, Index, Meta, Slot, Table};
 use zk_core::peer::{
-    self, Address, Asking, Connection, EnsembleStorage, MemberConnection, PendingEntry,
+    self, Address, Asking, Connection, EnsembleStorage, MemberConnection, Peer, PendingEntry,
     WAITING_HEAD,
 };
 use zk_core::quorum::{Config, Grouped, Member, Quorums};
@@ -26,7 +26,7 @@ use zk_core::wire::election::Notification;
 use zk_core::wire::frame;
 use zk_core::zab::leader::Learner;
 
-use crate::flash::{self, Block, Entries, batch_len};
+use crate::flash::{self, Block, Disk, Entries, Nor, batch_len};
 use crate::net::{self, Buffers, SocketStorage};
 use crate::node::{self, GREETING_MAX, Place, packet_max};
 
@@ -35,7 +35,17 @@ pub trait Ram<'m> {
     /// `len` entries, each of which `entry` makes. A board that has no room for them stops: see
     /// [`Profile::ram`].
     fn lend<T: 'm>(&mut self, len: usize, entry: impl FnMut() -> T) -> &'m mut [T];
+
+    /// The one entry that `make` makes, without a way over the stack as far as the compiler can do that. A
+    /// board that has no room for it stops.
+    fn place<T: 'm>(&mut self, make: impl FnOnce() -> T) -> &'m mut T;
 }
+
+/// A peer where it was made, or why it was not.
+pub(crate) type MadePeer<'m> = Result<Peer<'m>, Full>;
+
+/// The same of a disk.
+pub(crate) type MadeDisk<'m, N> = Result<Disk<'m, N>, flash::Unfit>;
 
 /// How much a board can hold.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +86,10 @@ pub struct Profile {
     pub change_cells: usize,
     /// Bytes of a client's socket for what goes.
     pub client_send: usize,
-    /// Bytes of a member's socket for what goes.
-    pub member_send: usize,
+    /// Bytes of a socket for the election port for what goes.
+    pub election_send: usize,
+    /// Bytes of a socket for the quorum port for what goes.
+    pub quorum_send: usize,
     /// Erase blocks of the store.
     pub blocks: usize,
     /// Bytes of the longest snapshot.
@@ -107,9 +119,10 @@ pub const TINY: Profile = Profile {
     batch_max: 512,
     changes: 8,
     change_cells: 32,
-    client_send: 256,
-    member_send: 256,
-    blocks: 16,
+    client_send: 160,
+    election_send: 128,
+    quorum_send: 256,
+    blocks: 12,
     snapshot: 24 << 10,
     page: 256,
     write: 1,
@@ -135,7 +148,8 @@ pub const SMALL: Profile = Profile {
     changes: 16,
     change_cells: 128,
     client_send: 256,
-    member_send: 256,
+    election_send: 256,
+    quorum_send: 256,
     blocks: 64,
     snapshot: 24 << 10,
     page: 256,
@@ -190,8 +204,12 @@ impl Profile {
         }
     }
 
-    /// Bytes that all of it takes, with what aligns it.
-    pub const fn ram(&self) -> usize {
+    /// Bytes that all of it takes, with what aligns it, on a board whose flash is an `N`.
+    pub const fn ram<N: Nor>(&self) -> usize {
+        self.tables() + bytes_of::<MadePeer<'_>>(1) + bytes_of::<MadeDisk<'_, N>>(1)
+    }
+
+    const fn tables(&self) -> usize {
         self.peer_ram() + self.flash_ram() + self.net_ram()
     }
 
@@ -237,7 +255,7 @@ impl Profile {
             + self.quorum_sockets() * self.packet()
             + bytes_of::<MemberConnection<'_>>(links)
             + bytes_of::<Address>(servers - 1)
-            + bytes_of::<Learner>(links)
+            + bytes_of::<Learner>(self.quorum_sockets())
             + INSTALL
             + 2 * bytes_of::<Asking>(clients)
     }
@@ -251,8 +269,8 @@ impl Profile {
         bytes_of::<SocketStorage<'_>>(sockets)
             + bytes_of::<Place>(sockets)
             + self.clients * (self.client_receive() + self.client_send)
-            + self.election_sockets() * (GREETING_MAX + self.member_send)
-            + self.quorum_sockets() * (self.packet() + self.member_send)
+            + self.election_sockets() * (GREETING_MAX + self.election_send)
+            + self.quorum_sockets() * (self.packet() + self.quorum_send)
             + self.scratch()
     }
 
@@ -286,7 +304,6 @@ impl Profile {
         let Self { servers, clients, sessions, nodes, watches, changes, proposals, txn, .. } =
             *self;
         let ram = &mut Lender(ram);
-        let links = self.member_sockets();
         peer::Storage {
             tree: tree::Storage {
                 nodes: ram.table::<Node>(nodes),
@@ -327,7 +344,7 @@ impl Profile {
                 voters: ram.table::<election::Voter>(2 * servers + election::STRANGERS_MAX),
                 links: self.links(ram),
                 addresses: ram.table::<Address>(servers - 1),
-                learners: ram.table::<Learner>(links),
+                learners: ram.table::<Learner>(self.quorum_sockets()),
                 install: ram.table(INSTALL),
                 asking: [ram.table::<Asking>(clients), ram.table::<Asking>(clients)],
             },
@@ -348,10 +365,11 @@ impl Profile {
         Table::lent(ram.0.lend(clients, entry))
     }
 
-    /// Links to members: those for notifications are shorter.
+    /// Links to members: those for packets, whose numbers learners have, and then those for
+    /// notifications, which are shorter.
     fn links<'m, R: Ram<'m>>(&self, ram: &mut Lender<'_, R>) -> Table<'m, MemberConnection<'m>> {
-        let election = ram.pieces(self.election_sockets(), self.notification());
-        let mut outputs = election.chain(ram.pieces(self.quorum_sockets(), self.packet()));
+        let quorum = ram.pieces(self.quorum_sockets(), self.packet());
+        let mut outputs = quorum.chain(ram.pieces(self.election_sockets(), self.notification()));
         let entry = || MemberConnection::lent(outputs.next().unwrap_or_default());
         Table::lent(ram.0.lend(self.member_sockets(), entry))
     }
@@ -378,8 +396,8 @@ impl Profile {
         let storage = net::Storage {
             sockets: ram.0.lend(sockets, || SocketStorage::EMPTY),
             clients: ram.buffers(self.clients, self.client_receive(), self.client_send),
-            election: ram.buffers(self.election_sockets(), GREETING_MAX, self.member_send),
-            quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.member_send),
+            election: ram.buffers(self.election_sockets(), GREETING_MAX, self.election_send),
+            quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.quorum_send),
         };
         let places = ram.0.lend(sockets, Place::default);
         (storage, node::Storage { places, scratch: ram.bytes(self.scratch()) })
@@ -443,6 +461,11 @@ mod tests {
             let entries: Vec<T> = core::iter::repeat_with(entry).take(len).collect();
             Box::leak(entries.into_boxed_slice())
         }
+
+        fn place<T: 'static>(&mut self, make: impl FnOnce() -> T) -> &'static mut T {
+            self.0 += bytes_of::<T>(1);
+            Box::leak(Box::new(make()))
+        }
     }
 
     #[test]
@@ -455,7 +478,7 @@ mod tests {
             profile.flash(&mut ram);
             assert_eq!(ram.0, profile.peer_ram() + profile.flash_ram());
             profile.net(&mut ram);
-            assert_eq!(ram.0, profile.ram());
+            assert_eq!(ram.0, profile.tables());
         }
     }
 }

@@ -54,11 +54,12 @@ pub struct Storage<'m> {
     pub quorums: Quorums<'m>,
     /// Of the election.
     pub voters: Table<'m, election::Voter>,
-    /// One for each link to another member. Of lent buffers those that only notifications fit come first.
+    /// One for each link to another member. Of lent buffers those that packets
+    /// fit come first, and then those that only notifications fit.
     pub links: Table<'m, MemberConnection<'m>>,
     /// The addresses of other members, all together.
     pub addresses: Table<'m, Address>,
-    /// As many as links.
+    /// As many as links that packets fit.
     pub learners: Table<'m, leader::Learner>,
     /// Bytes of a snapshot that is coming and wait for the disk.
     pub install: Table<'m, u8>,

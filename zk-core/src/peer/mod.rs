@@ -282,7 +282,8 @@ impl<'m> Peer<'m> {
         let sessions = storage.sessions.ceiling().min(storage.session_slots.ceiling());
         let longest = options.max_txn.min(storage.history.ceiling());
         let Cost { nodes, cells, acls, owners } = tree.capacity();
-        let mut peer = Self {
+        let changes = Changes::new(storage.changes, seeds, &tree);
+        Ok(Self {
             capacity: Capacity::new([nodes, cells, acls, owners, sessions, longest]),
             state: State::Recovering,
             tree,
@@ -295,7 +296,7 @@ impl<'m> Peer<'m> {
                 next_session,
                 now.monotonic,
             ),
-            changes: Changes::new(storage.changes, seeds),
+            changes,
             connections: Connections::new(storage.connections),
             history: Records::new(storage.history, storage.history_metas),
             pending: Ring::new(storage.pending),
@@ -324,9 +325,7 @@ impl<'m> Peer<'m> {
             ensemble: Ensemble::new(storage.ensemble, options.server),
             often: Often::default(),
             options,
-        };
-        peer.changes.reset(&mut peer.tree);
-        Ok(peer)
+        })
     }
 
     /// A peer whose storage grows on the heap.

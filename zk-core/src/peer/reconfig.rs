@@ -55,6 +55,7 @@ impl Peer<'_> {
     }
 
     /// The configuration that a request asks for, among the quorums as the proposed one.
+    #[inline(never)] // as above
     fn candidate(&mut self, body: &[u8], zxid: Zxid) -> Result<(), Code> {
         if !self.options.reconfig {
             return Err(Code::ReconfigDisabled);

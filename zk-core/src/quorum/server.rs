@@ -17,7 +17,7 @@ use super::text::Fill;
 use crate::text::parse;
 
 /// The most addresses that a server may have.
-pub const ADDRESSES_MAX: usize = 16;
+pub const ADDRESSES_MAX: usize = if cfg!(zk_handle16) { 4 } else { 16 };
 
 /// Whether a server votes. Answers to `QuorumPeer.LearnerType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

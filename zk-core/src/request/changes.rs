@@ -176,7 +176,7 @@ pub struct Changes<'m> {
 
 impl<'m> Changes<'m> {
     /// No changes to a tree with that digest.
-    pub fn new(storage: Storage<'m>, seeds: Seeds) -> Self {
+    pub fn new(storage: Storage<'m>, seeds: Seeds, tree: &DataTree<'_>) -> Self {
         Self {
             changes: Slab::new(storage.changes),
             index: storage.slots,
@@ -186,7 +186,7 @@ impl<'m> Changes<'m> {
             oldest: NIL,
             newest: NIL,
             seeds,
-            digest: 0,
+            digest: tree.digest() as u64,
             digest_before: 0,
             longest: 0,
         }
@@ -488,7 +488,7 @@ mod tests {
             let ceilings =
                 tree::Ceilings { nodes: 100, cells: 100, acls: 10, owners: 1, snapshot: 0 };
             let mut tree = DataTree::new(tree::Storage::owned(ceilings), seeds, false).unwrap();
-            let mut changes = Changes::new(Storage::owned(50, 200, 50), seeds);
+            let mut changes = Changes::new(Storage::owned(50, 200, 50), seeds, &tree);
             let mut version = 0;
             for (number, (paths, stands)) in requests.iter().enumerate() {
                 let before = order(&changes);

@@ -40,16 +40,27 @@ impl<'m, N: Nor> Store<'m, N> {
         options: Options,
     ) -> Result<(Self, Found), Error<N::Error>> {
         let mut store = Self::new(nor, memory, options)?;
-        let found = match store.scan() {
+        let found = store.look_over()?;
+        Ok((store, found))
+    }
+
+    /// What [`open`](Self::open) does, where the store is.
+    pub(super) fn look_over(&mut self) -> Result<Found, Error<N::Error>> {
+        if (self.blocks.len() as u32) < self.needed() {
+            return Err(Error::Unfit(
+                "too few blocks for two snapshots, a log, and one in advance",
+            ));
+        }
+        let found = match self.scan() {
             Ok(found) => found,
             Err(Error::Damaged(damage)) => {
-                store.damage = Some(damage);
+                self.damage = Some(damage);
                 Found::Damaged(damage)
             }
             Err(error) => return Err(error),
         };
-        store.check_good()?;
-        Ok((store, found))
+        self.check_good()?;
+        Ok(found)
     }
 
     fn read_array<const LEN: usize>(

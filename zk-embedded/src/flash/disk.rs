@@ -10,7 +10,7 @@ use zk_core::tree::snapshot::Taken;
 use zk_core::wire::file::SnapshotDigest;
 
 use super::boot::Found;
-use super::error::{Damage, Error};
+use super::error::{Damage, Error, Unfit};
 use super::layout::Snapshot;
 use super::nor::Nor;
 use super::read::{Load, Loaded, Refusal};
@@ -72,13 +72,22 @@ enum Install {
 }
 
 impl<'m, N: Nor> Disk<'m, N> {
-    /// Opens the store.
+    /// A disk that is to be [opened](Self::open).
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn new(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Unfit> {
+        let store = Store::new(nor, memory, options)?;
+        Ok(Self { store, found: Found::Nothing, lost: true, install: Install::None })
+    }
+
+    /// Opens the store: see [`Store::open`].
     ///
     /// # Errors
     /// Those of [`Store::open`].
-    pub fn open(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Error<N::Error>> {
-        let (store, found) = Store::open(nor, memory, options)?;
-        Ok(Self { store, found, lost: true, install: Install::None })
+    pub fn open(&mut self) -> Result<(), Error<N::Error>> {
+        self.found = self.store.look_over()?;
+        Ok(())
     }
 
     /// The store.
@@ -165,6 +174,7 @@ impl<'m, N: Nor> Disk<'m, N> {
     }
 
     /// Takes the next order.
+    #[inline(never)] // its frame is not needed below what the peer does when it is told
     fn ask(
         &mut self,
         peer: &mut Peer<'_>,
@@ -220,6 +230,7 @@ impl<'m, N: Nor> Disk<'m, N> {
         Ok(true)
     }
 
+    #[inline(never)] // as above
     fn tell(&mut self, peer: &mut Peer<'_>, now: Now, done: Done) -> Result<(), Error<N::Error>> {
         match done {
             Done::Started(_) | Done::Noted => {}

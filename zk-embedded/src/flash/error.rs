@@ -4,6 +4,16 @@ use core::fmt;
 
 use zk_core::id::Zxid;
 
+/// Why a store cannot be kept on this device with this memory and these options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit(pub &'static str);
+
+impl<E> From<Unfit> for Error<E> {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit.0)
+    }
+}
+
 /// Why the store does not go on. After an error of [`poll`](super::Store::poll) it has stopped for
 /// good: nobody knows what the device has, and the board has to start anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

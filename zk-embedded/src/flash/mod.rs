@@ -6,7 +6,8 @@
 //! [`Disk`] carries out on it what a [`Peer`](zk_core::peer::Peer) orders.
 //!
 //! ```text
-//! let mut disk = Disk::open(nor, memory, options)?;
+//! let mut disk = Disk::new(nor, memory, options)?;
+//! disk.open()?;
 //! disk.load(&mut peer, new)?;              // History::Damaged: such a peer must not vote
 //! disk.start()?;
 //! peer.join(now, &Membership { epochs: disk.store().epochs(), .. })?;
@@ -146,7 +147,7 @@ mod tests;
 pub use blocks::Block;
 pub use boot::Found;
 pub use disk::{Disk, History};
-pub use error::{Damage, Error, Rot};
+pub use error::{Damage, Error, Rot, Unfit};
 pub use layout::{REASON_MAX, Snapshot, VERSION, WRITE_SIZE_MAX};
 pub use nor::{Blocking, Nor};
 pub use read::{Entries, Load, Loaded, Refusal};

@@ -15,6 +15,7 @@ impl<N: Nor> Store<'_, N> {
     ///
     /// # Errors
     /// See [`Error`].
+    #[inline(never)] // its frame is not needed below what a peer does
     pub fn poll(&mut self, quiet: bool) -> Step<N::Error> {
         if self.stopped {
             return Err(Error::Stopped);

@@ -8,7 +8,7 @@ use zk_core::peer::Epochs;
 use zk_core::wire::file::SnapshotDigest;
 
 use super::blocks::{Block, Use};
-use super::error::{Damage, Error};
+use super::error::{Damage, Error, Unfit};
 use super::layout::{
     self, Kind, Layout, PIECE_OVERHEAD, Payload, REASON_MAX, Snapshot, Sum, TXN_OVERHEAD,
 };
@@ -323,28 +323,24 @@ pub(super) type Step<E> = Result<Poll, Error<E>>;
 
 impl<'m, N: Nor> Store<'m, N> {
     /// A store of which nothing is known yet.
-    pub(super) fn new(
-        nor: N,
-        memory: Memory<'m>,
-        options: Options,
-    ) -> Result<Self, Error<N::Error>> {
+    pub(super) fn new(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Unfit> {
         let Memory { blocks, batch, piece } = memory;
         let layout = Layout::of(&nor, options.first_block, blocks.len())
-            .ok_or(Error::Unfit("the device's sizes, or where the store is in it"))?;
+            .ok_or(Unfit("the device's sizes, or where the store is in it"))?;
         if batch.len() < batch_len(1, options.txn_max, layout.write as usize) {
-            return Err(Error::Unfit("the batch's memory has no room for one transaction"));
+            return Err(Unfit("the batch's memory has no room for one transaction"));
         }
         let len = piece.len().min(usize::from(u16::MAX)) / layout.write as usize;
         let piece = &mut piece[..len * layout.write as usize];
         if piece.len() < 128 || layout.start() as usize + piece.len() > layout.block as usize {
-            return Err(Error::Unfit("the piece's memory"));
+            return Err(Unfit("the piece's memory"));
         }
         let room = layout.block.saturating_sub(layout.content() + RESERVE);
         if batch.len() > room as usize {
-            return Err(Error::Unfit("a batch can be longer than a block"));
+            return Err(Unfit("a batch can be longer than a block"));
         }
         blocks.fill(Block::default());
-        let store = Self {
+        Ok(Self {
             nor,
             layout,
             options,
@@ -384,13 +380,7 @@ impl<'m, N: Nor> Store<'m, N> {
             started: false,
             stopped: false,
             readers: Readers::default(),
-        };
-        if (store.blocks.len() as u32) < store.needed() {
-            return Err(Error::Unfit(
-                "too few blocks for two snapshots, a log, and one in advance",
-            ));
-        }
-        Ok(store)
+        })
     }
 
     // What it is.

@@ -18,7 +18,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             }
             return false;
         }
-        if let Some(answer) = words::answer(word, &self.peer) {
+        if let Some(answer) = words::answer(word, self.peer) {
             // The buffer was empty, and is no shorter.
             self.net.send(at, answer.as_bytes());
             self.net.take(at, usize::MAX);

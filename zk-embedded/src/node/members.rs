@@ -16,6 +16,7 @@ const ADDRESSES: usize = 4;
 impl<D: Device, S: Disk> Node<'_, D, S> {
     /// Tells the peer where its members come from, when a configuration is new. Names cannot be
     /// looked up here: a member whose host is no IPv4 address can neither come nor be met.
+    #[inline(never)] // its frame is not needed below what the peer does
     pub(super) fn note_addresses(&mut self) {
         let quorums = self.peer.quorums();
         let pending = quorums.pending().map(zk_core::quorum::Config::version);
@@ -52,6 +53,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
     }
 
     /// Calls whom the peer wants to be called.
+    #[inline(never)] // as above
     pub(super) fn dial(&mut self, now: Now) -> bool {
         let mut any = false;
         for _ in 0..LINKS {

@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | [`HELLO_MS`] | 2,000 | who has connected and says nothing is reset |
 //! | [`SESSION_MS`] | 10,000 | a client that has no session is reset |
-//! | [`CLOSE_MS`] | 250 | a client's connection that is being closed is reset, whatever has not been taken: waiting for the other side to be done would hold its socket. One to a member has [`HELLO_MS`], so that who is to call back still hears it |
+//! | [`CLOSE_MS`] | 250 | a client's connection that is being closed is reset, whatever has not been taken: waiting for the other side to be done would hold its socket. When both sides have said their last it is, at once. One to a member has [`HELLO_MS`], so that who is to call back still hears it |
 //! | [`CONNECT_MS`] | 5,000 | a member that does not answer is tried again |
 //! | [`SILENCE_MS`](crate::net::SILENCE_MS) | 20,000 | a connection whose other side answers nothing is gone |
 
@@ -164,6 +164,9 @@ enum Role {
     },
     /// All is said; it is reset then.
     Finishing(Instant),
+    /// The other side has said its last as well, and is told in this round that it was heard: it is
+    /// reset in the next, because waiting (TIME-WAIT) would hold the socket.
+    Over,
     /// It is reset, and the other side is still to be told; then it is free, told or not.
     Resetting(Instant),
 }
@@ -213,12 +216,13 @@ impl Wall {
     }
 }
 
-/// A peer, its sockets and its disk.
+/// A peer, its sockets and its disk. Peer and disk lie in memory that is lent, because a stack on which
+/// they were moved about would have to be as large as some of them.
 #[derive(Debug)]
 pub struct Node<'m, D: Device, S> {
-    peer: Peer<'m>,
+    peer: &'m mut Peer<'m>,
     net: Net<'m, D>,
-    disk: S,
+    disk: &'m mut S,
     places: &'m mut [Place],
     scratch: &'m mut [u8],
     client_port: u16,
@@ -238,10 +242,11 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     ///
     /// # Errors
     /// [`Unfit`]: what is lent is too small for the peer's options.
+    #[inline(never)]
     pub fn new(
-        peer: Peer<'m>,
+        peer: &'m mut Peer<'m>,
         net: Net<'m, D>,
-        disk: S,
+        disk: &'m mut S,
         storage: Storage<'m>,
         options: &Options,
         now: Instant,
@@ -295,7 +300,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
 
     /// The peer.
     pub fn peer(&self) -> &Peer<'m> {
-        &self.peer
+        self.peer
     }
 
     /// The network.
@@ -310,11 +315,11 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
 
     /// The disk.
     pub fn disk(&self) -> &S {
-        &self.disk
+        self.disk
     }
 
     /// The parts, when the node is given up.
-    pub fn into_parts(self) -> (Peer<'m>, Net<'m, D>, S) {
+    pub fn into_parts(self) -> (&'m mut Peer<'m>, Net<'m, D>, &'m mut S) {
         (self.peer, self.net, self.disk)
     }
 
@@ -327,6 +332,8 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     ///
     /// # Errors
     /// [`Error`]: the node cannot go on.
+    // Its caller has the node on its stack when the node is made, which takes more.
+    #[inline(never)]
     pub fn poll(&mut self, now: Instant) -> Result<Option<Instant>, Error<S::Error>> {
         let now = self.wall.now(now);
         self.note_addresses();
@@ -377,7 +384,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     fn step_disk(&mut self, now: Now, quiet: bool) -> Result<Step, Error<S::Error>> {
         let mut step = Step::Idle;
         for _ in 0..STEPS {
-            step = self.disk.poll(&mut self.peer, now, quiet, self.scratch).map_err(Error::Disk)?;
+            step = self.disk.poll(self.peer, now, quiet, self.scratch).map_err(Error::Disk)?;
             if step != Step::Working {
                 break;
             }
@@ -498,8 +505,11 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                 Role::Finishing(_) | Role::Greeting(_) => {
                     if late || state == net::State::Closed {
                         self.reset(at, now);
+                    } else if state == net::State::Over {
+                        self.set(at, Role::Over);
                     }
                 }
+                Role::Over => self.reset(at, now),
                 Role::Client { link, settled, blocked, .. } => {
                     if late || state == net::State::Closed {
                         self.peer.closed(now, link);
@@ -628,7 +638,7 @@ impl Role {
     /// When it is reset.
     fn until(&self) -> Option<Instant> {
         match *self {
-            Self::Free | Self::Listening(..) => None,
+            Self::Free | Self::Listening(..) | Self::Over => None,
             Self::Opening(_, until)
             | Self::Greeting(until)
             | Self::Dialling(_, until)

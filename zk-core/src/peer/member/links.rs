@@ -179,11 +179,11 @@ impl<'m> Members<'m> {
         state: Link,
         most: usize,
     ) -> Result<usize, Full> {
-        // Packets are long, and want a buffer like the last one; notifications want one like the first.
+        // Packets are long, and want a buffer like the first one; notifications want one like the last.
         // Neither takes the other's: who stays there would keep the other out for good.
         let like = match port {
-            Port::Election => 0,
-            Port::Quorum => self.links.len().wrapping_sub(1),
+            Port::Quorum => 0,
+            Port::Election => self.links.len().wrapping_sub(1),
         };
         let wanted = self.links.get(like).map_or(0, |link| link.output.capacity());
         let fits = |link: &MemberConnection<'_>| {
@@ -275,15 +275,15 @@ impl<'m> Members<'m> {
 mod tests {
     use super::*;
 
-    /// Two short ones and a long one, as a board lends them.
+    /// A long one and two short ones, as a board lends them.
     #[test]
     fn no_port_takes_the_links_of_the_other() {
-        let (mut one, mut two, mut three) = ([0; 8], [0; 8], [0; 64]);
+        let (mut one, mut two, mut three) = ([0; 64], [0; 8], [0; 8]);
         let outputs = [&mut one[..], &mut two[..], &mut three[..]];
         let mut links = outputs.map(MemberConnection::lent);
         let mut members = Members::new(Table::lent(&mut links), Table::default());
         let mut open = |port| members.open(port, None, Link::Open, 64).ok();
-        assert_eq!([Port::Election; 3].map(&mut open), [Some(0), Some(1), None]);
-        assert_eq!([Port::Quorum; 2].map(open), [Some(2), None]);
+        assert_eq!([Port::Election; 3].map(&mut open), [Some(1), Some(2), None]);
+        assert_eq!([Port::Quorum; 2].map(open), [Some(0), None]);
     }
 }

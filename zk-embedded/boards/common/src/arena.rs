@@ -1,7 +1,7 @@
 //! Memory of a board, lent to a peer once and for good.
 //!
 //! ```text
-//! static ARENA: Arena<{ TINY.ram() }> = Arena::new();
+//! static ARENA: Arena<{ TINY.ram::<Nor>() }> = Arena::new();
 //! let mut ram = ARENA.take().expect("it is taken once");
 //! ```
 use core::cell::UnsafeCell;
@@ -58,22 +58,38 @@ impl Lent {
     pub fn left(&self) -> usize {
         self.rest.len()
     }
+
+    /// A piece for so many entries, aligned for them; nothing else has it.
+    fn room<T: 'static>(&mut self, len: usize) -> *mut T {
+        let rest = core::mem::take(&mut self.rest);
+        let skip = rest.as_ptr().align_offset(align_of::<T>());
+        let (piece, rest) = rest[skip..].split_at_mut(len * size_of::<T>());
+        self.rest = rest;
+        piece.as_mut_ptr().cast()
+    }
 }
 
 impl Ram<'static> for Lent {
     /// # Panics
     /// When there is not enough: `Profile::ram` says how much a profile takes.
     fn lend<T: 'static>(&mut self, len: usize, mut entry: impl FnMut() -> T) -> &'static mut [T] {
-        let rest = core::mem::take(&mut self.rest);
-        let skip = rest.as_ptr().align_offset(align_of::<T>());
-        let (piece, rest) = rest[skip..].split_at_mut(len * size_of::<T>());
-        self.rest = rest;
-        let first = piece.as_mut_ptr().cast::<T>();
+        let first = self.room::<T>(len);
         for at in 0..len {
             // SAFETY: the piece is aligned for `T`, has room for `len` of them, and is nobody else's.
             unsafe { first.add(at).write(entry()) };
         }
         // SAFETY: as above, and all `len` of them were written.
         unsafe { core::slice::from_raw_parts_mut(first, len) }
+    }
+
+    /// # Panics
+    /// As [`lend`](Self::lend).
+    fn place<T: 'static>(&mut self, make: impl FnOnce() -> T) -> &'static mut T {
+        let place = self.room::<T>(1);
+        // SAFETY: the piece is aligned for `T`, has room for one, and is nobody else's.
+        unsafe {
+            place.write(make());
+            &mut *place
+        }
     }
 }

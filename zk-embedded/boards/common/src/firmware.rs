@@ -2,7 +2,7 @@
 
 use zk_core::peer::State;
 use zk_core::wire::provision::PROVISION_MAX;
-use zk_embedded::board::{self, Parts};
+use zk_embedded::board::{self, Parts, Refusal};
 use zk_embedded::flash::{Disk, Nor};
 use zk_embedded::node::Node;
 use zk_embedded::profile::Profile;
@@ -11,6 +11,7 @@ use crate::arena::Lent;
 use crate::clock::Clock;
 use crate::ethernet::Mac;
 use crate::panic::stop;
+use crate::stack;
 
 /// Runs a peer until it cannot go on, which ends QEMU: the board has to start anew. `mac` makes the
 /// network's device, with its hardware address.
@@ -18,11 +19,19 @@ pub fn run<D: Mac>(
     profile: &Profile,
     ram: Lent,
     mut clock: impl Clock,
-    nor: impl Nor,
+    nor: impl Nor + 'static,
     mac: impl FnOnce([u8; 6]) -> D,
 ) -> ! {
+    stack::paint();
+    // It stays where it is made: the stack has no room for two.
     let mut node = start(profile, ram, &clock, nor, mac);
+    let node = match &mut node {
+        Ok(node) => node,
+        Err(error) => stop(error),
+    };
+    defmt::info!("start {=u32}", node.disk().store().boots());
     let mut last = State::Recovering;
+    let mut used = 0;
     loop {
         let until = match node.poll(clock.now()) {
             Ok(until) => until,
@@ -33,19 +42,23 @@ pub fn run<D: Mac>(
             defmt::info!("{=u64} ms: {=str}", clock.now().0, name(state));
             last = state;
         }
+        if stack::used() > used {
+            used = stack::used();
+            defmt::info!("{=usize} of {=usize} bytes of the stack were used", used, stack::size());
+        }
         clock.sleep_until(until, || node.net().device().is_ready());
     }
 }
 
 /// What is only needed at the start leaves the stack with this.
 #[inline(never)]
-fn start<D: Mac, N: Nor>(
+fn start<D: Mac, N: Nor + 'static>(
     profile: &Profile,
     mut ram: Lent,
     clock: &impl Clock,
     mut nor: N,
     mac: impl FnOnce([u8; 6]) -> D,
-) -> Node<'static, D, Disk<'static, N>> {
+) -> Result<Node<'static, D, Disk<'static, N>>, Refusal<N::Error>> {
     let mut room = [0; PROVISION_MAX];
     let provision = match board::provision(&mut nor, &mut room) {
         Ok(provision) => provision,
@@ -54,13 +67,7 @@ fn start<D: Mac, N: Nor>(
     defmt::info!("server {=i64}, {=[u8]}", provision.server.0, provision.address.octets());
     let device = mac(provision.hardware);
     let parts = Parts { device, nor, entropy: 0, reason: None, wall: None };
-    match board::start(profile, &mut ram, &provision, parts, clock.now()) {
-        Ok(node) => {
-            defmt::info!("start {=u32}", node.disk().store().boots());
-            node
-        }
-        Err(error) => stop(&error),
-    }
+    board::start(profile, &mut ram, &provision, parts, clock.now())
 }
 
 fn name(state: State) -> &'static str {

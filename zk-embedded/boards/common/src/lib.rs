@@ -17,3 +17,5 @@ pub mod register;
 #[cfg(target_os = "none")]
 pub mod selftest;
 pub mod spi;
+#[cfg(target_os = "none")]
+pub mod stack;

@@ -1,4 +1,4 @@
-//! The chip's Ethernet MAC and its DMA: 9 frames that come, 1 that goes, 5.9 KiB in all.
+//! The chip's Ethernet MAC and its DMA: 6 frames that come, 1 that goes, 4.2 KiB in all.
 //!
 //! Frames carry IP packets of 576 bytes at the most, the least that every host takes: TCP says so to
 //! the other side. Whole frames would leave room for 3, and each that finds no place costs a second.
@@ -16,7 +16,7 @@ use common::ethernet::{Ethernet, Receive, Transmit};
 use common::register::Register;
 
 /// Frames that may have come.
-const FRAMES: usize = 9;
+const FRAMES: usize = 6;
 /// Bytes of the longest frame: an Ethernet header and an IP packet.
 const FRAME: usize = 14 + 576;
 /// Bytes of a frame's place: its checksum may be behind it, and places begin at words.

@@ -13,9 +13,9 @@ use emcraft_sf2::{mac, nor};
 use zk_embedded::profile::TINY;
 
 /// What the tables may take of 64 KiB.
-const _: () = assert!(TINY.ram() <= 52 * 1024);
+const _: () = assert!(TINY.ram::<nor::Nor>() <= 56 * 1024);
 
-static ARENA: Arena<{ TINY.ram() }> = Arena::new();
+static ARENA: Arena<{ TINY.ram::<nor::Nor>() }> = Arena::new();
 
 #[entry]
 fn main() -> ! {

@@ -9,7 +9,7 @@ use sifive_u::clock::Clock;
 use sifive_u::{mac, nor};
 use zk_embedded::profile::SMALL;
 
-static ARENA: Arena<{ SMALL.ram() }> = Arena::new();
+static ARENA: Arena<{ SMALL.ram::<nor::Nor>() }> = Arena::new();
 
 #[entry]
 fn main() -> ! {

@@ -13,7 +13,7 @@ use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use zk_core::id::{ServerId, SessionId, Zxid};
-use zk_core::peer::{Disk, Epochs, Membership, Options, Order, Peer, Read};
+use zk_core::peer::{Disk, Epochs, Membership, Options, Order, Peer, Read, Storage};
 use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
@@ -46,7 +46,13 @@ fn main() -> ! {
     let mut memory = Memory::new();
     let mut buffers = [[0; memory::FRAME]; 2 * memory::CONNECTIONS];
     let mut connections = memory::connections(&mut buffers);
-    let storage = memory.storage(&mut connections);
+    run(memory.storage(&mut connections))
+}
+
+/// What a board does with the memory that it has. Of its own, so that the frame in which the memory
+/// lies here, and on no board, makes nothing longer.
+#[inline(never)]
+fn run(storage: Storage<'_>) -> ! {
     let options = black_box(Options::default());
     let (seeds, session) = black_box((Seeds(1, 2), SessionId(1)));
     let Ok(mut peer) = Peer::new(storage, options, seeds, session, now()) else {

@@ -78,7 +78,8 @@ impl Board {
         let seeds = Seeds(life, !life);
         let first = SessionId::first(options.server, (1 << 39) + life);
         let mut peer = Peer::owned(options, ceilings, seeds, first, now).unwrap();
-        let mut disk = Disk::open(flash, memory(), OPTIONS).unwrap();
+        let mut disk = Disk::new(flash, memory(), OPTIONS).unwrap();
+        disk.open().unwrap();
         // A board is new once.
         let history = disk.load(&mut peer, life == 1).unwrap();
         assert!(matches!(history, History::Loaded(_)), "{history:?}");

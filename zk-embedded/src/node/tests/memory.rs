@@ -31,4 +31,9 @@ impl Ram<'static> for Heap {
         let entries: Vec<T> = core::iter::repeat_with(entry).take(len).collect();
         Box::leak(entries.into_boxed_slice())
     }
+
+    fn place<T: 'static>(&mut self, make: impl FnOnce() -> T) -> &'static mut T {
+        self.0 += size_of::<T>();
+        Box::leak(Box::new(make()))
+    }
 }

@@ -522,6 +522,24 @@ fn a_client_that_does_not_read_holds_up_nobody() {
 }
 
 #[test]
+fn a_socket_is_free_when_both_sides_have_said_their_last() {
+    let (mut world, _, [follower, _]) = serving(19);
+    let raw = world.raw(1, 256);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, b"ruok");
+    // The board says its last first.
+    world.until("an answer", 100, |world| world.raw_state(raw, 0) == net::State::Ended);
+    assert_eq!(world.sockets(raw).read(0), b"imok");
+    world.sockets(raw).net.close(0);
+    world.until("it is free", CLOSE_MS / 2, |world| {
+        let clients = &world.at(follower).places[..CLIENTS];
+        clients.iter().filter(|place| place.0 == Role::Free).count() == CLIENTS - 1
+    });
+    // And the other side has heard that it was heard.
+    world.until("it is over", 100, |world| world.raw_state(raw, 0) == net::State::Closed);
+}
+
+#[test]
 fn a_closed_client_gives_its_socket_back() {
     let (mut world, _, [follower, _]) = serving(12);
     for _ in 0..3 * CLIENTS {

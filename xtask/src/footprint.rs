@@ -1,0 +1,99 @@
+//! Holds the firmware of each board to its budgets, and tells how deep its stack may go.
+
+use std::path::Path;
+
+use object::{Object as _, ObjectSymbol as _};
+
+use crate::bare::Supply;
+use crate::boards;
+use crate::groups::Steps;
+use crate::size::{self, Sizes};
+use crate::stack::{self, Stack};
+use crate::targets::{BOARDS, Board};
+
+/// Bytes of stack that an interrupt takes, whose handler is small.
+const INTERRUPT: u64 = 64;
+
+/// What an image takes of a board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Footprint {
+    /// Bytes of flash: code and constants, and what variables start with.
+    flash: u64,
+    /// Bytes of RAM: variables, tables, and room for the stack.
+    ram: u64,
+    /// Bytes of that for the stack.
+    stack: u64,
+    /// Bytes that it may need: the deepest chain of direct calls, if the machine's code can be read.
+    chain: Option<Stack>,
+}
+
+/// Builds and measures the firmware of every board.
+pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
+    for board in BOARDS {
+        let (mut build, image) = boards::firmware(steps.checkout, supply, board);
+        if !steps.run(&mut build) {
+            continue;
+        }
+        match measure(&image) {
+            Ok(footprint) => {
+                print!("{}", shown(board, &footprint));
+                let Footprint { flash, ram, stack, ref chain } = footprint;
+                let within = flash <= board.code_max && ram <= board.ram_max;
+                let what = format!("{}: {flash} bytes of flash and {ram} of RAM", board.package);
+                steps.check(&what, within);
+                if let Some(chain) = chain {
+                    let deepest = deepest(chain);
+                    let what = format!("{}: {deepest} of {stack} bytes of stack", board.package);
+                    steps.check(&what, deepest + INTERRUPT <= stack);
+                }
+            }
+            Err(error) => {
+                println!("{error}");
+                steps.check(&error, false);
+            }
+        }
+    }
+}
+
+fn measure(image: &Path) -> Result<Footprint, String> {
+    let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+    let file = object::File::parse(&*bytes);
+    let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
+    let Sizes { text, data, .. } = size::sections(&file);
+    let address = |name: &str| {
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
+        symbol
+            .map(|symbol| symbol.address())
+            .ok_or_else(|| format!("{}: no symbol {name}", image.display()))
+    };
+    let stack = address("_stack_start")? - address("_stack_end")?;
+    let chain = match file.architecture() {
+        object::Architecture::Arm => Some(stack::of(&file, "")?),
+        _ => None,
+    };
+    // Variables lie in one piece.
+    let variables = address("__euninit")? - address("__sdata")?;
+    Ok(Footprint { flash: text + data, ram: variables + stack, stack, chain })
+}
+
+/// Bytes of the deepest chain of calls.
+fn deepest(chain: &Stack) -> u64 {
+    chain.deepest.iter().map(|frame| frame.bytes).sum()
+}
+
+fn shown(board: &Board, footprint: &Footprint) -> String {
+    let Footprint { flash, ram, stack, chain } = footprint;
+    let mut out = format!(
+        "\n{}, profile `{}`\n{flash:>8}  bytes of flash, of {}\n{ram:>8}  bytes of RAM, of {}\n\
+         {stack:>8}  bytes of that for the stack\n",
+        board.package, board.profile, board.code_max, board.ram_max
+    );
+    if let Some(chain) = chain {
+        let deepest = deepest(chain);
+        out.push_str(&format!("{deepest:>8}  bytes in the deepest chain of direct calls\n"));
+        for frame in &chain.deepest {
+            out.push_str(&format!("{:>18}  {}\n", frame.bytes, frame.name));
+        }
+    }
+    out
+}
