@@ -10,9 +10,8 @@ use std::time::Instant;
 use crate::checkout::Checkout;
 use crate::command;
 use crate::guest::{Guest, Scratch};
-use crate::targets::Board;
 
-/// How many boards.
+/// How many members.
 const PEERS: usize = 3;
 
 /// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
@@ -22,16 +21,15 @@ pub(crate) const CEILING: Duration = Duration::from_secs(300);
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs it.
+/// Runs it. `members` are arguments that say who the three are.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
-pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Result<(), String> {
+pub(crate) fn run(checkout: &Checkout, members: &[&str], deadline: Instant) -> Result<(), String> {
     let scratch = Scratch::new()?;
     let mut quorum =
         checkout.cargo(["run", "--quiet", "-p", "xtask", "--features", "quorum", "--"]);
-    quorum.args(["quorum", "--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
-    quorum.arg(scratch.path("flash"));
+    quorum.arg("quorum").args(members).arg("--data").arg(scratch.path("flash"));
     let mut ensemble = Ensemble {
         quorum: Guest::start("quorum", &mut quorum)?,
         zk: checkout.target.join("debug").join("zk"),

@@ -272,11 +272,13 @@ mod tests {
 
     const BOARD: Board = Board {
         package: "p",
-        peer: false,
         triple: "t",
         qemu: "qemu",
         machine: &["-M", "m"],
         flash: 70_000,
+        profile: "tiny",
+        code_max: 0,
+        ram_max: 0,
     };
 
     fn soon() -> Instant {

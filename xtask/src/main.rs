@@ -39,7 +39,8 @@ cargo xtask test [--only GROUP,..] [--long] [--install]
 cargo xtask doctor
     List what the groups need, what of it is missing, and the lines that install it. Runs nothing.
 cargo xtask size [--install]
-    Build the firmware image of the smallest target and hold it to its budget.
+    Build the core alone and the firmware of every board, and hold flash, memory and stack to their
+    budgets.
 cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk DIR] ..
     Compare zk with Apache ZooKeeper on this machine, in turn, and print ratios (Linux; needs
     Java, Apache ZooKeeper and valgrind). What misses its target is shown, and fails nothing; a
@@ -47,10 +48,11 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
     start, idle, tree, stalls (what another client waits), calls (the same of the core alone),
     instructions. docs/benchmarks.md says what the rows mean.
 cargo xtask quorum [--board NAME] [--peers N] [--mixed] [--data DIR] [--seed S]
-    Boot a quorum of emulated boards (3 of sifive-u), joined by a switch that can lose, delay and cut;
-    show what they log and who leads, and how to connect. Type `help` there. --mixed: with a server on
-    this machine as another member. --data: where the boards' flash stays from run to run
-    [target/quorum]. --seed: which frames are lost. DEFMT_LOG=debug makes them say more.
+    Boot a quorum of emulated boards (3 of sifive-u, or of emcraft-sf2), joined by a switch that can
+    lose, delay and cut; show what they log and who leads, and how to connect. Type `help` there.
+    --mixed: with a server on this machine as another member. --data: where the boards' flash stays
+    from run to run [target/quorum]. --seed: which frames are lost. DEFMT_LOG=debug makes them say
+    more.
 cargo xtask fuzz TARGET [FILE | -OPTION ..]
     Search with one fuzz target until something is found or you stop it, or run one FILE. Options
     are libFuzzer's (-max_total_time=SECONDS, -help=1).

@@ -28,8 +28,6 @@ pub(crate) struct Runner {
 pub(crate) struct Board {
     /// The package in `zk-embedded/boards`.
     pub(crate) package: &'static str,
-    /// Whether a whole peer runs there, not its drivers alone.
-    pub(crate) peer: bool,
     /// The target that it is built for.
     pub(crate) triple: &'static str,
     /// The emulator.
@@ -71,7 +69,6 @@ pub(crate) const TARGETS: &[Target] = &[
 pub(crate) const BOARDS: &[Board] = &[
     Board {
         package: "emcraft-sf2",
-        peer: true,
         triple: "thumbv7m-none-eabi",
         qemu: "qemu-system-arm",
         machine: &["-M", "emcraft-sf2"],
@@ -82,7 +79,6 @@ pub(crate) const BOARDS: &[Board] = &[
     },
     Board {
         package: "sifive-u",
-        peer: true,
         triple: "riscv32imac-unknown-none-elf",
         qemu: "qemu-system-riscv32",
         machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],

@@ -122,7 +122,7 @@ pub const TINY: Profile = Profile {
     client_send: 160,
     election_send: 128,
     quorum_send: 256,
-    blocks: 12,
+    blocks: 16,
     snapshot: 24 << 10,
     page: 256,
     write: 1,

@@ -10,12 +10,10 @@ use std::process::Command;
 use super::named;
 use crate::command;
 use crate::switch::host;
-use crate::targets::{BOARDS, Board};
+use crate::targets::Board;
 
-/// The board, unless one is named.
-fn usual() -> Option<&'static Board> {
-    BOARDS.iter().find(|board| board.peer)
-}
+/// The board, unless one is named: the one that holds more.
+const USUAL: &str = "sifive-u";
 
 /// The most boards of a quorum.
 pub(crate) const BOARDS_MAX: usize = 9;
@@ -80,7 +78,7 @@ impl Layout {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let layout = Self {
-                    board: board.or_else(usual).ok_or("no board runs a peer")?,
+                    board: board.or_else(|| named(USUAL)).ok_or("no board")?,
                     // Three members is what the smallest profile of a board holds.
                     boards: boards.unwrap_or(if mixed { 2 } else { 3 }),
                     desktop: mixed.then(Desktop::free).transpose().map_err(wrong)?,
@@ -234,6 +232,7 @@ pub(crate) fn image(dir: &Path, id: usize) -> PathBuf {
 mod tests {
     use super::super::tests::Dir;
     use super::*;
+    use crate::targets::BOARDS;
 
     #[test]
     fn a_quorum_is_the_same_the_next_time() {

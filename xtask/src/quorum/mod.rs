@@ -110,9 +110,6 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
             board.qemu
         ));
     }
-    if !board.peer {
-        return Err(format!("a peer does not fit the memory of {} yet", board.package));
-    }
     let firmware = firmware(checkout, board)?;
     let texts = Arc::new(Texts::read(&firmware)?);
     let zk = desktop(checkout)?;
