@@ -47,28 +47,39 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
         drivers(steps, board, image);
         let what = format!("{} counts its starts", board.package);
         tried(steps, &what, CEILING, |deadline| count(board, image, deadline));
+        if cfg!(unix) {
+            let what = format!("{} stays down and says why", board.package);
+            tried(steps, &what, CEILING, |deadline| {
+                ensemble::stays_down(checkout, board, deadline)
+            });
+        }
     }
     for (listens, connects) in pairs(built.len()) {
         let (listens, connects) = (&built[listens], &built[connects]);
         let what = format!("{} talks to {}", connects.0.package, listens.0.package);
         tried(steps, &what, CEILING, |deadline| talk(listens, connects, deadline));
     }
+    if cfg!(unix) {
+        for board in BOARDS.iter().filter(|board| board.package == SMALLEST) {
+            ensemble(steps, board);
+        }
+    }
 }
 
-/// Ensembles of three, by what `cargo xtask quorum` is told. Members of one ensemble hold the same.
-const ENSEMBLES: [(&str, &[&str]); 2] = [
-    ("three emcraft-sf2 are an ensemble", &["--board", "emcraft-sf2"]),
-    ("three sifive-u are an ensemble", &["--board", "sifive-u"]),
-];
+/// The board whose ensemble is tried each time: the one with less room.
+const SMALLEST: &str = "emcraft-sf2";
 
-/// The long group.
+/// The long group: ensembles of the other boards. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
-    let checkout = steps.checkout;
-    for (what, members) in ENSEMBLES {
-        tried(steps, what, ensemble::CEILING, |deadline| {
-            ensemble::run(checkout, members, deadline)
-        });
+    for board in BOARDS.iter().filter(|board| board.package != SMALLEST) {
+        ensemble(steps, board);
     }
+}
+
+fn ensemble(steps: &mut Steps<'_>, board: &Board) {
+    let checkout = steps.checkout;
+    let what = format!("three {} are an ensemble", board.package);
+    tried(steps, &what, ensemble::CEILING, |deadline| ensemble::run(checkout, board, deadline));
 }
 
 /// What joins boards to a quorum: the switch, their logs, their processes.
@@ -167,7 +178,7 @@ fn count(board: &Board, image: &PathBuf, deadline: Instant) -> Result<(), String
         let wiring = Wiring { image, args: &["count"], flash: Some(&flash), network: None };
         let guest = Guest::start(board.package, &mut qemu(board, &wiring))?;
         let counted = guest.line("counted ", deadline)?;
-        guest.kill()?;
+        guest.cut_power()?;
         if counted != start.to_string() {
             return Err(format!("start {start} counted as {counted}"));
         }

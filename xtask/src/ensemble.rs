@@ -4,14 +4,18 @@
 //! what it missed; the power of all is cut at once, and everything that was acknowledged is there.
 
 use core::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use crate::checkout::Checkout;
 use crate::command;
 use crate::guest::{Guest, Scratch};
+use crate::targets::Board;
 
-/// How many members.
+/// How many boards.
 const PEERS: usize = 3;
 
 /// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
@@ -21,15 +25,15 @@ pub(crate) const CEILING: Duration = Duration::from_secs(300);
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs it. `members` are arguments that say who the three are.
+/// Runs it.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
-pub(crate) fn run(checkout: &Checkout, members: &[&str], deadline: Instant) -> Result<(), String> {
+pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Result<(), String> {
     let scratch = Scratch::new()?;
-    let mut quorum =
-        checkout.cargo(["run", "--quiet", "-p", "xtask", "--features", "quorum", "--"]);
-    quorum.arg("quorum").args(members).arg("--data").arg(scratch.path("flash"));
+    let mut quorum = quorum(checkout);
+    quorum.args(["--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
+    quorum.arg(scratch.path("flash"));
     let mut ensemble = Ensemble {
         quorum: Guest::start("quorum", &mut quorum)?,
         zk: checkout.target.join("debug").join("zk"),
@@ -41,6 +45,66 @@ pub(crate) fn run(checkout: &Checkout, members: &[&str], deadline: Instant) -> R
     let told = ensemble.quorum.type_line("quit");
     let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
     done.and(told).and(ended)
+}
+
+/// A board that cannot start, because its configuration has more members than fit, starts three times and
+/// then says why.
+///
+/// # Errors
+/// What went wrong, or did not happen in time.
+pub(crate) fn stays_down(
+    checkout: &Checkout,
+    board: &Board,
+    deadline: Instant,
+) -> Result<(), String> {
+    let scratch = Scratch::new()?;
+    let (data, zk) = (scratch.path("flash"), checkout.target.join("debug").join("zk"));
+    let wrong = |error: std::io::Error| error.to_string();
+    std::fs::create_dir(&data).map_err(wrong)?;
+    let layout = format!("board {}\nboards 1\n", board.package);
+    std::fs::write(data.join("quorum.txt"), layout).map_err(wrong)?;
+    let members: Vec<_> = (1..=9).map(|id| format!("{id}=10.0.2.10{id}")).collect();
+    let mut provision = Command::new(zk);
+    provision.args(["board", "provision", "--id", "1", "--mac", "02:00:00:00:00:01"]);
+    provision.args(["--peers", &members.join(","), "--size", &board.flash.to_string(), "--out"]);
+    provision.arg(data.join("node1.bin"));
+    for command in [&mut checkout.cargo(["build", "-p", "zk-cli"]), &mut provision] {
+        println!("$ {}", command::shown(command));
+        match command.status().map_err(wrong)? {
+            status if status.success() => {}
+            status => return Err(format!("{}: {status}", command::named(command))),
+        }
+    }
+    let mut quorum = quorum(checkout);
+    let mut guest = Guest::start("quorum", quorum.arg("--data").arg(data))?;
+    let asked = guest.until("said where", deadline, |line| {
+        let (_, at) = said(line)?.1.split_once(", clients at ")?;
+        at.parse().ok()
+    });
+    let done = asked.and_then(|at: SocketAddr| {
+        let why = guest.until("stayed down", deadline, |line| {
+            Some(line.split_once("down after 3 starts: ")?.1.to_owned())
+        })?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = TcpStream::connect(at).and_then(|mut stream| {
+            stream.set_read_timeout(Some(left.max(Duration::from_secs(1))))?;
+            stream.write_all(b"ruok")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        });
+        match answer.map_err(wrong)? {
+            answer if answer.trim_end() == why && why.contains("than there is room for") => Ok(()),
+            answer => Err(format!("asked whether it is well, it said `{answer}`, and `{why}`")),
+        }
+    });
+    let told = guest.type_line("quit");
+    let ended = guest.end(Instant::now() + STOP_MAX);
+    done.and(told).and(ended)
+}
+
+/// `cargo xtask quorum`, to which arguments may be added.
+fn quorum(checkout: &Checkout) -> Command {
+    checkout.cargo(["run", "--quiet", "-p", "xtask", "--features", "quorum", "--", "quorum"])
 }
 
 /// Boards that run.
@@ -129,7 +193,7 @@ impl Ensemble {
     /// What `zk` prints, asked of a server.
     fn zk(&self, id: usize, verb: &[&str]) -> Result<String, String> {
         let at = self.clients.get(id - 1).ok_or_else(|| format!("there is no server {id}"))?;
-        let mut zk = std::process::Command::new(&self.zk);
+        let mut zk = Command::new(&self.zk);
         zk.args(["--server", at]).args(verb);
         println!("$ {}", command::shown(&zk));
         let output = zk.output().map_err(|error| format!("cannot start zk: {error}"))?;

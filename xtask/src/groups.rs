@@ -158,7 +158,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "boards",
-        what: "drivers of emulated boards: flash, clock and network",
+        what: "emulated boards: their drivers, and an ensemble that loses its power",
         budget: 400,
         long: false,
         needs: &[Need::BareMetal, Need::BareClippy, Need::QemuArm, Need::QemuRiscv],
@@ -185,7 +185,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         name: "boards-long",
-        what: "three emulated boards of each kind are an ensemble, and lose their power",
+        what: "three boards of the larger kind are an ensemble, and lose their power",
         budget: 400,
         long: true,
         needs: &[Need::BareMetal, Need::QemuArm, Need::QemuRiscv],

@@ -71,7 +71,7 @@ impl<E: fmt::Debug> core::error::Error for Unprovisioned<E> {}
 
 /// What a board gives.
 #[derive(Debug)]
-pub struct Parts<D, N> {
+pub struct Parts<'r, D, N> {
     /// The network.
     pub device: D,
     /// The flash.
@@ -79,7 +79,7 @@ pub struct Parts<D, N> {
     /// Something that nobody foresees, or 0: it is mixed into the seeds.
     pub entropy: u64,
     /// Why the board was reset, if it was and is known: it is noted in the flash.
-    pub reason: Option<&'static [u8]>,
+    pub reason: Option<&'r [u8]>,
     /// What the board's clock says, milliseconds since 1970, if it has one.
     pub wall: Option<i64>,
 }
@@ -171,7 +171,7 @@ pub fn start<'m, D: Device, N: Nor + 'm>(
     profile: &Profile,
     ram: &mut impl Ram<'m>,
     provision: &Provision<'_>,
-    parts: Parts<D, N>,
+    parts: Parts<'_, D, N>,
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
     let Parts { device, nor, entropy, reason, wall } = parts;

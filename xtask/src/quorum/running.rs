@@ -184,8 +184,9 @@ impl<W: Write> Running<W> {
                 let program = command.get_program().display().to_string();
                 io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
             })?;
-        let text =
-            format!("server {} ({}) is on: process {}", member.id, member.kind, process.pid());
+        let Member { id, kind, client, .. } = member;
+        let pid = process.pid();
+        let text = format!("server {id} ({kind}) is on: process {pid}, clients at {client}");
         member.process = Some(process);
         member.on.store(true, Ordering::Relaxed);
         self.say(text)

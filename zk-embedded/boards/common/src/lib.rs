@@ -15,6 +15,8 @@ pub mod nor;
 pub mod panic;
 pub mod register;
 #[cfg(target_os = "none")]
+pub mod reset;
+#[cfg(target_os = "none")]
 pub mod selftest;
 pub mod spi;
 #[cfg(target_os = "none")]

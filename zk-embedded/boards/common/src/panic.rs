@@ -1,9 +1,12 @@
-//! What a board in QEMU does when it cannot go on: it says why and ends QEMU with a failure.
+//! What a board does when it cannot go on: it says why and starts anew, or, where nothing is to start
+//! anew, ends QEMU with a failure.
 
 use core::fmt;
 use core::panic::PanicInfo;
 
 use semihosting::{eprintln, process};
+
+use crate::reset;
 
 /// QEMU's exit code then, as of a Rust program.
 const CODE: i32 = 101;
@@ -16,5 +19,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// Says why there is nothing more to be done.
 pub fn stop(why: &dyn fmt::Display) -> ! {
     eprintln!("{why}");
+    reset::with(why);
     process::exit(CODE)
 }

@@ -11,6 +11,7 @@ pub mod nor;
 
 // Where logs go.
 use common::panic::stop;
+use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 use defmt_semihosting as _;
 
@@ -21,4 +22,10 @@ use defmt_semihosting as _;
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     stop(&format_args!("fault at {:#x}, behind {:#x}", frame.pc(), frame.lr()))
+}
+
+/// For `common::reset`.
+#[unsafe(no_mangle)]
+fn zk_board_reset() -> ! {
+    SCB::sys_reset()
 }

@@ -11,6 +11,7 @@ pub mod nor;
 
 // Where logs go.
 use common::panic::stop;
+use common::register::Register;
 use defmt_semihosting as _;
 use riscv_rt::TrapFrame;
 
@@ -19,4 +20,22 @@ use riscv_rt::TrapFrame;
 fn exception(_: &TrapFrame) -> ! {
     let cause = riscv::register::mcause::read().bits();
     stop(&format_args!("exception {cause:#x} at {:#x}", riscv::register::mepc::read()))
+}
+
+// SAFETY: which pins are driven, and how.
+const DRIVEN: Register = unsafe { Register::at(0x1006_0008) };
+// SAFETY: as above.
+const LEVEL: Register = unsafe { Register::at(0x1006_000c) };
+/// The pin that resets the board when it is low.
+const RESET: u32 = 1 << 10;
+
+/// For `common::reset`.
+#[unsafe(no_mangle)]
+fn zk_board_reset() -> ! {
+    LEVEL.write(LEVEL.read() | RESET);
+    DRIVEN.write(DRIVEN.read() | RESET);
+    LEVEL.write(LEVEL.read() & !RESET);
+    loop {
+        riscv::asm::wfi();
+    }
 }
