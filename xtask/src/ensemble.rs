@@ -1,6 +1,6 @@
 //! Lets boards in QEMU be an ensemble: `cargo xtask quorum`, typed to, and asked with `zk`.
 //!
-//! They elect; a client writes; the leader's power is cut, and the others go on; it comes back and has
+//! They elect; `zk` and kazoo use them; the leader's power is cut, and the others go on; it comes back and has
 //! what it missed; the power of all is cut at once, and everything that was acknowledged is there.
 
 use core::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::checkout::Checkout;
 use crate::command;
 use crate::guest::{Guest, Scratch};
+use crate::interop;
 use crate::targets::Board;
 
 /// How many boards.
@@ -37,6 +38,7 @@ pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Resu
     let mut ensemble = Ensemble {
         quorum: Guest::start("quorum", &mut quorum)?,
         zk: checkout.target.join("debug").join("zk"),
+        kazoo: [interop::python(checkout), checkout.root.join("interop").join("boards.py")],
         clients: vec![],
         deadline,
     };
@@ -111,6 +113,8 @@ fn quorum(checkout: &Checkout) -> Command {
 struct Ensemble {
     quorum: Guest,
     zk: PathBuf,
+    /// An interpreter, and what it runs.
+    kazoo: [PathBuf; 2],
     /// Where they serve clients, in the order of their numbers.
     clients: Vec<String>,
     deadline: Instant,
@@ -124,6 +128,7 @@ impl Ensemble {
         self.clients = clients.map(ToOwned::to_owned).collect();
         let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
         self.zk(other, &["create", "/acknowledged", "by three"])?;
+        self.kazoo(&self.clients.join(","))?;
 
         self.type_line(&format!("kill {leader}"))?;
         self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
@@ -193,16 +198,26 @@ impl Ensemble {
     /// What `zk` prints, asked of a server.
     fn zk(&self, id: usize, verb: &[&str]) -> Result<String, String> {
         let at = self.clients.get(id - 1).ok_or_else(|| format!("there is no server {id}"))?;
-        let mut zk = Command::new(&self.zk);
-        zk.args(["--server", at]).args(verb);
-        println!("$ {}", command::shown(&zk));
-        let output = zk.output().map_err(|error| format!("cannot start zk: {error}"))?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{}: {}", command::shown(&zk), why.trim_end()));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        printed(Command::new(&self.zk).args(["--server", at]).args(verb))
     }
+
+    /// Lets kazoo use the servers.
+    fn kazoo(&self, servers: &str) -> Result<String, String> {
+        let [python, program] = &self.kazoo;
+        printed(Command::new(python).arg(program).arg(servers))
+    }
+}
+
+/// What a program prints that succeeds.
+fn printed(command: &mut Command) -> Result<String, String> {
+    let shown = command::shown(command);
+    println!("$ {shown}");
+    let output = command.output().map_err(|error| format!("{shown}: {error}"))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{shown}: {}", why.trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// What a line says of a server: its number, and what it does.

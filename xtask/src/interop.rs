@@ -22,7 +22,8 @@ fn requirements(checkout: &Checkout) -> Vec<String> {
     }
 }
 
-fn python(checkout: &Checkout) -> PathBuf {
+/// The interpreter that has kazoo.
+pub(crate) fn python(checkout: &Checkout) -> PathBuf {
     environment(checkout).join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
 }
 
