@@ -41,6 +41,8 @@ def ends(one, two):
     """A session that is closed takes its nodes along."""
     gone = threading.Event()
     path = two.create("/kazoo/n-", ephemeral=True, sequence=True)
+    # They are at different servers.
+    one.sync(path)
     assert one.exists(path, watch=lambda event: gone.set())
     two.stop()
     wait(gone, "that a node went with its session")

@@ -61,7 +61,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     }
     if cfg!(unix) {
         for board in BOARDS.iter().filter(|board| board.package == SMALLEST) {
-            ensemble(steps, board);
+            ensemble(steps, board, CUTS);
         }
     }
 }
@@ -69,17 +69,23 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
 /// The board whose ensemble is tried each time: the one with less room.
 const SMALLEST: &str = "emcraft-sf2";
 
+/// How often the power of all of its boards is cut; and in the long group.
+const CUTS: usize = 5;
+const CUTS_LONG: usize = 49;
+
 /// The long group: ensembles of the other boards. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for board in BOARDS.iter().filter(|board| board.package != SMALLEST) {
-        ensemble(steps, board);
+        ensemble(steps, board, CUTS_LONG);
     }
 }
 
-fn ensemble(steps: &mut Steps<'_>, board: &Board) {
+fn ensemble(steps: &mut Steps<'_>, board: &Board, cuts: usize) {
     let checkout = steps.checkout;
     let what = format!("three {} are an ensemble", board.package);
-    tried(steps, &what, ensemble::CEILING, |deadline| ensemble::run(checkout, board, deadline));
+    tried(steps, &what, ensemble::CEILING, |deadline| {
+        ensemble::run(checkout, board, cuts, deadline)
+    });
 }
 
 /// What joins boards to a quorum: the switch, their logs, their processes.

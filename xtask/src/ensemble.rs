@@ -21,16 +21,24 @@ const PEERS: usize = 3;
 
 /// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
 /// a leader is missed after `syncLimit` ticks.)
-pub(crate) const CEILING: Duration = Duration::from_secs(300);
+pub(crate) const CEILING: Duration = Duration::from_secs(900);
+
+/// Writes that are acknowledged before the power of all is cut; one more is under way.
+const WRITES: u64 = 3;
 
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs it.
+/// Runs it; the power of all is cut so many times.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
-pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Result<(), String> {
+pub(crate) fn run(
+    checkout: &Checkout,
+    board: &Board,
+    cuts: usize,
+    deadline: Instant,
+) -> Result<(), String> {
     let scratch = Scratch::new()?;
     let mut quorum = quorum(checkout);
     quorum.args(["--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
@@ -42,7 +50,7 @@ pub(crate) fn run(checkout: &Checkout, board: &Board, deadline: Instant) -> Resu
         clients: vec![],
         deadline,
     };
-    let done = ensemble.play();
+    let done = ensemble.play(cuts);
     // Whatever has happened, no board goes on.
     let told = ensemble.quorum.type_line("quit");
     let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
@@ -121,7 +129,7 @@ struct Ensemble {
 }
 
 impl Ensemble {
-    fn play(&mut self) -> Result<(), String> {
+    fn play(&mut self, cuts: usize) -> Result<(), String> {
         let leader = self.elected(&mut Vec::new())?;
         let connect = self.quorum.line("all serve. Connect with: zk --server ", self.deadline)?;
         let clients = connect.trim_end_matches(" shell").split(',');
@@ -138,6 +146,25 @@ impl Ensemble {
         self.quorum.line(&format!("server {leader} follows"), self.deadline)?;
         self.has_all(leader)?;
 
+        self.zk(other, &["create", "/written", "0"])?;
+        let mut written = 0;
+        for cut in 1..=cuts {
+            written = self.cut_all(written)?;
+            println!("cut {cut} of {cuts}: {written} were written");
+        }
+        (1..=PEERS).try_for_each(|id| self.has_all(id))
+    }
+
+    /// Cuts the power of all at once, while somebody writes numbers from `written` on. Answers with the last
+    /// that is there: every one that was acknowledged, and at most one more.
+    fn cut_all(&mut self, written: u64) -> Result<u64, String> {
+        let mut last = written;
+        for _ in 0..WRITES {
+            printed(&mut self.set(last + 1))?;
+            last += 1;
+        }
+        // Nobody waits for this one.
+        let mut next = self.set(last + 1).spawn().map_err(|error| error.to_string())?;
         for id in 1..=PEERS {
             self.type_line(&format!("kill {id}"))?;
         }
@@ -146,6 +173,10 @@ impl Ensemble {
             off += usize::from(said(line).is_some_and(|(_, what)| what.starts_with("is off")));
             (off == PEERS).then_some(())
         })?;
+        // What has ended cannot be killed; either way there is a status.
+        next.kill().ok();
+        let acknowledged = next.wait().is_ok_and(|status| status.success());
+        let right = last + u64::from(acknowledged)..=last + 1;
         for id in 1..=PEERS {
             self.type_line(&format!("start {id}"))?;
         }
@@ -154,7 +185,20 @@ impl Ensemble {
         while serving.len() < PEERS {
             self.serves(&mut serving)?;
         }
-        (1..=PEERS).try_for_each(|id| self.has_all(id))
+        self.zk(1, &["sync", "/written"])?;
+        let is = self.zk(1, &["get", "/written"])?;
+        match is.trim_end().parse() {
+            Ok(is) if right.contains(&is) => Ok(is),
+            _ => Err(format!("`{is}` is there, and {right:?} were acknowledged or asked for")),
+        }
+    }
+
+    /// A client that writes a number, to any server.
+    fn set(&self, number: u64) -> Command {
+        let mut set = Command::new(&self.zk);
+        let servers = self.clients.join(",");
+        set.args(["--server", &servers, "set", "/written", &number.to_string()]);
+        set
     }
 
     /// Waits until one leads, which it answers with. Who serves until then is `serving`.

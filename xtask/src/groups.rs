@@ -186,7 +186,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "boards-long",
         what: "three boards of the larger kind are an ensemble, and lose their power",
-        budget: 400,
+        budget: 900,
         long: true,
         needs: &[Need::BareMetal, Need::QemuRiscv, Need::Kazoo],
         here: on_unix,

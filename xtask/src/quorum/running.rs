@@ -323,7 +323,12 @@ impl<W: Write> Running<W> {
 
     fn kill(&mut self, id: usize) -> io::Result<()> {
         let Some(at) = self.place(id)? else { return Ok(()) };
-        match self.members[at].process.as_ref().map(Process::kill) {
+        let Member { process, voice, .. } = &self.members[at];
+        let cut = match voice {
+            Voice::Defmt(_) => Process::cut_power,
+            Voice::Data => Process::kill,
+        };
+        match process.as_ref().map(cut) {
             None => self.say(format_args!("server {id} is off")),
             // Its end is said when it has come.
             Some(Ok(())) => Ok(()),
@@ -371,7 +376,7 @@ impl<W: Write> Running<W> {
             match member.voice {
                 // A board has nothing to put in order: its power may go at any time. Whoever cannot be
                 // killed has ended already, or is killed again below.
-                Voice::Defmt(_) => drop(process.kill()),
+                Voice::Defmt(_) => drop(process.cut_power()),
                 Voice::Data => process.close(),
             }
         }
