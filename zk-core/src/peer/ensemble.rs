@@ -366,8 +366,11 @@ impl<'m> Peer<'m> {
             self.tree.applied(zxid);
         }
         let ensemble = &mut self.ensemble;
-        // A reconfiguration that is not in the history any more.
-        if ensemble.quorums.proposed.version() > self.proposed.0 {
+        // A reconfiguration that is not in the history any more. The first configuration with a version is in
+        // none: it came with its epoch, and may be in force elsewhere.
+        let version = Zxid(ensemble.quorums.proposed.version());
+        let first = version.counter() == 0 && version.epoch() <= ensemble.epochs.current;
+        if version > self.proposed && !first {
             ensemble.quorums.withdraw();
         }
         ensemble.reconfigured = false;

@@ -227,6 +227,35 @@ fn what_newleader_names_and_nobody_has_committed_is_only_proposed() {
     assert_eq!(quorums.pending().unwrap().version(), next.0);
 }
 
+/// Its version may be in force at another follower already, which would not follow a leader without it.
+#[test]
+fn the_first_configuration_outlives_the_leader_that_gave_it_a_version() {
+    let options = Options { reconfig: true, ..Options::default() };
+    let server = |id| Server::with_options(id, false, options.clone());
+    let first = Zxid::new(Epoch(1), 0);
+    let text = CONFIG.replace("version=0", &format!("version={:x}", first.0));
+    // With the history that NEWLEADER came behind, and without.
+    for durable in [true, false] {
+        let Pair { mut follower, links, .. } = Pair::of(server(2), server(1));
+        let link = links[1];
+        for packet in [
+            Packet::with(Kind::LeaderInfo, first, &0x1_0000i32.to_be_bytes()),
+            Packet::new(Kind::Diff, Zxid::ZERO),
+            Packet::with(Kind::NewLeader, first, text.as_bytes()),
+        ] {
+            follower.says(link);
+            follower.hears(link, &encode(&packet));
+            if durable || packet.kind != Kind::NewLeader {
+                follower.disk();
+            }
+        }
+        follower.peer.member_closed(follower.now, link);
+        assert_eq!(follower.peer.state(), State::Looking);
+        let pending = follower.peer.quorums().pending().map(zk_core::quorum::Config::version);
+        assert_eq!(pending, durable.then_some(first.0));
+    }
+}
+
 /// What a reply will take is not more when the configuration has grown meanwhile.
 #[test]
 fn replies_that_wait_while_the_configuration_grows_keep_their_room() {

@@ -249,7 +249,8 @@ impl Agreement {
 
     /// Whether a transaction was shown to clients.
     pub(crate) fn is_committed(&self, zxid: Zxid) -> bool {
-        zxid == Zxid::ZERO || self.places.contains_key(&self.transaction(zxid))
+        let last = self.transaction(zxid);
+        last == Zxid::ZERO || self.places.contains_key(&last)
     }
 
     /// All transactions up to `last`, oldest first.

@@ -148,6 +148,9 @@ pub(crate) enum Did {
     Truncated(Zxid),
     /// The history was replaced by a snapshot of that zxid.
     Installed(Zxid),
+    /// There was no room for a snapshot: the history is what could be read again, which may be more than the
+    /// last time.
+    ReadAgain(Zxid),
     /// The disk has failed: the process ends.
     Failed,
     /// It was full for too long: the process ends.
@@ -489,7 +492,7 @@ impl Node {
                 let done = step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now));
                 // Where there is no room, what was there before is read again.
                 if matches!(did, Did::Installed(zxid) if zxid != self.peer.tree().last_zxid()) {
-                    did = Did::Something;
+                    did = Did::ReadAgain(self.peer.tree().last_zxid());
                 }
                 if let (Some(epochs), Ok(())) = (asked, &done) {
                     did = Did::Epochs(core::mem::replace(&mut self.epochs, epochs));
