@@ -175,7 +175,7 @@ pub struct Changes<'m> {
 }
 
 impl<'m> Changes<'m> {
-    /// No changes to a tree with that digest.
+    /// No changes to that tree.
     pub fn new(storage: Storage<'m>, seeds: Seeds, tree: &DataTree<'_>) -> Self {
         Self {
             changes: Slab::new(storage.changes),
