@@ -230,6 +230,15 @@ pub(crate) fn first_line(program: &str, args: &[&str]) -> Option<String> {
     output.status.success().then(|| text.lines().next().unwrap_or_default().to_owned())
 }
 
+/// Sends a process a signal (`-TERM`).
+///
+/// # Errors
+/// It cannot be sent.
+pub(crate) fn signal(pid: u32, signal: &str) -> std::io::Result<()> {
+    let status = Command::new("kill").args([signal, &pid.to_string()]).status()?;
+    if status.success() { Ok(()) } else { Err(std::io::Error::other("it could not be killed")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,8 +57,8 @@ pub(crate) fn run(
     done.and(told).and(ended)
 }
 
-/// A board that cannot start, because its configuration has more members than fit, starts three times and
-/// then says why.
+/// A board that cannot start, because its configuration is longer than fits, starts three times and then
+/// says why.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.

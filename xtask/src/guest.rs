@@ -179,11 +179,9 @@ impl Guest {
         if let Ok(Some(status)) = self.child.try_wait() {
             return Err(format!("{} had ended with {status}", self.name));
         }
-        let mut terminate = Command::new("kill");
-        let asked = terminate.args(["-TERM", &self.child.id().to_string()]).status();
-        match asked {
-            Ok(status) if status.success() => drop(self.child.wait()),
-            _ => drop(self.kill_now()),
+        match command::signal(self.child.id(), "-TERM") {
+            Ok(()) => drop(self.child.wait()),
+            Err(_) => drop(self.kill_now()),
         }
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
+use crate::command;
+
 use super::logs::{Line, Texts};
 
 /// Bytes of a line; of a longer one the rest is another line.
@@ -74,7 +76,8 @@ impl Process {
     /// # Errors
     /// The signal cannot be sent.
     pub(crate) fn kill(&self) -> io::Result<()> {
-        self.signal("-KILL")
+        // The thread that waits for it has the child; until it has waited, the number is its own.
+        command::signal(self.pid, "-KILL")
     }
 
     /// Ends a board at once, as a power cut would. QEMU is asked to, and not killed, because it writes to
@@ -83,13 +86,7 @@ impl Process {
     /// # Errors
     /// The signal cannot be sent.
     pub(crate) fn cut_power(&self) -> io::Result<()> {
-        self.signal("-TERM")
-    }
-
-    fn signal(&self, signal: &str) -> io::Result<()> {
-        // The thread that waits for it has the child; until it has waited, the number is its own.
-        let status = Command::new("kill").args([signal, &self.pid.to_string()]).status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other("it could not be killed")) }
+        command::signal(self.pid, "-TERM")
     }
 
     /// Lets a desktop server end.

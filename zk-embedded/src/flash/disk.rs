@@ -72,13 +72,13 @@ enum Install {
 }
 
 impl<'m, N: Nor> Disk<'m, N> {
-    /// A disk that is to be [opened](Self::open).
+    /// A disk that is to be [opened](Self::open): until then it knows of no history that can be trusted.
     ///
     /// # Errors
     /// [`Unfit`].
     pub fn new(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Unfit> {
         let store = Store::new(nor, memory, options)?;
-        Ok(Self { store, found: Found::Nothing, lost: true, install: Install::None })
+        Ok(Self { store, found: Found::Lost, lost: true, install: Install::None })
     }
 
     /// Opens the store: see [`Store::open`].
