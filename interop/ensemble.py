@@ -52,7 +52,9 @@ class Ensemble:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            print("the servers, when it failed:\n%s" % self.logs(40), flush=True)
         for server in self.servers:
             server.close()
 
@@ -75,7 +77,7 @@ class Ensemble:
             if len(leaders) == 1 and all(modes.values()):
                 return leaders[0]
             if time.monotonic() > deadline:
-                raise Failure("no agreement in %d s: %s\n%s" % (seconds, modes, self.logs()))
+                raise Failure("no agreement in %d s: %s" % (seconds, modes))
             time.sleep(0.05)  # a server that does not serve yet gives no event to wait for
 
     def logs(self, lines=12):

@@ -1,18 +1,25 @@
 """A rolling move of three servers of Apache's to zk and back, under load, each on its own directory.
 
 Clients write through the two servers that stay, while the third is stopped, replaced by one of the
-other kind on the same data directory, and follows again. At the end every server must show the same
-tree, with every write that any of them acknowledged.
+other kind on the same data directory, and follows again. When it leads, the others end the connections
+of their clients, as they must: the sessions go on. At the end every server must show the same tree,
+with every write that any of them acknowledged.
 """
 
 import apache
 from ensemble import Ensemble, collect, same_everywhere
 from report import Failure
-from workload import Load
+from workload import WINDOW, Roamer, Roaming
 from zk import Zk
 
-WRITES = 100  # acknowledged creates through each server that stays, before and after each replacement
+WRITES = 300  # acknowledged creates of sessions that began at each server that stays, before and after
 OTHER = {"a": ("z", Zk), "z": ("a", apache.Apache)}
+
+
+class Hurried(Roamer):
+    """One that writes as fast as it is answered."""
+
+    WINDOW, PACE_SECONDS = WINDOW, 0
 
 
 def replaced(ensemble, server):
@@ -27,6 +34,12 @@ def replaced(ensemble, server):
     return new
 
 
+def told(ensemble, loads):
+    """Tells of connections that ended though the leader stayed: only a role's end is a reason for that."""
+    for worker in [worker for load in loads for worker in load.workers if worker.moves]:
+        print("%s moved %d times: %s\n%s" % (worker.root, worker.moves, worker.ended, ensemble.logs()), flush=True)
+
+
 def there_and_back(options):
     """move: a rolling move of an Apache ensemble to zk and back under load, on the same directories"""
     acked, sent, led = {}, {}, []
@@ -38,18 +51,19 @@ def there_and_back(options):
             # Those of the kind that is to go: followers first, the leader last.
             going = [server for server in ensemble.servers if server.kind == ("a" if number < 3 else "z")]
             server = sorted(going, key=lambda server: server is leader)[0]
-            loads = [Load(other.address, "/m%d-%d" % (number, other.id), 2, seed=number)
-                     for other in ensemble.servers if other is not server]
+            stay = [other for other in ensemble.servers if other is not server]
+            loads = [Roaming(servers, "/m%d-%d" % (number, servers[0].id), 2, number, Hurried)
+                     for servers in (stay, stay[::-1])]
             for load in loads:
                 load.until(WRITES)
             new = replaced(ensemble, server)
             new.launch()
             ensemble.wait()
             for load in loads:
-                # When the leader goes, the others close the connections of their clients.
-                if load.alive() and server is not leader:
-                    load.until(2 * WRITES)
+                load.until(load.count + WRITES)
                 load.stop()
+            if server is not leader:
+                told(ensemble, loads)
             collect(loads, "replacing server %d" % server.id, acked, sent)
         if any(server.kind != "a" for server in ensemble.servers):
             raise Failure("not all are Apache's again")

@@ -41,8 +41,8 @@ class Divided(Ensemble):
         true = zip(("quorum", "election"), self.ports[other])
         return tuple(self.network.port(number, other, kind, port) for kind, port in true)
 
-    def __exit__(self, *_):
-        super().__exit__()
+    def __exit__(self, *error):
+        super().__exit__(*error)
         self.network.__exit__()
 
     def ids(self, servers):

@@ -27,14 +27,15 @@ class Worker(threading.Thread):
         self.client = Client(address, timeout=600000, io_timeout=IO_SECONDS)
         self.number, self.newest = 0, 0
         self.stopping = False
+        self.ended = None  # why its last connection did
 
     def run(self):
         try:
             self.client.call("create", self.root, b"", OPEN, 0)
             self.client.call("create", self.root + "/stirred", b"", OPEN, 0)
             self.work(WINDOW)
-        except (Closed, OSError):
-            pass
+        except (Closed, OSError) as error:
+            self.ended = error
         self.client.close()
 
     def work(self, window):
@@ -120,7 +121,8 @@ class Roamer(Worker):
                 self.client.sock.settimeout(self.IO_SECONDS)
                 self.work(self.WINDOW)
                 break
-            except (Closed, OSError):
+            except (Closed, OSError) as error:
+                self.ended = error
                 self.client.close()
                 if self.stopping or not self.reconnect():
                     break
@@ -177,7 +179,7 @@ class Load:
                 raise TimeoutError("%d of %d writes acknowledged in %d s" % (self.count, count, seconds))
             if self.count < count:
                 raise AssertionError("every worker ended after %d of %d writes: %s" % (
-                    self.count, count, [worker.unexpected[:3] for worker in self.workers]))
+                    self.count, count, [(worker.ended, worker.unexpected[:3]) for worker in self.workers]))
 
     def alive(self):
         return any(worker.is_alive() for worker in self.workers)
@@ -201,8 +203,8 @@ class Load:
 class Roaming(Load):
     """Roamers on servers that may go away: they do not end before they are told to."""
 
-    def __init__(self, servers, root, workers, seed=0):
-        self.begin(servers[0].address, root, workers, seed, lambda *values: Roamer(servers, *values))
+    def __init__(self, servers, root, workers, seed=0, roamer=Roamer):
+        self.begin(servers[0].address, root, workers, seed, lambda *values: roamer(servers, *values))
 
 
 def check_ledger(found, acked, sent):

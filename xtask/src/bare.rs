@@ -13,7 +13,7 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// The clippy that belongs to it.
 const DEBIAN_CLIPPY: &str = "/usr/bin/cargo-clippy";
 /// The library sources that belong to it.
-const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core/src/lib.rs";
+const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library/";
 
 /// Where `core` for a bare-metal target comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Facts {
             !dir.is_some_and(|dir| has_core(Path::new(&dir)))
         };
         let debian = first_line(DEBIAN_RUSTC, &["--version"])
-            .filter(|line| Path::new(DEBIAN_SOURCES).is_file() && new_enough(line));
+            .filter(|line| Path::new(DEBIAN_SOURCES).join("core/src/lib.rs").is_file())
+            .filter(|line| new_enough(line));
         Self {
             missing: TARGETS.iter().map(|target| target.triple).filter(|t| lacks(t)).collect(),
             debian,
@@ -200,16 +201,31 @@ fn in_boards(
     flags: &str,
 ) {
     command.current_dir(checkout.boards()).args(["--profile", "size", "-p", package]);
-    let variable = format!("CARGO_TARGET_{}", triple.to_uppercase().replace(['-', '.'], "_"));
-    let mut flags = flags.to_owned();
+    let mut flags: Vec<String> = flags.split_whitespace().map(ToOwned::to_owned).collect();
     if supply == Supply::Debian
         && let Some(linker) = host_linker()
     {
         // Debian's package brings no rust-lld.
-        command.env(format!("{variable}_LINKER"), linker);
-        flags.push_str(" -Clinker-flavor=ld.lld");
+        let variable = triple.to_uppercase().replace(['-', '.'], "_");
+        command.env(format!("CARGO_TARGET_{variable}_LINKER"), linker);
+        flags.push("-Clinker-flavor=ld.lld".to_owned());
     }
-    command.env(format!("{variable}_RUSTFLAGS"), flags.trim());
+    flags.extend(sources(checkout).iter().map(|dir| format!("--remap-path-prefix={dir}=")));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+}
+
+/// Where this machine keeps sources. A panic tells its file: an image must not be larger, or tell
+/// more, because they lie deep.
+pub(crate) fn sources(checkout: &Checkout) -> Vec<String> {
+    let mut dirs = vec![checkout.root.clone(), PathBuf::from(DEBIAN_SOURCES)];
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    if let Some(home) = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")))
+        && let Ok(registries) = home.join("registry").join("src").read_dir()
+    {
+        dirs.extend(registries.flatten().map(|registry| registry.path()));
+    }
+    // With its separator at the end, what is left is a relative path.
+    dirs.iter().map(|dir| dir.join("").display().to_string()).collect()
 }
 
 /// rust-lld of the host's toolchain.

@@ -113,7 +113,15 @@ pub(crate) fn named(command: &Command) -> String {
 fn quoted(word: &std::ffi::OsStr) -> String {
     let word = word.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{word}'") }
+    if !word.is_empty() && word.chars().all(plain) {
+        return word;
+    }
+    // Cargo keeps flags apart with a character that a terminal does not show.
+    let escaped: String = word
+        .chars()
+        .map(|c| if c.is_ascii_control() { format!("\\x{:02x}", u32::from(c)) } else { c.into() })
+        .collect();
+    if escaped == word { format!("'{word}'") } else { format!("$'{escaped}'") }
 }
 
 /// Runs `command` without standard input until it ends or `deadline` passes.
@@ -314,5 +322,7 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command.env("RUSTDOCFLAGS", "-D warnings").env_remove("HOME").args(["doc", "--no-deps"]);
         assert_eq!(shown(&command), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
+        command.env("RUSTDOCFLAGS", "-D\x1fwarnings");
+        assert_eq!(shown(&command), r"RUSTDOCFLAGS=$'-D\x1fwarnings' cargo doc --no-deps");
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use object::{Object as _, ObjectSymbol as _};
 
-use crate::bare::Supply;
+use crate::bare::{self, Supply};
 use crate::boards;
 use crate::groups::Steps;
 use crate::size::{self, Sizes};
@@ -25,6 +25,8 @@ struct Footprint {
     stack: u64,
     /// Bytes that it may need: the deepest chain of direct calls, if the machine's code can be read.
     chain: Option<Stack>,
+    /// Directories of this machine that it names: its size would depend on them.
+    named: Vec<String>,
 }
 
 /// Builds and measures the firmware of every board.
@@ -34,13 +36,15 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
         if !steps.run(&mut build) {
             continue;
         }
-        match measure(&image) {
+        match measure(&image, bare::sources(steps.checkout)) {
             Ok(footprint) => {
                 print!("{}", shown(board, &footprint));
-                let Footprint { flash, ram, stack, ref chain } = footprint;
+                let Footprint { flash, ram, stack, ref chain, ref named } = footprint;
                 let within = flash <= board.code_max && ram <= board.ram_max;
                 let what = format!("{}: {flash} bytes of flash and {ram} of RAM", board.package);
                 steps.check(&what, within);
+                let what = format!("{}: names of this machine's: {named:?}", board.package);
+                steps.check(&what, named.is_empty());
                 if let Some(chain) = chain {
                     let deepest = deepest(chain);
                     let what = format!("{}: {deepest} of {stack} bytes of stack", board.package);
@@ -55,7 +59,8 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
     }
 }
 
-fn measure(image: &Path) -> Result<Footprint, String> {
+/// Measures an image, and looks for the names of some directories in it.
+fn measure(image: &Path, mut named: Vec<String>) -> Result<Footprint, String> {
     let bytes = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
     let file = object::File::parse(&*bytes);
     let file = file.map_err(|error| format!("{}: {error}", image.display()))?;
@@ -71,9 +76,10 @@ fn measure(image: &Path) -> Result<Footprint, String> {
         object::Architecture::Arm => Some(stack::of(&file, "")?),
         _ => None,
     };
+    named.retain(|dir| bytes.windows(dir.len()).any(|window| window == dir.as_bytes()));
     // Variables lie in one piece.
     let variables = address("__euninit")? - address("__sdata")?;
-    Ok(Footprint { flash: text + data, ram: variables + stack, stack, chain })
+    Ok(Footprint { flash: text + data, ram: variables + stack, stack, chain, named })
 }
 
 /// Bytes of the deepest chain of calls.
@@ -82,7 +88,7 @@ fn deepest(chain: &Stack) -> u64 {
 }
 
 fn shown(board: &Board, footprint: &Footprint) -> String {
-    let Footprint { flash, ram, stack, chain } = footprint;
+    let Footprint { flash, ram, stack, chain, .. } = footprint;
     let mut out = format!(
         "\n{}, profile `{}`\n{flash:>8}  bytes of flash, of {}\n{ram:>8}  bytes of RAM, of {}\n\
          {stack:>8}  bytes of that for the stack\n",
