@@ -58,16 +58,16 @@ pub enum Unprovisioned<E> {
     Refused(provision::Refusal),
 }
 
-impl<E: fmt::Debug> fmt::Display for Unprovisioned<E> {
+impl<E: fmt::Display> fmt::Display for Unprovisioned<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(error) => write!(f, "the flash cannot be read: {error:?}"),
+            Self::Device(error) => write!(f, "the flash cannot be read: {error}"),
             Self::Refused(refusal) => refusal.fmt(f),
         }
     }
 }
 
-impl<E: fmt::Debug> core::error::Error for Unprovisioned<E> {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Unprovisioned<E> {}
 
 /// What a board gives.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ pub enum Refusal<E> {
     Config(ConfigError),
 }
 
-impl<E: fmt::Debug> fmt::Display for Refusal<E> {
+impl<E: fmt::Display> fmt::Display for Refusal<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flash(error) => write!(f, "the flash: {error}"),
@@ -108,7 +108,7 @@ impl<E: fmt::Debug> fmt::Display for Refusal<E> {
     }
 }
 
-impl<E: fmt::Debug> core::error::Error for Refusal<E> {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Refusal<E> {}
 
 impl<E> From<flash::Error<E>> for Refusal<E> {
     fn from(error: flash::Error<E>) -> Self {

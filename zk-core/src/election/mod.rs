@@ -391,7 +391,7 @@ impl<'m> Election<'m> {
             let said = self.heard(id).filter(Heard::is_established);
             said.is_some_and(|said| said.agrees(word))
         };
-        quorums.has_quorum(established) && leads(true)
+        quorums.has_some_quorum(established) && leads(true)
     }
 
     /// Whether this peer's proposal counts as a vote.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::server::{Role, Server};
+use super::server::{ADDRESSES_MAX, Role, Server};
 use super::sort_by;
 use super::text::{Fill, Line, Lines, bucket, grouped};
 use crate::id::ServerId;
@@ -404,8 +404,13 @@ impl<'m> Config<'m> {
     /// Where the member `id` is met by others, in order of the text. Nothing for whoever is no
     /// member.
     pub fn addresses(&self, id: ServerId, port: Port) -> impl Iterator<Item = (&str, u16)> {
-        let addresses = self.server(id).map(|server| server.addresses).unwrap_or_default();
-        addresses.into_iter().map(move |address| match port {
+        (0..ADDRESSES_MAX).map_while(move |at| self.address(id, port, at))
+    }
+
+    /// The one of [`Self::addresses`] at that place.
+    pub(super) fn address(&self, id: ServerId, port: Port, at: usize) -> Option<(&str, u16)> {
+        let address = *self.server(id)?.addresses.get(at)?;
+        Some(match port {
             Port::Quorum => (address.host, address.quorum),
             Port::Election => (address.host, address.election),
         })

@@ -1,6 +1,7 @@
 //! The committed configuration, and the proposed one.
 
 use super::config::{Config, ConfigError, Port};
+use super::server::ADDRESSES_MAX;
 use crate::id::ServerId;
 
 /// The configuration that is in force and, while a reconfiguration is under way, the one that it
@@ -106,6 +107,12 @@ impl<'m> Quorums<'m> {
         self.all().all(|config| config.is_quorum(acked))
     }
 
+    /// Whether they are a quorum of one that counts: enough to learn who leads, as a proposed
+    /// configuration may have come to nothing, or be in force by now. Not enough to elect.
+    pub fn has_some_quorum(&self, acked: impl Fn(ServerId) -> bool) -> bool {
+        self.all().any(|config| config.is_quorum(&acked))
+    }
+
     /// Whether `id` votes in any of them. Answers to `getCurrentAndNextConfigVoters`.
     pub fn is_voter(&self, id: ServerId) -> bool {
         self.all().any(|config| config.is_participant(id))
@@ -135,8 +142,12 @@ impl<'m> Quorums<'m> {
     /// proposed one does where it says something else.
     pub fn addresses(&self, id: ServerId, port: Port) -> impl Iterator<Item = (&str, u16)> {
         let committed = &self.committed;
-        let other = self.pending().into_iter().flat_map(move |new| new.addresses(id, port));
-        let other = other.filter(move |&new| !committed.addresses(id, port).any(|old| old == new));
-        committed.addresses(id, port).chain(other)
+        (0..2 * ADDRESSES_MAX).filter_map(move |at| {
+            let Some(at) = at.checked_sub(ADDRESSES_MAX) else {
+                return committed.address(id, port, at);
+            };
+            let new = self.pending()?.address(id, port, at)?;
+            (!committed.addresses(id, port).any(|old| old == new)).then_some(new)
+        })
     }
 }

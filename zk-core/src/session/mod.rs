@@ -339,7 +339,7 @@ impl<'m> Sessions<'m> {
         if !core::mem::replace(&mut entry.applied, true) {
             self.applied += 1;
         }
-        entry.timeout = timeout;
+        // Its client may have been granted another one since, by a member that was quicker.
         entry.created_timeout = timeout;
         Ok(())
     }
@@ -525,6 +525,18 @@ mod tests {
             SessionId(0x0100_0000_0000_0005),
             Instant(1000),
         )
+    }
+
+    #[test]
+    fn an_opening_that_is_applied_late_takes_nothing_back() {
+        let (mut entries, mut slots) = ([Session::EMPTY; 4], [0; 8]);
+        let mut sessions = sessions(&mut entries, &mut slots);
+        let id = SessionId(7);
+        let at = sessions.open(id, 3000, Instant(0)).unwrap();
+        sessions.grant(at, 2000);
+        sessions.opened(id, 3000, Instant(10)).unwrap();
+        assert_eq!(sessions.get(at).timeout(), 2000);
+        assert_eq!(sessions.applied().map(|session| session.timeout).last(), Some(3000));
     }
 
     #[test]

@@ -315,7 +315,10 @@ impl<'m> Leader<'m> {
                     .map_err(|_| Violation("an ACKEPOCH without an epoch"))?;
                 learner.current = (current != -1).then_some(Epoch(current as u32));
                 learner.last = packet.zxid;
+                // Who ends with the same transaction has the same history: only the leader of an epoch that
+                // never began, which gave it to some, knew more. (An observer that has it so is not elected.)
                 if phase == Phase::Acknowledging
+                    && learner.last != own.1
                     && learner.current.is_some_and(|current| (current, learner.last) > own)
                 {
                     return Err(Violation("a learner that is ahead of this leader"));

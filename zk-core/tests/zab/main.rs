@@ -601,6 +601,28 @@ fn packets_that_are_not_due_end_the_link() {
     }
 }
 
+/// Nobody leads whom a learner is ahead of. But an epoch that has begun nowhere else, and brought no
+/// transaction, makes nobody's history longer.
+#[test]
+fn a_learner_with_the_same_history_is_not_ahead() {
+    for (current, last, ahead) in [
+        ("00000000", "0000000000000000", false),
+        ("00000005", "0000000000000000", false),
+        ("00000005", "0000000400000001", true),
+        ("00000000", "0000000000000001", true),
+    ] {
+        let mut pair = Pair::new();
+        let (leader, link) = (&mut pair.leader, pair.links[0]);
+        let hello = "0000000b 0000000000000000 00000014 000000000000000100010000 0000000000000000 ffffffff";
+        leader.hears(link, &packet(hello));
+        leader.disk();
+        assert!(!leader.says(link).is_empty(), "LEADERINFO");
+        let ack = packet(&format!("00000012 {last} 00000004 {current} ffffffff"));
+        leader.peer.hear(leader.now, link, &ack);
+        assert_eq!(leader.peer.member_is_closing(link), ahead, "{current} {last}");
+    }
+}
+
 /// Whoever comes from elsewhere cannot speak for a member.
 #[test]
 fn strangers_are_nobody() {

@@ -56,10 +56,10 @@ pub enum Error<E> {
     Stopped,
 }
 
-impl<E: fmt::Debug> fmt::Display for Error<E> {
+impl<E: fmt::Display> fmt::Display for Error<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(error) => write!(f, "the flash cannot be read: {error:?}"),
+            Self::Device(error) => write!(f, "the flash cannot be read: {error}"),
             Self::Unfit(what) => write!(f, "the store does not fit: {what}"),
             Self::Version { block, found } => write!(
                 f,
@@ -82,7 +82,7 @@ impl<E: fmt::Debug> fmt::Display for Error<E> {
     }
 }
 
-impl<E: fmt::Debug> core::error::Error for Error<E> {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
 
 /// Where a history is damaged: a peer with it must not vote before a leader has sent it a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -149,6 +149,6 @@ pub use boot::Found;
 pub use disk::{Disk, History};
 pub use error::{Damage, Error, Rot, Unfit};
 pub use layout::{REASON_MAX, Snapshot, VERSION, WRITE_SIZE_MAX};
-pub use nor::{Blocking, Nor};
+pub use nor::{Blocking, Failed, Nor};
 pub use read::{Entries, Load, Loaded, Refusal};
 pub use store::{Done, Memory, Options, Poll, Store, batch_len};

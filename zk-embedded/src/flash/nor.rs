@@ -1,8 +1,8 @@
 //! NOR flash, driven in steps: an erase of 3 s must not keep a board from its network.
 
-use core::fmt::Debug;
+use core::fmt::{self, Debug, Display};
 
-use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
+use embedded_storage::nor_flash::{NorFlash, NorFlashError, ReadNorFlash};
 
 /// A NOR flash that programs and erases while its board does something else.
 ///
@@ -13,7 +13,7 @@ use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
 /// Offsets are bytes from the start of the device.
 pub trait Nor {
     /// Why the device does not do what it is asked.
-    type Error: Debug;
+    type Error: Debug + Display;
 
     /// Bytes that are programmed together: programs begin and end at multiples of it. A power of
     /// two, [`WRITE_SIZE_MAX`](super::WRITE_SIZE_MAX) at most.
@@ -61,11 +61,21 @@ pub trait Nor {
 #[derive(Debug)]
 pub struct Blocking<F>(pub F);
 
+/// What such a driver says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed<E>(pub E);
+
+impl<E: NorFlashError> Display for Failed<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0.kind(), f)
+    }
+}
+
 /// Bytes that are read at once where a device wants aligned reads.
 const BOUNCE: usize = 64;
 
 impl<F: NorFlash> Nor for Blocking<F> {
-    type Error = F::Error;
+    type Error = Failed<F::Error>;
 
     fn write_size(&self) -> usize {
         F::WRITE_SIZE
@@ -83,10 +93,10 @@ impl<F: NorFlash> Nor for Blocking<F> {
         ReadNorFlash::capacity(&self.0)
     }
 
-    fn read(&mut self, mut offset: u32, mut bytes: &mut [u8]) -> Result<(), F::Error> {
+    fn read(&mut self, mut offset: u32, mut bytes: &mut [u8]) -> Result<(), Self::Error> {
         let unit = F::READ_SIZE as u32;
         if unit <= 1 {
-            return self.0.read(offset, bytes);
+            return self.0.read(offset, bytes).map_err(Failed);
         }
         // No device of ours wants more than a word.
         let mut room = [0; BOUNCE];
@@ -95,7 +105,7 @@ impl<F: NorFlash> Nor for Blocking<F> {
             let most = BOUNCE - skip as usize;
             let (now, rest) = bytes.split_at_mut(bytes.len().min(most));
             let end = (skip + now.len() as u32).next_multiple_of(unit) as usize;
-            self.0.read(offset - skip, &mut room[..end.min(BOUNCE)])?;
+            self.0.read(offset - skip, &mut room[..end.min(BOUNCE)]).map_err(Failed)?;
             now.copy_from_slice(&room[skip as usize..][..now.len()]);
             offset += now.len() as u32;
             bytes = rest;
@@ -103,15 +113,15 @@ impl<F: NorFlash> Nor for Blocking<F> {
         Ok(())
     }
 
-    fn start_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), F::Error> {
-        self.0.write(offset, bytes)
+    fn start_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0.write(offset, bytes).map_err(Failed)
     }
 
-    fn start_erase(&mut self, offset: u32) -> Result<(), F::Error> {
-        self.0.erase(offset, offset + F::ERASE_SIZE as u32)
+    fn start_erase(&mut self, offset: u32) -> Result<(), Self::Error> {
+        self.0.erase(offset, offset + F::ERASE_SIZE as u32).map_err(Failed)
     }
 
-    fn busy(&mut self) -> Result<bool, F::Error> {
+    fn busy(&mut self) -> Result<bool, Self::Error> {
         Ok(false)
     }
 }
@@ -192,6 +202,6 @@ mod tests {
         let mut bytes = [0; 10];
         flash.read(1031, &mut bytes).unwrap();
         assert_eq!(bytes, [0xff, 1, 1, 1, 1, 1, 1, 1, 1, 0xff]);
-        assert_eq!(flash.start_program(1033, &[1; 8]), Err(Misaligned));
+        assert_eq!(flash.start_program(1033, &[1; 8]), Err(Failed(Misaligned)));
     }
 }

@@ -59,6 +59,12 @@ pub enum Worn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a read has failed")
+    }
+}
+
 /// An operation.
 #[derive(Clone, Debug)]
 pub enum Operation {

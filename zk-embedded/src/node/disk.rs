@@ -1,6 +1,6 @@
 //! What a node asks of its disk.
 
-use core::fmt::Debug;
+use core::fmt::{Debug, Display};
 
 use zk_core::peer::Peer;
 use zk_core::time::Now;
@@ -21,7 +21,7 @@ pub enum Step {
 /// Where a peer's history is kept.
 pub trait Disk {
     /// Why the board has to start anew.
-    type Error: Debug;
+    type Error: Debug + Display;
 
     /// Does one step of what the peer orders ([`Peer::poll_disk`]), without waiting, and tells the
     /// peer what is done. When it is `quiet`, nobody waits to be served. The `scratch` is the loop's:

@@ -41,6 +41,7 @@ mod members;
 mod tests;
 mod words;
 
+use core::fmt;
 use core::net::Ipv4Addr;
 
 pub use disk::{Disk, Step};
@@ -184,16 +185,16 @@ pub enum Error<E> {
     Stopped(ApplyError),
 }
 
-impl<E: core::fmt::Debug> core::fmt::Display for Error<E> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disk(error) => write!(f, "the disk: {error:?}"),
+            Self::Disk(error) => write!(f, "the disk: {error}"),
             Self::Stopped(error) => write!(f, "stopped: {error}"),
         }
     }
 }
 
-impl<E: core::fmt::Debug> core::error::Error for Error<E> {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Error<E> {}
 
 /// The wall clock: what the board says, and time that has passed since.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,8 @@
 //! | identity | `9f`, 3 bytes | maker, kind, capacity |
 //! | read, program, erase | the [`Chip`]'s, address, data | the address comes highest byte first |
 
+use core::fmt;
+
 use zk_embedded::flash::Nor;
 
 use crate::spi::{Data, Silent, Spi};
@@ -59,6 +61,20 @@ pub enum Error {
     Protected,
     /// Not within the flash, a page, or not the beginning of a block.
     Outside,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent => f.write_str("it does not answer"),
+            Self::Identity([maker, kind, capacity]) => {
+                write!(f, "it is another one: {maker:#x} {kind:#x} {capacity:#x}")
+            }
+            Self::Busy => f.write_str("it stays busy"),
+            Self::Protected => f.write_str("it is protected"),
+            Self::Outside => f.write_str("there is no such place in it"),
+        }
+    }
 }
 
 impl From<Silent> for Error {
