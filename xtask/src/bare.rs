@@ -55,7 +55,7 @@ impl Facts {
             !dir.is_some_and(|dir| has_core(Path::new(&dir)))
         };
         let debian = first_line(DEBIAN_RUSTC, &["--version"])
-            .filter(|line| Path::new(DEBIAN_SOURCES).join("core/src/lib.rs").is_file())
+            .filter(|_| Path::new(DEBIAN_SOURCES).join("core/src/lib.rs").is_file())
             .filter(|line| new_enough(line));
         Self {
             missing: TARGETS.iter().map(|target| target.triple).filter(|t| lacks(t)).collect(),

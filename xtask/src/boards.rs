@@ -12,7 +12,7 @@ use crate::groups::Steps;
 use crate::guest::{Guest, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
 use crate::targets::{BOARDS, Board, SIZED};
-use crate::{ensemble, size, stack};
+use crate::{ensemble, size};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
@@ -113,20 +113,15 @@ fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf
 /// The command that builds a board's package, and where its firmware is then.
 pub(crate) fn firmware(checkout: &Checkout, supply: Supply, board: &Board) -> (Command, PathBuf) {
     let (mut build, image) =
-        bare::firmware(checkout, supply, board.triple, board.package, &flags());
+        bare::firmware(checkout, supply, board.triple, board.package, &size::flags(supply));
     unstable(&mut build);
     (build, image)
 }
 
 fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {
-    let mut clippy = bare::clippy(checkout, supply, triple, package, &flags());
+    let mut clippy = bare::clippy(checkout, supply, triple, package, &size::flags(supply));
     unstable(&mut clippy);
     clippy
-}
-
-/// As the image that is measured is built, so that what it stands on is built once.
-fn flags() -> String {
-    format!("{} {}", size::PROFILE, stack::FLAGS)
 }
 
 /// One of the flags is an unstable one.

@@ -74,7 +74,7 @@ pub(crate) const BOARDS: &[Board] = &[
         machine: &["-M", "emcraft-sf2"],
         flash: 16 << 20,
         profile: "tiny",
-        code_max: 229_000,
+        code_max: 192 << 10,
         ram_max: 64 << 10,
     },
     Board {

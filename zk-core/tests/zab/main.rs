@@ -613,7 +613,8 @@ fn a_learner_with_the_same_history_is_not_ahead() {
     ] {
         let mut pair = Pair::new();
         let (leader, link) = (&mut pair.leader, pair.links[0]);
-        let hello = "0000000b 0000000000000000 00000014 000000000000000100010000 0000000000000000 ffffffff";
+        let hello =
+            "0000000b 0000000000000000 00000014 000000000000000100010000 0000000000000000 ffffffff";
         leader.hears(link, &packet(hello));
         leader.disk();
         assert!(!leader.says(link).is_empty(), "LEADERINFO");
