@@ -13,6 +13,7 @@ use crate::ethernet::Mac;
 use crate::panic::stop;
 use crate::reset::{self, Last, STARTS_MAX};
 use crate::stack;
+use crate::watchdog::{self, Watchdog};
 
 /// Runs a peer until it cannot go on, and resets the board; after [`STARTS_MAX`] times in a row it says
 /// only why. `mac` makes the network's device, with its hardware address.
@@ -22,11 +23,17 @@ pub fn run<D: Mac>(
     mut clock: impl Clock,
     nor: impl Nor + 'static,
     mac: impl FnOnce([u8; 6]) -> D,
+    mut watchdog: impl Watchdog,
 ) -> ! {
     stack::paint();
     let mut before = Last::take().unwrap_or_else(|| stop(&"it runs once"));
+    // A board that stays down goes on saying why it does.
+    if watchdog.has_bitten() && before.count() < STARTS_MAX {
+        before.ended(&watchdog::WHY);
+    }
+    watchdog.start();
     if before.count() >= STARTS_MAX {
-        stay_down(profile, ram, clock, nor, mac, &before);
+        stay_down(profile, ram, clock, nor, mac, watchdog, &before);
     }
     reset::arm();
     // It stays where it is made: the stack has no room for two.
@@ -44,6 +51,7 @@ pub fn run<D: Mac>(
             Ok(until) => until,
             Err(error) => stop(&error),
         };
+        watchdog.feed();
         let state = node.peer().state();
         if state != last {
             defmt::info!("{=u64} ms: {=str}", clock.now().0, name(state));
@@ -57,6 +65,7 @@ pub fn run<D: Mac>(
             used = stack::used();
             defmt::info!("{=usize} of {=usize} bytes of the stack were used", used, stack::size());
         }
+        let until = watchdog.awake(until, clock.now());
         clock.sleep_until(until, || node.net().device().is_ready());
     }
 }
@@ -91,6 +100,7 @@ fn stay_down<D: Mac>(
     mut clock: impl Clock,
     mut nor: impl Nor,
     mac: impl FnOnce([u8; 6]) -> D,
+    mut watchdog: impl Watchdog,
     before: &Last,
 ) -> ! {
     let mut bytes = before.why().iter().copied();
@@ -111,6 +121,8 @@ fn stay_down<D: Mac>(
     };
     loop {
         let until = down.poll(clock.now());
+        watchdog.feed();
+        let until = watchdog.awake(until, clock.now());
         clock.sleep_until(until, || down.net().device().is_ready());
     }
 }

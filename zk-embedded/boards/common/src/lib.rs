@@ -13,11 +13,13 @@ pub mod firmware;
 pub mod nor;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod record;
 pub mod register;
 #[cfg(target_os = "none")]
 pub mod reset;
-#[cfg(target_os = "none")]
+#[cfg(all(target_os = "none", feature = "semihosting"))]
 pub mod selftest;
 pub mod spi;
 #[cfg(target_os = "none")]
 pub mod stack;
+pub mod watchdog;

@@ -4,6 +4,7 @@
 
 use common::arena::Arena;
 use common::firmware;
+use common::watchdog::Absent;
 use cortex_m_rt::entry;
 use emcraft_sf2::clock::Clock;
 use emcraft_sf2::{mac, nor};
@@ -23,5 +24,5 @@ fn main() -> ! {
     let ram = ARENA.take().expect("this runs once");
     let flash = nor::new().expect("the module's flash");
     let mac = |address| mac::new(address).expect("one MAC");
-    firmware::run(&PROFILE, ram, Clock::new(core.SYST), flash, mac)
+    firmware::run(&PROFILE, ram, Clock::new(core.SYST), flash, mac, Absent)
 }

@@ -4,6 +4,7 @@
 
 use common::arena::Arena;
 use common::firmware;
+use common::watchdog::Absent;
 use riscv_rt::entry;
 use sifive_u::clock::Clock;
 use sifive_u::{mac, nor};
@@ -16,5 +17,5 @@ fn main() -> ! {
     let ram = ARENA.take().expect("this runs once");
     let flash = nor::new().expect("the board's flash");
     let mac = |address| mac::new(address).expect("one MAC");
-    firmware::run(&SMALL, ram, Clock::new(), flash, mac)
+    firmware::run(&SMALL, ram, Clock::new(), flash, mac, Absent)
 }
