@@ -1,4 +1,5 @@
-//! Lets the drivers of every board try themselves in QEMU.
+//! Builds the firmware of every board, and lets the drivers of those that have an emulator try themselves in
+//! QEMU.
 
 use core::time::Duration;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use crate::command::{self, End, Outcome};
 use crate::groups::Steps;
 use crate::guest::{Guest, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
-use crate::targets::{BOARDS, Board, SIZED};
+use crate::targets::{BOARDS, Board, Emulated, SIZED, emulated};
 use crate::{ensemble, size};
 
 /// The program of a board's package that tries the drivers.
@@ -32,35 +33,44 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
         return steps.check("no compiler for bare-metal targets", false);
     };
     let checkout = steps.checkout;
-    let mut shared = checkout.cargo(["test", "-p", "common"]);
+    let mut shared = checkout.cargo(["test", "--lib", "-p", "common"]);
+    for board in BOARDS.iter().filter(|board| board.emulator.is_none()) {
+        shared.args(["-p", board.package]);
+    }
     shared.current_dir(checkout.boards()).env("CARGO_TARGET_DIR", &checkout.target);
     steps.run(&mut shared);
     if cfg!(unix) {
         quorum(steps);
     }
-    let built: Vec<(&Board, PathBuf)> =
-        BOARDS.iter().filter_map(|board| Some((board, build(steps, supply, board)?))).collect();
+    let mut built = Vec::new();
+    for board in BOARDS {
+        let image = build(steps, supply, board);
+        if let (Some(emulator), Some(image)) = (&board.emulator, image) {
+            built.push((Emulated { board, emulator }, image));
+        }
+    }
     for package in OTHERS {
         steps.run(&mut clippy(checkout, supply, SIZED, package));
     }
-    for (board, image) in &built {
-        drivers(steps, board, image);
-        let what = format!("{} counts its starts", board.package);
-        tried(steps, &what, CEILING, |deadline| count(board, image, deadline));
+    for (emulated, image) in &built {
+        let package = emulated.board.package;
+        drivers(steps, *emulated, image);
+        let what = format!("{package} counts its starts");
+        tried(steps, &what, CEILING, |deadline| count(*emulated, image, deadline));
         if cfg!(unix) {
-            let what = format!("{} stays down and says why", board.package);
+            let what = format!("{package} stays down and says why");
             tried(steps, &what, CEILING, |deadline| {
-                ensemble::stays_down(checkout, board, deadline)
+                ensemble::stays_down(checkout, *emulated, deadline)
             });
         }
     }
     for (listens, connects) in pairs(built.len()) {
         let (listens, connects) = (&built[listens], &built[connects]);
-        let what = format!("{} talks to {}", connects.0.package, listens.0.package);
+        let what = format!("{} talks to {}", connects.0.board.package, listens.0.board.package);
         tried(steps, &what, CEILING, |deadline| talk(listens, connects, deadline));
     }
     if cfg!(unix) {
-        for board in BOARDS.iter().filter(|board| board.package == SMALLEST) {
+        for Emulated { board, .. } in emulated().filter(|it| it.board.package == SMALLEST) {
             ensemble(steps, board, CUTS);
         }
     }
@@ -76,7 +86,7 @@ const CUTS_LONG: usize = 9;
 
 /// The long group: ensembles of the other boards. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
-    for board in BOARDS.iter().filter(|board| board.package != SMALLEST) {
+    for Emulated { board, .. } in emulated().filter(|it| it.board.package != SMALLEST) {
         ensemble(steps, board, CUTS_LONG);
     }
 }
@@ -146,14 +156,15 @@ fn tried(
 }
 
 /// The tests of flash and clock, counted one by one.
-fn drivers(steps: &mut Steps<'_>, board: &Board, image: &PathBuf) {
+fn drivers(steps: &mut Steps<'_>, emulated: Emulated, image: &PathBuf) {
+    let Emulated { board, emulator } = emulated;
     let deadline = steps.deadline.min(Instant::now() + CEILING);
     let run = |deadline| -> Result<Outcome, String> {
         let scratch = Scratch::new()?;
-        let flash = scratch.flash("flash", board.flash)?;
+        let flash = scratch.flash("flash", emulator.flash)?;
         let wiring = Wiring { image, args: &["drivers"], flash: Some(&flash), network: None };
         let mut progress = Progress::default();
-        let outcome = command::run_with(&mut qemu(board, &wiring), deadline, |line| {
+        let outcome = command::run_with(&mut qemu(emulator, &wiring), deadline, |line| {
             println!("{line}");
             progress.line(line);
         });
@@ -173,12 +184,13 @@ fn drivers(steps: &mut Steps<'_>, board: &Board, image: &PathBuf) {
 }
 
 /// A flash keeps what was written before its board was killed.
-fn count(board: &Board, image: &PathBuf, deadline: Instant) -> Result<(), String> {
+fn count(emulated: Emulated, image: &PathBuf, deadline: Instant) -> Result<(), String> {
+    let Emulated { board, emulator } = emulated;
     let scratch = Scratch::new()?;
-    let flash = scratch.flash("flash", board.flash)?;
+    let flash = scratch.flash("flash", emulator.flash)?;
     for start in 1..=KILLS {
         let wiring = Wiring { image, args: &["count"], flash: Some(&flash), network: None };
-        let guest = Guest::start(board.package, &mut qemu(board, &wiring))?;
+        let guest = Guest::start(board.package, &mut qemu(emulator, &wiring))?;
         let counted = guest.line("counted ", deadline)?;
         guest.cut_power()?;
         if counted != start.to_string() {
@@ -190,8 +202,8 @@ fn count(board: &Board, image: &PathBuf, deadline: Instant) -> Result<(), String
 
 /// Two boards exchange bytes.
 fn talk(
-    (listens, listener): &(&Board, PathBuf),
-    (connects, connector): &(&Board, PathBuf),
+    (listens, listener): &(Emulated, PathBuf),
+    (connects, connector): &(Emulated, PathBuf),
     deadline: Instant,
 ) -> Result<(), String> {
     let scratch = Scratch::new()?;
@@ -202,8 +214,8 @@ fn talk(
         flash: None,
         network: Some((&one, &two)),
     };
-    let name = format!("{} 1", listens.package);
-    let listening = Guest::start(&name, &mut qemu(listens, &wiring))?;
+    let name = format!("{} 1", listens.board.package);
+    let listening = Guest::start(&name, &mut qemu(listens.emulator, &wiring))?;
     listening.line("listening", deadline)?;
     let wiring = Wiring {
         image: connector,
@@ -211,8 +223,8 @@ fn talk(
         flash: None,
         network: Some((&two, &one)),
     };
-    let name = format!("{} 2", connects.package);
-    let connecting = Guest::start(&name, &mut qemu(connects, &wiring))?;
+    let name = format!("{} 2", connects.board.package);
+    let connecting = Guest::start(&name, &mut qemu(connects.emulator, &wiring))?;
     connecting.end(deadline)?;
     listening.end(deadline)
 }

@@ -14,7 +14,7 @@ use crate::checkout::Checkout;
 use crate::command;
 use crate::guest::{Guest, Scratch};
 use crate::interop;
-use crate::targets::Board;
+use crate::targets::{Board, Emulated};
 
 /// How many boards.
 const PEERS: usize = 3;
@@ -64,7 +64,7 @@ pub(crate) fn run(
 /// What went wrong, or did not happen in time.
 pub(crate) fn stays_down(
     checkout: &Checkout,
-    board: &Board,
+    Emulated { board, emulator }: Emulated,
     deadline: Instant,
 ) -> Result<(), String> {
     let scratch = Scratch::new()?;
@@ -76,7 +76,7 @@ pub(crate) fn stays_down(
     let members: Vec<_> = (1..=9).map(|id| format!("{id}=10.0.2.10{id}")).collect();
     let mut provision = Command::new(zk);
     provision.args(["board", "provision", "--id", "1", "--mac", "02:00:00:00:00:01"]);
-    provision.args(["--peers", &members.join(","), "--size", &board.flash.to_string(), "--out"]);
+    provision.args(["--peers", &members.join(","), "--size", &emulator.flash.to_string(), "--out"]);
     provision.arg(data.join("node1.bin"));
     for command in [&mut checkout.cargo(["build", "-p", "zk-cli"]), &mut provision] {
         println!("$ {}", command::shown(command));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::command;
-use crate::targets::Board;
+use crate::targets::Emulator;
 
 /// What a board gets.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,9 @@ pub(crate) struct Wiring<'w> {
 }
 
 /// The command that starts a board.
-pub(crate) fn qemu(board: &Board, wiring: &Wiring<'_>) -> Command {
-    let mut qemu = Command::new(board.qemu);
-    qemu.args(board.machine);
+pub(crate) fn qemu(emulator: &Emulator, wiring: &Wiring<'_>) -> Command {
+    let mut qemu = Command::new(emulator.qemu);
+    qemu.args(emulator.machine);
     qemu.args(["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config"]);
     let mut semihosting = "enable=on,target=native,arg=firmware".to_owned();
     for arg in wiring.args {
@@ -273,16 +273,7 @@ mod tests {
 
     use super::*;
 
-    const BOARD: Board = Board {
-        package: "p",
-        triple: "t",
-        qemu: "qemu",
-        machine: &["-M", "m"],
-        flash: 70_000,
-        profile: "tiny",
-        code_max: 0,
-        ram_max: 0,
-    };
+    const EMULATOR: Emulator = Emulator { qemu: "qemu", machine: &["-M", "m"], flash: 70_000 };
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(60)
@@ -297,7 +288,7 @@ mod tests {
             network: Some((Path::new("x"), Path::new("y"))),
         };
         assert_eq!(
-            command::shown(&qemu(&BOARD, &wiring)),
+            command::shown(&qemu(&EMULATOR, &wiring)),
             "qemu -M m -nographic -monitor none -serial none -semihosting-config \
              enable=on,target=native,arg=firmware,arg=a,arg=b -kernel i \
              -drive if=mtd,format=raw,file=f,,1 -netdev dgram,id=n,local.type=unix,local.path=x,\
@@ -308,9 +299,9 @@ mod tests {
     #[test]
     fn a_flash_is_erased_and_forgotten() {
         let scratch = Scratch::new().unwrap();
-        let flash = scratch.flash("flash", BOARD.flash).unwrap();
+        let flash = scratch.flash("flash", EMULATOR.flash).unwrap();
         let bytes = std::fs::read(&flash).unwrap();
-        assert_eq!(bytes.len() as u64, BOARD.flash);
+        assert_eq!(bytes.len() as u64, EMULATOR.flash);
         assert!(bytes.iter().all(|byte| *byte == 0xff));
         drop(scratch);
         assert!(!flash.exists());

@@ -23,25 +23,40 @@ pub(crate) struct Runner {
     pub(crate) firmware: &'static str,
 }
 
-/// A board whose drivers we have, in an emulator.
+/// A board whose drivers we have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Board {
     /// The package in `zk-embedded/boards`.
     pub(crate) package: &'static str,
     /// The target that it is built for.
     pub(crate) triple: &'static str,
-    /// The emulator.
-    pub(crate) qemu: &'static str,
-    /// Its arguments that make it that board.
-    pub(crate) machine: &'static [&'static str],
-    /// Bytes of its SPI flash.
-    pub(crate) flash: u64,
+    /// What stands for it on this machine. Without one it is built and measured, and what does not need
+    /// its chip is tested on the host.
+    pub(crate) emulator: Option<Emulator>,
     /// How much its peer can hold.
     pub(crate) profile: &'static str,
     /// Bytes of flash that its firmware may take.
     pub(crate) code_max: u64,
     /// Bytes of RAM that its firmware may take, its stack included.
     pub(crate) ram_max: u64,
+}
+
+/// QEMU, as a board.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Emulator {
+    /// The program.
+    pub(crate) qemu: &'static str,
+    /// Its arguments that make it that board.
+    pub(crate) machine: &'static [&'static str],
+    /// Bytes of its SPI flash.
+    pub(crate) flash: u64,
+}
+
+/// A board that has an emulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Emulated {
+    pub(crate) board: &'static Board,
+    pub(crate) emulator: &'static Emulator,
 }
 
 /// No alloc: every table is lent by the caller. With alloc: tables may grow.
@@ -70,9 +85,11 @@ pub(crate) const BOARDS: &[Board] = &[
     Board {
         package: "emcraft-sf2",
         triple: "thumbv7m-none-eabi",
-        qemu: "qemu-system-arm",
-        machine: &["-M", "emcraft-sf2"],
-        flash: 16 << 20,
+        emulator: Some(Emulator {
+            qemu: "qemu-system-arm",
+            machine: &["-M", "emcraft-sf2"],
+            flash: 16 << 20,
+        }),
         profile: "tiny",
         code_max: 192 << 10,
         ram_max: 64 << 10,
@@ -80,14 +97,29 @@ pub(crate) const BOARDS: &[Board] = &[
     Board {
         package: "sifive-u",
         triple: "riscv32imac-unknown-none-elf",
-        qemu: "qemu-system-riscv32",
-        machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
-        flash: 32 << 20,
+        emulator: Some(Emulator {
+            qemu: "qemu-system-riscv32",
+            machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
+            flash: 32 << 20,
+        }),
         profile: "small",
         code_max: 512 << 10,
         ram_max: 112 << 10,
     },
+    Board {
+        package: "w5500-evb-pico2",
+        triple: "thumbv8m.main-none-eabihf",
+        emulator: None,
+        profile: "small",
+        code_max: 236_000,
+        ram_max: 120 << 10,
+    },
 ];
+
+/// Those of them that this machine can be.
+pub(crate) fn emulated() -> impl Iterator<Item = Emulated> {
+    BOARDS.iter().filter_map(|board| Some(Emulated { board, emulator: board.emulator.as_ref()? }))
+}
 
 /// The target whose firmware image is measured.
 pub(crate) const SIZED: &str = "thumbv7m-none-eabi";

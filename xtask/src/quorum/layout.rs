@@ -10,7 +10,7 @@ use std::process::Command;
 use super::named;
 use crate::command;
 use crate::switch::host;
-use crate::targets::Board;
+use crate::targets::Emulated;
 
 /// The board, unless one is named: the one that holds more.
 const USUAL: &str = "sifive-u";
@@ -37,7 +37,7 @@ pub(crate) struct Desktop {
 /// Who belongs to a quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) board: &'static Board,
+    pub(crate) board: Emulated,
     pub(crate) boards: usize,
     /// Server 1, if there is one. Of servers that know as much the one with the greatest number leads, and
     /// a board accepts no leader that holds more than itself.
@@ -51,7 +51,7 @@ impl Layout {
     /// Something else is there, or the directory cannot be used.
     pub(crate) fn of(
         dir: &Path,
-        board: Option<&'static Board>,
+        board: Option<Emulated>,
         boards: Option<usize>,
         mixed: bool,
     ) -> Result<Self, String> {
@@ -73,7 +73,7 @@ impl Layout {
                     "{} has a quorum of {} boards ({}){desktop}: name another --data",
                     dir.display(),
                     layout.boards,
-                    layout.board.package
+                    layout.board.board.package
                 ))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -91,7 +91,7 @@ impl Layout {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("board {}\nboards {}\n", self.board.package, self.boards);
+        let mut text = format!("board {}\nboards {}\n", self.board.board.package, self.boards);
         if let Some(Desktop { quorum, election, client }) = self.desktop {
             text += &format!("desktop {quorum} {election} {client}\n");
         }
@@ -143,13 +143,13 @@ impl Layout {
         for id in self.ids() {
             let image = image(dir, id);
             match fs::metadata(&image) {
-                Ok(there) if there.len() == self.board.flash => continue,
+                Ok(there) if there.len() == self.board.emulator.flash => continue,
                 Ok(there) => {
                     return Err(format!(
                         "{} has {} bytes, not the {} of the board's flash: delete it, and the board is new",
                         image.display(),
                         there.len(),
-                        self.board.flash
+                        self.board.emulator.flash
                     ));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -158,7 +158,7 @@ impl Layout {
             let mut provision = Command::new(zk);
             provision.args(["board", "provision", "--id", &id.to_string()]);
             provision.args(["--peers", &self.peers(), "--mac", &hardware(id)]);
-            provision.args(["--size", &self.board.flash.to_string(), "--out"]).arg(&image);
+            provision.args(["--size", &self.board.emulator.flash.to_string(), "--out"]).arg(&image);
             println!("$ {}", command::named(&provision));
             match provision.status() {
                 Ok(status) if status.success() => {}
@@ -232,17 +232,21 @@ pub(crate) fn image(dir: &Path, id: usize) -> PathBuf {
 mod tests {
     use super::super::tests::Dir;
     use super::*;
-    use crate::targets::BOARDS;
+    use crate::targets::emulated;
+
+    fn board(number: usize) -> Emulated {
+        emulated().nth(number).unwrap()
+    }
 
     #[test]
     fn a_quorum_is_the_same_the_next_time() {
         let dir = Dir::new();
-        let first = Layout::of(&dir.0, Some(&BOARDS[1]), Some(5), true).unwrap();
+        let first = Layout::of(&dir.0, Some(board(1)), Some(5), true).unwrap();
         assert_eq!((first.boards, first.ids()), (5, 2..7));
         assert_eq!(Layout::of(&dir.0, None, None, false), Ok(first.clone()));
-        assert_eq!(Layout::of(&dir.0, Some(&BOARDS[1]), Some(5), true), Ok(first.clone()));
+        assert_eq!(Layout::of(&dir.0, Some(board(1)), Some(5), true), Ok(first.clone()));
         for other in [
-            Layout::of(&dir.0, Some(&BOARDS[0]), None, false),
+            Layout::of(&dir.0, Some(board(0)), None, false),
             Layout::of(&dir.0, None, Some(3), false),
         ] {
             assert!(other.unwrap_err().contains("5 boards (sifive-u) and a desktop server"));
@@ -252,7 +256,10 @@ mod tests {
 
         let dir = Dir::new();
         let usual = Layout::of(&dir.0, None, None, false).unwrap();
-        assert_eq!((usual.board.package, usual.ids(), usual.desktop), ("sifive-u", 1..4, None));
+        assert_eq!(
+            (usual.board.board.package, usual.ids(), usual.desktop),
+            ("sifive-u", 1..4, None)
+        );
         assert!(Layout::of(&dir.0, None, None, true).is_err());
         assert_eq!(usual.configure(&dir.0, |_, _| 1).unwrap(), None);
     }
@@ -260,7 +267,7 @@ mod tests {
     #[test]
     fn members_know_each_other() {
         let desktop = Some(Desktop { quorum: 1, election: 2, client: 3 });
-        let layout = Layout { board: &BOARDS[0], boards: 2, desktop };
+        let layout = Layout { board: board(0), boards: 2, desktop };
         assert_eq!(layout.peers(), "1=10.0.2.2:1:2;3,2=10.0.2.102,3=10.0.2.103");
         assert_eq!(
             (hardware(10), address(3)),
@@ -279,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_no_flash_is_left_alone() {
         let dir = Dir::new();
-        let layout = Layout { board: &BOARDS[0], boards: 1, desktop: None };
+        let layout = Layout { board: board(0), boards: 1, desktop: None };
         fs::write(image(&dir.0, 1), "half").unwrap();
         let error = layout.provision(Path::new("no-such-program"), &dir.0).unwrap_err();
         assert!(error.contains("has 4 bytes"), "{error}");

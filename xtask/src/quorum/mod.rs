@@ -26,7 +26,7 @@ use crate::checkout::Checkout;
 use crate::command::{self, first_line};
 use crate::guest::{self, Scratch, Wiring};
 use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
-use crate::targets::{BOARDS, Board};
+use crate::targets::{Board, Emulated, emulated};
 
 /// Client ports of 127.0.0.1 that are tried from the usual one on.
 const PORTS_TRIED: u16 = 1000;
@@ -34,7 +34,7 @@ const PORTS_TRIED: u16 = 1000;
 /// What `cargo xtask quorum` is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wish {
-    board: Option<&'static Board>,
+    board: Option<Emulated>,
     boards: Option<usize>,
     mixed: bool,
     /// Where flash images and the desktop server's files are.
@@ -43,8 +43,8 @@ struct Wish {
 }
 
 /// The board of that name.
-fn named(name: &str) -> Option<&'static Board> {
-    BOARDS.iter().find(|board| board.package == name)
+fn named(name: &str) -> Option<Emulated> {
+    emulated().find(|emulated| emulated.board.package == name)
 }
 
 impl Wish {
@@ -56,7 +56,7 @@ impl Wish {
             match arg.as_str() {
                 "--board" => {
                     let name = value()?;
-                    let known: Vec<_> = BOARDS.iter().map(|board| board.package).collect();
+                    let known: Vec<_> = emulated().map(|emulated| emulated.board.package).collect();
                     let board = named(name);
                     wish.board = Some(board.ok_or_else(|| {
                         format!("there is no board `{name}`: {}", known.join(", "))
@@ -103,11 +103,11 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     let data = wish.data.clone().unwrap_or_else(|| checkout.target.join("quorum"));
     let layout = Layout::of(&data, wish.board, wish.boards, wish.mixed)?;
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
-    let board = layout.board;
-    if first_line(board.qemu, &["--version"]).is_none() {
+    let Emulated { board, emulator } = layout.board;
+    if first_line(emulator.qemu, &["--version"]).is_none() {
         return Err(format!(
             "{} is missing: `cargo xtask doctor` says how to get QEMU",
-            board.qemu
+            emulator.qemu
         ));
     }
     let firmware = firmware(checkout, board)?;
@@ -139,7 +139,7 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
             let (comes, goes) = (board_socket(&sockets, port), port_socket(&sockets, port));
             let network = Some((&*comes, &*goes));
             let wiring = Wiring { image: &firmware, args: &[], flash: Some(&flash), network };
-            guest::qemu(board, &wiring)
+            guest::qemu(emulator, &wiring)
         }));
     }
     let stdout = io::stdout();

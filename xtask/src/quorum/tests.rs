@@ -16,7 +16,7 @@ use super::process::Voice;
 use super::running::{Event, Member, Running};
 use super::standing::Standing;
 use crate::switch::{Plan, Switch};
-use crate::targets::BOARDS;
+use crate::targets::emulated;
 
 /// Nothing here takes longer, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -210,16 +210,23 @@ fn wishes_are_read() {
         |line: &str| Wish::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(wish(""), Ok(Wish { seed: 1, ..Wish::default() }));
     let all = Wish {
-        board: Some(&BOARDS[1]),
+        board: emulated().nth(1),
         boards: Some(5),
         mixed: true,
         data: Some("d".into()),
         seed: 9,
     };
     assert_eq!(wish("--board sifive-u --peers 5 --mixed --data d --seed 9"), Ok(all));
-    for line in
-        ["--board", "--board pdp-11", "--peers 0", "--peers 10", "--serial", "--seed x", "-v"]
-    {
+    for line in [
+        "--board",
+        "--board pdp-11",
+        "--board w5500-evb-pico2",
+        "--peers 0",
+        "--peers 10",
+        "--serial",
+        "--seed x",
+        "-v",
+    ] {
         assert!(wish(line).is_err(), "{line}");
     }
 }

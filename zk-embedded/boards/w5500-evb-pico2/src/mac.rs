@@ -12,7 +12,7 @@ use embedded_hal_bus::spi::{DeviceError, ExclusiveDevice};
 use w5500_ll::eh1;
 
 use crate::clock::Wait;
-use crate::w5500::{Error, W5500};
+use crate::w5500::{Error, Frames, W5500};
 
 /// Hertz of the bus, at the most: the W5500 is sure to follow 33.3 MHz. It becomes 25 MHz.
 const SPEED: u32 = 33_000_000;
@@ -40,6 +40,7 @@ pub struct Wires {
 pub fn new(
     wires: Wires,
     address: [u8; 6],
+    frames: &'static mut Frames,
 ) -> Result<impl Mac, Error<DeviceError<embassy_rp::spi::Error, Infallible>>> {
     let mut config = Config::default();
     config.frequency = SPEED;
@@ -51,5 +52,5 @@ pub fn new(
     // It stays as it is for good.
     mem::forget(reset);
     let line = Input::new(wires.interrupt, Pull::Up);
-    W5500::new(eh1::vdm::W5500::new(device), move || line.is_low(), address)
+    W5500::new(eh1::vdm::W5500::new(device), move || line.is_low(), address, frames)
 }

@@ -4,9 +4,11 @@
 
 use common::arena::Arena;
 use common::firmware;
+use cortex_m::singleton;
 use cortex_m_rt::entry;
 use w5500_evb_pico2::clock::Clock;
 use w5500_evb_pico2::mac::Wires;
+use w5500_evb_pico2::w5500::Frames;
 use w5500_evb_pico2::watchdog::Watchdog;
 use w5500_evb_pico2::{mac, nor};
 use zk_embedded::profile::{Profile, SMALL};
@@ -30,7 +32,8 @@ fn main() -> ! {
         reset: chip.PIN_20,
         interrupt: chip.PIN_21,
     };
-    let mac = |address| mac::new(wires, address).expect("the board's W5500");
+    let frames = singleton!(: Frames = Frames::new()).expect("this runs once");
+    let mac = |address| mac::new(wires, address, frames).expect("the board's W5500");
     let watchdog = Watchdog::new(chip.WATCHDOG);
     firmware::run(&PROFILE, ram, Clock::new(), nor::new(chip.FLASH), mac, watchdog)
 }

@@ -78,19 +78,39 @@ impl<E> From<E> for Error<E> {
 
 type Done<R, T> = Result<T, Error<<R as Registers>::Error>>;
 
+/// Memory for a frame each way. It is lent, because a device with it would be moved over the stack.
+#[derive(Debug)]
+pub struct Frames {
+    came: [u8; FRAME],
+    goes: [u8; FRAME],
+}
+
+impl Frames {
+    /// Without a frame.
+    pub const fn new() -> Self {
+        Self { came: [0; FRAME], goes: [0; FRAME] }
+    }
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The chip, on a bus that reads and writes its registers.
 #[derive(Debug)]
-pub struct W5500<R, I> {
-    line: Line<R>,
+pub struct W5500<'m, R, I> {
+    line: Line<'m, R>,
     /// Whether its interrupt line is low.
     interrupt: I,
-    came: [u8; FRAME],
+    came: &'m mut [u8; FRAME],
     partial: u32,
 }
 
 /// All but the frame that came: who takes one may have to answer it.
 #[derive(Debug)]
-struct Line<R> {
+struct Line<'m, R> {
     chip: R,
     address: [u8; 6],
     /// Whether it is set up.
@@ -99,20 +119,20 @@ struct Line<R> {
     asked: i64,
     /// When it began to send a frame that it has not said to have sent.
     sending: Option<i64>,
-    goes: [u8; FRAME],
+    goes: &'m mut [u8; FRAME],
 }
 
-impl<R: Registers, I: Fn() -> bool> W5500<R, I> {
+impl<'m, R: Registers, I: Fn() -> bool> W5500<'m, R, I> {
     /// Sets a chip up that has ended its reset, with its hardware address. `interrupt` says whether its
     /// interrupt line is low.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn new(chip: R, interrupt: I, address: [u8; 6]) -> Done<R, Self> {
-        let mut line =
-            Line { chip, address, works: true, asked: 0, sending: None, goes: [0; FRAME] };
+    pub fn new(chip: R, interrupt: I, address: [u8; 6], frames: &'m mut Frames) -> Done<R, Self> {
+        let Frames { came, goes } = frames;
+        let mut line = Line { chip, address, works: true, asked: 0, sending: None, goes };
         line.set_up()?;
-        Ok(Self { line, interrupt, came: [0; FRAME], partial: 0 })
+        Ok(Self { line, interrupt, came, partial: 0 })
     }
 
     /// Takes the oldest frame out of the chip, if one is there: its length.
@@ -156,7 +176,7 @@ impl<R: Registers, I: Fn() -> bool> W5500<R, I> {
     }
 }
 
-impl<R: Registers> Line<R> {
+impl<R: Registers> Line<'_, R> {
     fn set_up(&mut self) -> Done<R, ()> {
         self.sending = None;
         let chip = &mut self.chip;
@@ -277,24 +297,24 @@ fn steady<E>(mut read: impl FnMut() -> Result<u16, E>) -> Result<u16, Error<E>> 
     Ok(last)
 }
 
-impl<R: Registers, I: Fn() -> bool> Mac for W5500<R, I> {
+impl<R: Registers, I: Fn() -> bool> Mac for W5500<'_, R, I> {
     fn is_ready(&self) -> bool {
         // The line of a chip that does not work says nothing.
         self.line.works && (self.interrupt)()
     }
 }
 
-impl<R: Registers, I: Fn() -> bool> Device for W5500<R, I> {
+impl<'m, R: Registers, I: Fn() -> bool> Device for W5500<'m, R, I> {
     type RxToken<'a>
         = Frame<'a>
     where
         Self: 'a;
     type TxToken<'a>
-        = Place<'a, R>
+        = Place<'a, 'm, R>
     where
         Self: 'a;
 
-    fn receive(&mut self, now: Moment) -> Option<(Frame<'_>, Place<'_, R>)> {
+    fn receive(&mut self, now: Moment) -> Option<(Frame<'_>, Place<'_, 'm, R>)> {
         let now = now.total_millis();
         // Whoever takes a frame may have to answer it.
         if !self.line.works(now) || !self.line.free(now) {
@@ -306,7 +326,7 @@ impl<R: Registers, I: Fn() -> bool> Device for W5500<R, I> {
         Some((frame, Place { line: &mut self.line, now }))
     }
 
-    fn transmit(&mut self, now: Moment) -> Option<Place<'_, R>> {
+    fn transmit(&mut self, now: Moment) -> Option<Place<'_, 'm, R>> {
         let now = now.total_millis();
         let line = &mut self.line;
         (line.works(now) && line.free(now)).then_some(Place { line, now })
@@ -332,12 +352,12 @@ impl phy::RxToken for Frame<'_> {
 
 /// The place of a frame that goes.
 #[derive(Debug)]
-pub struct Place<'a, R> {
-    line: &'a mut Line<R>,
+pub struct Place<'a, 'm, R> {
+    line: &'a mut Line<'m, R>,
     now: i64,
 }
 
-impl<R: Registers> phy::TxToken for Place<'_, R> {
+impl<R: Registers> phy::TxToken for Place<'_, '_, R> {
     fn consume<A, F: FnOnce(&mut [u8]) -> A>(self, len: usize, f: F) -> A {
         let Self { line, now } = self;
         // The network was told how long a frame is at the most.

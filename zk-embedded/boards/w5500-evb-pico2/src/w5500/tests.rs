@@ -1,4 +1,7 @@
+//! The device, against as much of the chip as it uses.
+
 use core::cell::RefCell;
+use std::boxed::Box;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::vec;
@@ -222,13 +225,17 @@ impl Registers for Bus {
     }
 }
 
-type Tried = W5500<Bus, std::boxed::Box<dyn Fn() -> bool>>;
+type Tried = W5500<'static, Bus, Box<dyn Fn() -> bool>>;
+
+fn frames() -> &'static mut Frames {
+    Box::leak(Box::default())
+}
 
 fn new() -> (Rc<RefCell<Chip>>, Tried) {
     let chip = Rc::new(RefCell::new(Chip::new()));
     let line = chip.clone();
-    let interrupt = std::boxed::Box::new(move || line.borrow().line());
-    let device = W5500::new(Bus(chip.clone()), interrupt as _, ADDRESS).unwrap();
+    let interrupt = Box::new(move || line.borrow().line());
+    let device = W5500::new(Bus(chip.clone()), interrupt as _, ADDRESS, frames()).unwrap();
     (chip, device)
 }
 
@@ -311,7 +318,7 @@ fn what_came_before_the_line_was_let_go_is_not_slept_over() {
     let chip = Rc::new(RefCell::new(Chip::new()));
     let line = chip.clone();
     let bus = Late(chip.clone(), true);
-    let mut device = W5500::new(bus, || line.borrow().line(), ADDRESS).unwrap();
+    let mut device = W5500::new(bus, || line.borrow().line(), ADDRESS, frames()).unwrap();
     let (came, _) = device.receive(at(0)).unwrap();
     came.consume(|bytes| assert_eq!(bytes, frame(3, 20)));
     assert!(!chip.borrow().line());
@@ -415,7 +422,7 @@ fn a_chip_that_is_not_there_is_an_error_with_an_end() {
     let tried = |fault: fn(&mut Chip)| {
         let chip = Rc::new(RefCell::new(Chip::new()));
         fault(&mut chip.borrow_mut());
-        let tried = W5500::new(Bus(chip.clone()), || false, ADDRESS).map(|_| ());
+        let tried = W5500::new(Bus(chip.clone()), || false, ADDRESS, frames()).map(|_| ());
         assert!(chip.borrow().used < 2 * POLLS);
         tried
     };
