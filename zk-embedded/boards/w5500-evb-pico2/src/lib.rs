@@ -17,6 +17,7 @@ pub mod mac;
 #[cfg(target_os = "none")]
 pub mod nor;
 pub mod partition;
+pub mod resting;
 pub mod w5500;
 #[cfg(target_os = "none")]
 pub mod watchdog;

@@ -3,7 +3,7 @@
 //! The firmware runs from the same flash, which cannot be read while it erases or programs: then nothing
 //! runs but some code in RAM that waits, with interrupts off. A block of 4 KiB takes 45 ms, at the most 400; a
 //! page takes 0.4 ms, at the most 3 (datasheet of the W25Q16JV, 9.6). The store begins one of either at a
-//! time, and the loop goes on in between. That code is the chip's crate's: it leaves the mode in which the
+//! time, and after each block the loop has its turn. That code is the chip's crate's: it leaves the mode in which the
 //! flash is memory, lets the ROM erase or program, throws away what the cache has of the flash, and enters
 //! that mode again as the ROM did at the start.
 
@@ -15,6 +15,7 @@ use embassy_rp::peripherals::FLASH;
 use zk_embedded::flash::Blocking;
 
 use crate::partition::Partition;
+use crate::resting::Resting;
 
 /// Bytes of the flash.
 const CAPACITY: usize = 2 << 20;
@@ -27,11 +28,12 @@ unsafe extern "C" {
 }
 
 /// The store's part of the flash.
-pub type Nor = Partition<Blocking<Flash<'static, FLASH, Mode, CAPACITY>>>;
+pub type Nor = Partition<Resting<Blocking<Flash<'static, FLASH, Mode, CAPACITY>>>>;
 
 /// The store's part of the flash.
 pub fn new(flash: Peri<'static, FLASH>) -> Nor {
     // They are numbers, not places: both fit, as they are of a flash of 2 MiB.
     let (offset, len) = (addr_of!(_store_offset).addr() as u32, addr_of!(_store_len).addr() as u32);
-    Partition::new(Blocking(Flash::new_blocking(flash)), offset, len)
+    let flash = Resting::new(Blocking(Flash::new_blocking(flash)));
+    Partition::new(flash, offset, len)
 }

@@ -9,8 +9,8 @@ use embassy_rp::peripherals::WATCHDOG;
 use embassy_rp::watchdog::ResetReason;
 use embassy_time::Duration;
 
-/// Milliseconds that it waits, of 16.7 s that it can. In one round of the loop the store begins at the most
-/// 16 erases, of 400 ms at the most.
+/// Milliseconds that it waits, of 16.7 s that it can. In one call of `Node::poll` at the most 16 blocks are
+/// erased, one in each round of its loop (`resting`), which takes 400 ms each at the most.
 const PATIENCE_MS: u64 = 16_000;
 
 const WORD: usize = 4;
