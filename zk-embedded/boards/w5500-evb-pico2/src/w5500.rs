@@ -152,7 +152,7 @@ impl<'m, R: Registers, I: Fn() -> bool> W5500<'m, R, I> {
         chip.sn_rx_buf(SOCKET, at, &mut length)?;
         let all = u16::from_be_bytes(length);
         let Some(len) = usize::from(all).checked_sub(LENGTH) else { return Err(Error::Nonsense) };
-        if there > MEMORY || all > MEMORY {
+        if there > MEMORY {
             return Err(Error::Nonsense);
         }
         if all > there {
@@ -242,9 +242,6 @@ impl<R: Registers> Line<'_, R> {
             self.sending = None;
         }
         let free = steady(|| self.chip.sn_tx_fsr(SOCKET))?;
-        if free > MEMORY {
-            return Err(Error::Nonsense);
-        }
         Ok(usize::from(free) >= FRAME)
     }
 
