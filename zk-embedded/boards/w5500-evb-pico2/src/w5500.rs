@@ -185,7 +185,8 @@ impl<R: Registers> Line<'_, R> {
         until(|| Ok(u8::from(chip.mr()?) & Mode::RST_MASK == 0))?;
         let [a, b, c, d, e, f] = self.address;
         chip.set_shar(&Eui48Addr::new(a, b, c, d, e, f))?;
-        for socket in SOCKETS {
+        // The others first: together they must not have more than there is.
+        for socket in SOCKETS.into_iter().rev() {
             let size = if socket == SOCKET { BufferSize::KB16 } else { BufferSize::KB0 };
             chip.set_sn_rxbuf_size(socket, size)?;
             chip.set_sn_txbuf_size(socket, size)?;
