@@ -111,7 +111,7 @@ pub(crate) const BOARDS: &[Board] = &[
         triple: "thumbv8m.main-none-eabihf",
         emulator: None,
         profile: "small",
-        code_max: 236_000,
+        code_max: 228_000,
         ram_max: 120 << 10,
     },
 ];

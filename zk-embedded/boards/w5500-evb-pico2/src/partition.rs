@@ -1,5 +1,7 @@
 //! A part of a flash, which is all that its user can reach.
 
+use core::fmt;
+
 use zk_embedded::flash::Nor;
 
 /// Why a part of a flash does not do what it is asked.
@@ -9,6 +11,15 @@ pub enum Error<E> {
     Outside,
     /// The flash.
     Flash(E),
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside => f.write_str("there is no such place in it"),
+            Self::Flash(error) => error.fmt(f),
+        }
+    }
 }
 
 /// The bytes of a flash from an offset on.
@@ -79,6 +90,16 @@ pub(crate) mod tests {
 
     use super::*;
 
+    /// There is no such byte.
+    #[derive(Debug, PartialEq)]
+    pub(crate) struct Gone;
+
+    impl fmt::Display for Gone {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("gone")
+        }
+    }
+
     /// Blocks of 8 bytes.
     pub(crate) struct Bytes(Vec<u8>);
 
@@ -90,7 +111,7 @@ pub(crate) mod tests {
     }
 
     impl Nor for Bytes {
-        type Error = ();
+        type Error = Gone;
 
         fn write_size(&self) -> usize {
             1
@@ -108,24 +129,24 @@ pub(crate) mod tests {
             self.0.len()
         }
 
-        fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ()> {
+        fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Gone> {
             bytes.copy_from_slice(
-                self.0.get(offset as usize..).ok_or(())?.get(..bytes.len()).ok_or(())?,
+                self.0.get(offset as usize..).ok_or(Gone)?.get(..bytes.len()).ok_or(Gone)?,
             );
             Ok(())
         }
 
-        fn start_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ()> {
+        fn start_program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Gone> {
             self.0[offset as usize..][..bytes.len()].copy_from_slice(bytes);
             Ok(())
         }
 
-        fn start_erase(&mut self, offset: u32) -> Result<(), ()> {
+        fn start_erase(&mut self, offset: u32) -> Result<(), Gone> {
             self.0[offset as usize..][..8].fill(0xff);
             Ok(())
         }
 
-        fn busy(&mut self) -> Result<bool, ()> {
+        fn busy(&mut self) -> Result<bool, Gone> {
             Ok(false)
         }
     }
@@ -152,7 +173,7 @@ pub(crate) mod tests {
         assert_eq!(part.flash.0, kept);
         // A part that the flash does not have is the flash's to refuse.
         let mut part = Partition::new(Bytes::new(64), 60, 32);
-        assert_eq!(part.read(0, &mut bytes), Err(Error::Flash(())));
+        assert_eq!(part.read(0, &mut bytes), Err(Error::Flash(Gone)));
         let mut part = Partition::new(Bytes::new(64), u32::MAX, 32);
         assert_eq!(part.read(1, &mut bytes[..1]), Err(Error::Outside));
     }
