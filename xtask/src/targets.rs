@@ -103,7 +103,7 @@ pub(crate) const BOARDS: &[Board] = &[
             flash: 32 << 20,
         }),
         profile: "small",
-        code_max: 512 << 10,
+        code_max: 240_000,
         ram_max: 112 << 10,
     },
     Board {
@@ -111,7 +111,7 @@ pub(crate) const BOARDS: &[Board] = &[
         triple: "thumbv8m.main-none-eabihf",
         emulator: None,
         profile: "small",
-        code_max: 228_000,
+        code_max: 204_000,
         ram_max: 120 << 10,
     },
 ];
