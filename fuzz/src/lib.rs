@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod config;
+pub mod flash;
 pub mod history;
 pub mod peer;
 pub mod planted;
@@ -63,6 +64,11 @@ mod tests {
     #[test]
     fn store() {
         holds(super::store::run, super::store::seeds);
+    }
+
+    #[test]
+    fn flash() {
+        holds(super::flash::run, super::flash::seeds);
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl Picture {
         picture
     }
 
+    /// The same without a node.
+    pub fn without(mut self, path: &str) -> Self {
+        self.nodes.remove(path.as_bytes());
+        self
+    }
+
     /// The paths of its nodes, parents before children.
     pub fn paths(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.nodes.keys().map(Vec::as_slice)

@@ -13,7 +13,8 @@ use crate::command::{self, End, first_line};
 use crate::groups::Steps;
 
 /// The targets; each is a module of `fuzz/src` that says what it holds.
-pub(crate) const TARGETS: [&str; 6] = ["records", "peer", "client", "history", "store", "config"];
+pub(crate) const TARGETS: [&str; 7] =
+    ["records", "peer", "client", "history", "store", "config", "flash"];
 
 /// A target whose bug is known: without feedback from the code nobody would ever find it.
 const PLANTED: &str = "planted";
