@@ -303,7 +303,14 @@ impl<'m, N: Nor> Store<'m, N> {
         }
         let control = &mut self.control;
         match *kind {
-            Kind::Epochs(epochs) => control.epochs = epochs.into(),
+            Kind::Epochs(epochs) => {
+                let (known, new) = (control.epochs, Epochs::from(epochs));
+                // What was promised is never taken back.
+                if new.accepted < known.accepted || new.current < known.current {
+                    return Err(damaged(block, at, Rot::Content));
+                }
+                control.epochs = new;
+            }
             Kind::Snapshot(snapshot, first) => {
                 control.snapshot = Some(snapshot);
                 control.first = first;

@@ -4,13 +4,13 @@
 //! returns; while the flash works, nothing else has to wait.
 
 use zk_core::id::Zxid;
-use zk_core::peer::{Disk as Want, Order, Peer, Read, Reading};
+use zk_core::peer::{Disk as Want, Epochs, Order, Peer, Read, Reading};
 use zk_core::time::Now;
 use zk_core::tree::snapshot::Taken;
 use zk_core::wire::file::SnapshotDigest;
 
 use super::boot::Found;
-use super::error::{Damage, Error, Unfit};
+use super::error::{Damage, Error, Rot, Unfit};
 use super::layout::Snapshot;
 use super::nor::Nor;
 use super::read::{Load, Loaded, Refusal};
@@ -37,8 +37,10 @@ impl Load for PeerLoad<'_, '_> {
         self.0.load_snapshot_end(zxid, digest);
     }
 
-    fn txn(&mut self, _zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
-        self.0.load_txn(txn).map_err(|error| refusal(error.is_damage()))
+    fn txn(&mut self, zxid: Zxid, txn: &[u8]) -> Result<(), Refusal> {
+        self.0.load_txn(txn).map_err(|error| refusal(error.is_damage()))?;
+        // It has a zxid of its own. Were that another one, the store could not log what comes next.
+        if self.0.tree().last_zxid() == zxid { Ok(()) } else { Err(Refusal::Damaged) }
     }
 }
 
@@ -109,20 +111,35 @@ impl<'m, N: Nor> Disk<'m, N> {
             Found::Nothing if !new => None,
             Found::Lost => None,
             Found::Damaged(damage) => Some(damage),
-            Found::Nothing | Found::History => match self.store.load(&mut PeerLoad(peer)) {
-                Ok(loaded) => {
-                    self.lost = false;
-                    return Ok(History::Loaded(loaded));
+            Found::Nothing | Found::History => {
+                let loaded = self.store.load(&mut PeerLoad(peer));
+                let loaded = loaded.and_then(|loaded| self.agrees(peer, loaded));
+                match loaded {
+                    Ok(loaded) => {
+                        self.lost = false;
+                        return Ok(History::Loaded(loaded));
+                    }
+                    Err(Error::Damaged(damage)) => {
+                        self.store.damage = Some(damage);
+                        Some(damage)
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(Error::Damaged(damage)) => {
-                    self.store.damage = Some(damage);
-                    Some(damage)
-                }
-                Err(error) => return Err(error),
-            },
+            }
         };
         peer.load_reset();
         Ok(History::Damaged(damage))
+    }
+
+    /// A member logs transactions of an epoch, or lets it be its own, when it has promised itself to it.
+    fn agrees(&self, peer: &Peer<'_>, loaded: Loaded) -> Result<Loaded, Error<N::Error>> {
+        let Epochs { accepted, current } = self.store.epochs();
+        if !peer.options().ensemble || accepted >= current.max(loaded.zxid.epoch()) {
+            return Ok(loaded);
+        }
+        let block = self.store.newest.unwrap_or(0) as u32;
+        let offset = self.store.layout.start();
+        Err(Error::Damaged(Damage { block, offset, what: Rot::Content }))
     }
 
     /// Makes ready for what the peer will want: [`Done::Started`] comes from [`poll`](Self::poll). A

@@ -4,9 +4,10 @@ use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use zk_core::id::Zxid;
+use zk_core::id::{Epoch, Zxid};
+use zk_core::peer::Epochs;
 
-use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, use_store};
+use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, open, use_store};
 use crate::flash::layout::{Layout, Stamp};
 use crate::flash::simulated::{Flash, Geometry};
 use crate::flash::{Done, Error, Found, Options, Poll, Rot, Store, VERSION};
@@ -111,6 +112,34 @@ fn a_bit_of_an_acknowledged_batch_is_not_taken_for_a_torn_one() {
     }
     // What pads a record may be anything.
     assert!(found > 1000 && harmless < found / 20, "{found} found, {harmless} not");
+}
+
+#[test]
+fn epochs_that_go_back_are_damage() {
+    let mut room = Room::new(SMALL);
+    let epochs = |accepted, current| Epochs { accepted: Epoch(accepted), current: Epoch(current) };
+    for (last, whole) in
+        [(epochs(3, 2), true), (epochs(2, 2), true), (epochs(1, 1), false), (epochs(3, 0), false)]
+    {
+        let (mut store, _) = open(Flash::new(SMALL, 1), &mut room, OPTIONS);
+        store.start(false).unwrap();
+        for epochs in [epochs(2, 1), last] {
+            while !store.is_ready() {
+                store.poll(false).unwrap();
+            }
+            store.set_epochs(epochs).unwrap();
+            while store.poll(false).unwrap() != Poll::Done(Done::Epochs(epochs)) {}
+        }
+        let flash = store.into_nor();
+        let (store, found) = open(flash, &mut room, OPTIONS);
+        if whole {
+            assert_eq!((found, store.epochs()), (Found::History, last));
+        } else {
+            let Found::Damaged(damage) = found else { panic!("{last:?}: {found:?}") };
+            assert_eq!(damage.what, Rot::Content);
+            assert_eq!(store.epochs(), epochs(2, 1), "what was promised is kept");
+        }
+    }
 }
 
 #[test]

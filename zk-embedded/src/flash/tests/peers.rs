@@ -8,19 +8,24 @@ use std::vec;
 use std::vec::Vec;
 
 use serde::Serialize;
-use zk_core::id::{ServerId, SessionId, Xid, Zxid};
-use zk_core::peer::{Ceilings, Link, MemberLink, Membership, Options as PeerOptions, Peer, State};
+use zk_core::id::{Epoch, ServerId, SessionId, Xid, Zxid};
+use zk_core::peer::{
+    Ceilings, Epochs, Link, MemberLink, Membership, Options as PeerOptions, Peer, State,
+};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_core::wire::client::{
     ConnectRequest, CreateRequest, OPEN_ACL_UNSAFE, ReplyHeader, RequestHeader, SetDataRequest,
 };
 use zk_core::wire::jute::{self, Buffer, List, Trailing};
+use zk_core::wire::txn::TxnHeader;
 use zk_core::wire::{Code, OpCode};
 
 use super::world::Rng;
 use crate::flash::simulated::{Cut, Flash, Geometry};
-use crate::flash::{Block, Disk, Done, Entries, History, Memory, Options, Poll, batch_len};
+use crate::flash::{
+    Block, Disk, Done, Entries, History, Memory, Options, Poll, Rot, Store, batch_len,
+};
 
 const GEOMETRY: Geometry = Geometry { write: 4, page: 256, erase: 4096, blocks: 16 };
 const TXN: usize = 1024;
@@ -250,6 +255,60 @@ fn a_peer_alone_keeps_what_it_has_answered() {
     }
     std::println!("{cuts} cuts, {snapshots} snapshots, full {waited} times");
     assert!(snapshots > 20);
+}
+
+/// A flash with one transaction, which says that it has another zxid, and such epochs; what a member
+/// finds there.
+fn found_by_a_member(record: Zxid, own: Zxid, epochs: Epochs) -> History {
+    let mut disk = Disk::new(Flash::new(GEOMETRY, 1), memory(), OPTIONS).unwrap();
+    disk.open().unwrap();
+    let store = disk.store_mut();
+    store.start(false).unwrap();
+    let until = |store: &mut Store<'_, Flash>, done: Done| {
+        while store.poll(false).unwrap() != Poll::Done(done) {}
+        while !store.is_ready() {
+            store.poll(false).unwrap();
+        }
+    };
+    until(store, Done::Started(1));
+    store.set_epochs(epochs).unwrap();
+    until(store, Done::Epochs(epochs));
+    let (client_id, op) = (SessionId(7), OpCode::CreateSession);
+    let header = TxnHeader { client_id, cxid: Xid(0), zxid: own, time: 1, op };
+    let txn = [encode(&header), 4000_i32.to_be_bytes().to_vec()].concat();
+    store.append([(record, &txn[..])].into_iter()).unwrap();
+    until(store, Done::Appended(record));
+    let flash = disk.store().nor().clone();
+    let options = PeerOptions { server: ServerId(1), ensemble: true, ..PeerOptions::default() };
+    let (ceilings, now) = (Ceilings::default(), Now::new(1000, 0));
+    let mut peer = Peer::owned(options, ceilings, Seeds(1, 2), SessionId(1), now).unwrap();
+    let mut disk = Disk::new(flash, memory(), OPTIONS).unwrap();
+    disk.open().unwrap();
+    disk.load(&mut peer, false).unwrap()
+}
+
+#[test]
+fn what_contradicts_itself_is_damage() {
+    let epochs = |accepted, current| Epochs { accepted: Epoch(accepted), current: Epoch(current) };
+    let damage = |found| match found {
+        History::Loaded(loaded) => {
+            assert_eq!(loaded.zxid, Zxid(0x1_0000_0001));
+            false
+        }
+        History::Damaged(damage) => {
+            assert_eq!(damage.unwrap().what, Rot::Content);
+            true
+        }
+    };
+    let zxid = Zxid::new(Epoch(1), 1);
+    assert!(!damage(found_by_a_member(zxid, zxid, epochs(1, 1))));
+    // A crash came before the epoch was this member's own.
+    assert!(!damage(found_by_a_member(zxid, zxid, epochs(1, 0))));
+    for own in [Zxid::new(Epoch(0), 9), Zxid::new(Epoch(1), 2), Zxid(i64::MIN)] {
+        assert!(damage(found_by_a_member(zxid, own, epochs(1, 1))), "{own}");
+    }
+    assert!(damage(found_by_a_member(zxid, zxid, epochs(0, 0))));
+    assert!(damage(found_by_a_member(zxid, zxid, epochs(1, 2))));
 }
 
 /// A connection between two boards.
