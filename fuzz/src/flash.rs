@@ -70,7 +70,7 @@ impl Images {
         for age in 1..AGES {
             // Up to some 60 writes, so that several blocks and a snapshot are there.
             let writes: Vec<u8> = (0..age * age * 3)
-                .map(|n| (n * 7 + age) as u8 % 8 | (n * 40) as u8 & 0xf8)
+                .map(|n| ((n * 7 + age) % 8) as u8 | ((n * 40) as u8 & 0xf8))
                 .collect();
             flash = life::live(flash, &life::Fate::writing(&writes), false);
             images.push(flash.image().to_vec());

@@ -274,8 +274,13 @@ struct Shown {
     epochs: Epochs,
     zxid: Zxid,
     picture: Option<Picture>,
-    /// Of each node what was answered last, and what was asked since.
-    values: BTreeMap<usize, (Option<Vec<u8>>, Vec<Vec<u8>>)>,
+    values: BTreeMap<usize, Value>,
+}
+
+/// Of a node what was answered last, and what was asked since.
+struct Value {
+    answered: Option<Vec<u8>>,
+    asked: Vec<Vec<u8>>,
 }
 
 /// Lives, and looks at what is left; the flash as it is then. `worn`: blocks of it may fail.
@@ -297,12 +302,9 @@ pub(super) fn live(flash: Flash, fate: &Fate<'_>, worn: bool) -> Flash {
     };
     let Power { flash, left, .. } = power.into_inner();
     let left = left.unwrap_or_else(|| flash.cut(Cut::After, 0));
-    let before = match before {
-        Ok(before) => before,
-        Err(_) => {
-            assert_eq!(left.image(), image, "a store that cannot be opened was changed");
-            return left;
-        }
+    let Ok(before) = before else {
+        assert_eq!(left.image(), image, "a store that cannot be opened was changed");
+        return left;
     };
     let after = match look(&left, &provision) {
         Ok(after) => after,
@@ -310,11 +312,14 @@ pub(super) fn live(flash: Flash, fate: &Fate<'_>, worn: bool) -> Flash {
         Err(error) => panic!("it was opened once: {error}"),
     };
     assert_eq!(after.lost, before.lost, "lost before, and after");
-    for known in [before.epochs, shown.epochs] {
+    // Of a history that is lost nobody knows where the latest epochs are until it is given up.
+    let known = if before.lost && shown.boots == 0 { Epochs::default() } else { before.epochs };
+    for known in [known, shown.epochs] {
         assert!(after.epochs.accepted >= known.accepted, "{known:?} was promised");
         assert!(after.epochs.current >= known.current, "{known:?} was current");
     }
-    assert!(after.boots >= before.boots.max(shown.boots), "a start was not counted");
+    let boots = if before.lost { shown.boots } else { shown.boots.max(before.boots) };
+    assert!(after.boots >= boots, "a start was not counted");
     if before.lost {
         return left;
     }
@@ -330,7 +335,7 @@ pub(super) fn live(flash: Flash, fate: &Fate<'_>, worn: bool) -> Flash {
     {
         after.picture.must_be(picture, "as it was shown");
     }
-    for (node, (answered, asked)) in &shown.values {
+    for (node, Value { answered, asked }) in &shown.values {
         let found = &after.values[*node];
         let right = found == answered || found.as_ref().is_some_and(|it| asked.contains(it));
         assert!(right, "/n{node} is {found:?}, not {answered:?} or one of {asked:?}");
@@ -373,7 +378,7 @@ fn run<'m>(
     };
     for _ in 0..CALLS {
         match node.poll(now) {
-            Ok(until) => now = until.map_or(now.plus(1), |until| until.max(now.plus(1))),
+            Ok(until) => now = now.plus(1).max(until.unwrap_or(now)),
             Err(node::Error::Disk(error)) if may(&error) => {
                 show(node.peer());
                 return shown;
@@ -392,7 +397,7 @@ fn run<'m>(
     let (peer, _, disk) = node.into_parts();
     let mut writer =
         Writer { peer, disk, now, shown, room: vec![0; Entries::room(profile.txn) + 500] };
-    if let Err(error) = writer.write(fate.writes, fate.seed % 2 == 0) {
+    if let Err(error) = writer.write(fate.writes, fate.seed.is_multiple_of(2)) {
         assert!(may(&error), "{error}");
     }
     assert!(writer.disk.store().boots() >= started);
@@ -425,7 +430,7 @@ impl Writer<'_, '_> {
         if self.peer.poll_timeout().is_some_and(|at| at <= self.now) {
             self.peer.tick(now);
         }
-        self.disk.poll(self.peer, now, self.now.0 % 3 == 0, &mut self.room)
+        self.disk.poll(self.peer, now, self.now.0.is_multiple_of(3), &mut self.room)
     }
 
     /// Writes what it is told, and lets the store come to rest if it is to.
@@ -450,19 +455,20 @@ impl Writer<'_, '_> {
             let mut data = vec![number as u8; len];
             data.extend(self.shown.boots.to_le_bytes());
             self.ask(link, number as i32 + 1, node, &data);
-            let before = value(self.peer, node);
-            let values = self.shown.values.entry(node).or_insert((before, vec![]));
-            values.1.push(encoded(&data));
+            let answered = value(self.peer, node);
+            let unasked = Value { answered, asked: vec![] };
+            self.shown.values.entry(node).or_insert(unasked).asked.push(encoded(&data));
             let Some(reply) = self.answer(link)? else { break };
             let header: ReplyHeader = jute::decode(&reply).expect("a header");
             assert_eq!(header.xid, Xid(number as i32 + 1));
             if header.err == Code::Ok {
-                self.shown.values.insert(node, (Some(encoded(&data)), vec![]));
+                let value = Value { answered: Some(encoded(&data)), asked: vec![] };
+                self.shown.values.insert(node, value);
             }
         }
         if rest {
             for _ in 0..STEPS {
-                if self.step()? == Poll::Idle && self.now.0 % 3 == 0 {
+                if self.step()? == Poll::Idle && self.now.0.is_multiple_of(3) {
                     break;
                 }
             }

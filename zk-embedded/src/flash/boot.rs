@@ -156,9 +156,8 @@ impl<'m, N: Nor> Store<'m, N> {
                 (Some(head), _) => {
                     state.use_ = Use::Log;
                     (state.seq, state.end) = (head.seq, 0);
-                    let (known, new) = (&mut self.control.epochs, Epochs::from(head.epochs));
-                    known.accepted = known.accepted.max(new.accepted);
-                    known.current = known.current.max(new.current);
+                    // Should the newest block be damaged, the others say what is left to know.
+                    self.control.epochs = later(self.control.epochs, head.epochs.into());
                     self.control.boots = self.control.boots.max(head.boots);
                 }
                 (None, Some(Opening::Log { seq, copied })) => {
@@ -200,6 +199,9 @@ impl<'m, N: Nor> Store<'m, N> {
         let base = self.control.snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
         self.last = last.map_or(base, |last| last.max(base));
         self.settled = tail.settled;
+        // What is void has no say: it is erased before all that it says is in another place.
+        self.control.epochs = tail.epochs;
+        self.control.boots = head.boots;
         Ok(true)
     }
 
@@ -225,13 +227,13 @@ impl<'m, N: Nor> Store<'m, N> {
     fn scan_newest(&mut self, block: usize, head: &Head) -> Result<Tail, Error<N::Error>> {
         self.control.reason = self.read_reason(block, self.layout.start())?;
         let mut at = self.layout.content();
-        let mut settled = true;
+        let (mut settled, mut epochs) = (true, Epochs::from(head.epochs));
         let limit = self.layout.block;
         while let Frame::Record(record) = self.look(block, at, limit)? {
             settled = record.kind == Kind::Settled;
             // What was copied is older than the head.
             if at >= head.copied {
-                self.hear(block, at, &record.kind)?;
+                self.hear(block, at, &record.kind, &mut epochs)?;
             }
             at = record.end;
         }
@@ -250,7 +252,7 @@ impl<'m, N: Nor> Store<'m, N> {
                 return Err(damaged(block, at, Rot::Record));
             }
         }
-        Ok(Tail { end: at, settled })
+        Ok(Tail { end: at, settled, epochs })
     }
 
     /// Whether what is behind a broken record shows that it was acknowledged: records up to the last
@@ -297,19 +299,26 @@ impl<'m, N: Nor> Store<'m, N> {
         Ok(Reason::new(text))
     }
 
-    fn hear(&mut self, block: usize, at: u32, kind: &Kind) -> Result<(), Error<N::Error>> {
+    fn hear(
+        &mut self,
+        block: usize,
+        at: u32,
+        kind: &Kind,
+        epochs: &mut Epochs,
+    ) -> Result<(), Error<N::Error>> {
         if *kind == Kind::Reset {
             self.control.reason = self.read_reason(block, at)?;
         }
         let control = &mut self.control;
         match *kind {
-            Kind::Epochs(epochs) => {
-                let (known, new) = (control.epochs, Epochs::from(epochs));
+            Kind::Epochs(promised) => {
+                let new = Epochs::from(promised);
                 // What was promised is never taken back.
-                if new.accepted < known.accepted || new.current < known.current {
+                if new != later(*epochs, new) {
                     return Err(damaged(block, at, Rot::Content));
                 }
-                control.epochs = new;
+                *epochs = new;
+                control.epochs = later(control.epochs, new);
             }
             Kind::Snapshot(snapshot, first) => {
                 control.snapshot = Some(snapshot);
@@ -414,6 +423,12 @@ impl<'m, N: Nor> Store<'m, N> {
 struct Tail {
     end: u32,
     settled: bool,
+    epochs: Epochs,
+}
+
+/// The later one of both epochs, each for itself.
+fn later(one: Epochs, other: Epochs) -> Epochs {
+    Epochs { accepted: one.accepted.max(other.accepted), current: one.current.max(other.current) }
 }
 
 fn damaged<E>(block: usize, offset: u32, what: Rot) -> Error<E> {

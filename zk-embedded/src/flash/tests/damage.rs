@@ -8,7 +8,8 @@ use zk_core::id::{Epoch, Zxid};
 use zk_core::peer::Epochs;
 
 use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, open, use_store};
-use crate::flash::layout::{Layout, Stamp};
+use crate::flash::blocks::Use;
+use crate::flash::layout::{Head, Kind, Layout, Payload, Stamp, encode};
 use crate::flash::simulated::{Flash, Geometry};
 use crate::flash::{Done, Error, Found, Options, Poll, Rot, Store, VERSION};
 
@@ -140,6 +141,48 @@ fn epochs_that_go_back_are_damage() {
             assert_eq!(store.epochs(), epochs(2, 1), "what was promised is kept");
         }
     }
+}
+
+/// Before the first block of a start has its head, one that is void is erased: what it said would be
+/// forgotten.
+#[test]
+fn what_is_void_has_no_say_unless_the_newest_is_damaged() {
+    let (flash, state) = used(SMALL, 300, 1);
+    let mut room = Room::new(SMALL);
+    let (store, _) = open(flash.clone(), &mut room, OPTIONS);
+    let (epochs, boots) = (store.epochs(), store.boots());
+    let newest = store.newest.unwrap();
+    let free = store.blocks.iter().position(|block| block.use_ == Use::Free).unwrap();
+    let layout = store.layout;
+    let promised = Epochs { accepted: Epoch(77), current: Epoch(76) };
+    let head = Head {
+        seq: 1,
+        before: 0,
+        before_end: 0,
+        first: 1,
+        copied: layout.content(),
+        window: 0,
+        boots: 99,
+        epochs: promised.into(),
+        snapshot: None,
+        lost: false,
+    };
+    assert!(store.control.first > head.seq);
+    let mut image = flash.image().to_vec();
+    let block = &mut image[free * SMALL.erase..][..SMALL.erase];
+    block.fill(0xff);
+    encode(layout, &Kind::Head(head), Payload::Copy(&[]), &mut block[layout.start() as usize..])
+        .unwrap();
+    let mut flash = Flash::new(SMALL, 1);
+    flash.set_image(&image);
+    let (mut store, found) = open(flash.clone(), &mut room, OPTIONS);
+    assert_eq!((found, store.epochs(), store.boots()), (Found::History, epochs, boots));
+    assert_eq!(load(&mut store).unwrap().0, state);
+    // The first of the head's bits.
+    flash.flip(8 * (newest * SMALL.erase + layout.start() as usize));
+    let (store, found) = open(flash, &mut room, OPTIONS);
+    assert!(matches!(found, Found::Damaged(_)), "{found:?}");
+    assert_eq!((store.epochs(), store.boots()), (promised, 99));
 }
 
 #[test]
