@@ -81,10 +81,9 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
 /// The board whose ensemble is tried each time: the one with less room.
 const SMALLEST: &str = "emcraft-sf2";
 
-/// How often the power of all of its boards is cut; and in the long group. Each leaves a session behind,
-/// which does not expire while they start again and again: no more than the profile has room for.
-const CUTS: usize = 3;
-const CUTS_LONG: usize = 9;
+/// How often the power of all of its boards is cut; and in the long group.
+const CUTS: usize = 20;
+const CUTS_LONG: usize = 50;
 
 /// The long group: ensembles of the other boards. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {

@@ -23,9 +23,6 @@ const PEERS: usize = 3;
 /// a leader is missed after `syncLimit` ticks.)
 pub(crate) const CEILING: Duration = Duration::from_secs(900);
 
-/// Writes that are acknowledged before the power of all is cut; one more is under way.
-const WRITES: u64 = 3;
-
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
@@ -46,7 +43,7 @@ pub(crate) fn run(
     let mut ensemble = Ensemble {
         quorum: Guest::start("quorum", &mut quorum)?,
         zk: checkout.target.join("debug").join("zk"),
-        kazoo: [interop::python(checkout), checkout.root.join("interop").join("boards.py")],
+        kazoo: [interop::python(checkout), checkout.root.join("interop")],
         clients: vec![],
         deadline,
     };
@@ -121,7 +118,7 @@ fn quorum(checkout: &Checkout) -> Command {
 struct Ensemble {
     quorum: Guest,
     zk: PathBuf,
-    /// An interpreter, and what it runs.
+    /// An interpreter, and where what it runs is.
     kazoo: [PathBuf; 2],
     /// Where they serve clients, in the order of their numbers.
     clients: Vec<String>,
@@ -136,7 +133,7 @@ impl Ensemble {
         self.clients = clients.map(ToOwned::to_owned).collect();
         let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
         self.zk(other, &["create", "/acknowledged", "by three"])?;
-        self.kazoo(&self.clients.join(","))?;
+        printed(self.kazoo("boards.py").arg(self.clients.join(",")))?;
 
         self.type_line(&format!("kill {leader}"))?;
         self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
@@ -147,24 +144,28 @@ impl Ensemble {
         self.has_all(leader)?;
 
         self.zk(other, &["create", "/written", "0"])?;
-        let mut written = 0;
+        let mut writer = self.kazoo("writer.py");
+        let mut writer =
+            Guest::start("writer", writer.arg(self.clients.join(",")).arg("/written"))?;
         for cut in 1..=cuts {
-            written = self.cut_all(written)?;
-            println!("cut {cut} of {cuts}: {written} were written");
+            // It has found what it was acknowledged, and writes on.
+            let behind = writer.line("writes behind ", self.deadline)?;
+            println!("cut {cut} of {cuts}, behind {behind}");
+            self.cut_all()?;
         }
-        (1..=PEERS).try_for_each(|id| self.has_all(id))
+        writer.line("writes behind ", self.deadline)?;
+        writer.type_line("it is enough")?;
+        let written = writer.line("has written ", self.deadline)?;
+        writer.end(self.deadline)?;
+        for id in 1..=PEERS {
+            self.has(id, "/written", &written)?;
+            self.has_all(id)?;
+        }
+        Ok(())
     }
 
-    /// Cuts the power of all at once, while somebody writes numbers from `written` on. Answers with the last
-    /// that is there: every one that was acknowledged, and at most one more.
-    fn cut_all(&mut self, written: u64) -> Result<u64, String> {
-        let mut last = written;
-        for _ in 0..WRITES {
-            printed(&mut self.set(last + 1))?;
-            last += 1;
-        }
-        // Nobody waits for this one.
-        let mut next = self.set(last + 1).spawn().map_err(|error| error.to_string())?;
+    /// Cuts the power of all at once, while somebody writes, and brings them back.
+    fn cut_all(&mut self) -> Result<(), String> {
         for id in 1..=PEERS {
             self.type_line(&format!("kill {id}"))?;
         }
@@ -173,10 +174,6 @@ impl Ensemble {
             off += usize::from(said(line).is_some_and(|(_, what)| what.starts_with("is off")));
             (off == PEERS).then_some(())
         })?;
-        // What has ended cannot be killed; either way there is a status.
-        next.kill().ok();
-        let acknowledged = next.wait().is_ok_and(|status| status.success());
-        let right = last + u64::from(acknowledged)..=last + 1;
         for id in 1..=PEERS {
             self.type_line(&format!("start {id}"))?;
         }
@@ -185,20 +182,7 @@ impl Ensemble {
         while serving.len() < PEERS {
             self.serves(&mut serving)?;
         }
-        self.zk(1, &["sync", "/written"])?;
-        let is = self.zk(1, &["get", "/written"])?;
-        match is.trim_end().parse() {
-            Ok(is) if right.contains(&is) => Ok(is),
-            _ => Err(format!("`{is}` is there, and {right:?} were acknowledged or asked for")),
-        }
-    }
-
-    /// A client that writes a number, to any server.
-    fn set(&self, number: u64) -> Command {
-        let mut set = Command::new(&self.zk);
-        let servers = self.clients.join(",");
-        set.args(["--server", &servers, "set", "/written", &number.to_string()]);
-        set
+        Ok(())
     }
 
     /// Waits until one leads, which it answers with. Who serves until then is `serving`.
@@ -229,12 +213,15 @@ impl Ensemble {
 
     /// What was acknowledged is there, as a server shows it.
     fn has_all(&self, id: usize) -> Result<(), String> {
-        for (path, data) in [("/acknowledged", "by three"), ("/without", "the leader")] {
-            self.zk(id, &["sync", path])?;
-            let found = self.zk(id, &["get", path])?;
-            if found.trim_end() != data {
-                return Err(format!("{path} is `{found}` on server {id}, and not `{data}`"));
-            }
+        self.has(id, "/acknowledged", "by three")?;
+        self.has(id, "/without", "the leader")
+    }
+
+    fn has(&self, id: usize, path: &str, data: &str) -> Result<(), String> {
+        self.zk(id, &["sync", path])?;
+        let found = self.zk(id, &["get", path])?;
+        if found.trim_end() != data {
+            return Err(format!("{path} is `{found}` on server {id}, and not `{data}`"));
         }
         Ok(())
     }
@@ -245,10 +232,12 @@ impl Ensemble {
         printed(Command::new(&self.zk).args(["--server", at]).args(verb))
     }
 
-    /// Lets kazoo use the servers.
-    fn kazoo(&self, servers: &str) -> Result<String, String> {
-        let [python, program] = &self.kazoo;
-        printed(Command::new(python).arg(program).arg(servers))
+    /// One of our programs that use kazoo.
+    fn kazoo(&self, program: &str) -> Command {
+        let [python, programs] = &self.kazoo;
+        let mut kazoo = Command::new(python);
+        kazoo.arg(programs.join(program));
+        kazoo
     }
 }
 

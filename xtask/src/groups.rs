@@ -159,7 +159,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "boards",
         what: "boards: their drivers, and an ensemble of emulated ones that loses its power",
-        budget: 340,
+        budget: 420,
         long: false,
         needs: &[Need::BareMetal, Need::BareClippy, Need::QemuArm, Need::QemuRiscv, Need::Kazoo],
         here: everywhere,
