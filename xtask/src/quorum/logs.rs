@@ -1,15 +1,20 @@
 //! What a firmware says with defmt, decoded by what its image knows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use defmt_decoder::{DecodeError, StreamDecoder, Table};
+
+use super::places::placed;
 
 /// Bytes without an end of a frame after which the rest is given up: no log is that long.
 const FRAME_MAX: usize = 64 << 10;
 
 /// The texts that are in the image of a firmware.
 #[derive(Debug)]
-pub(crate) struct Texts(Table);
+pub(crate) struct Texts {
+    table: Table,
+    image: PathBuf,
+}
 
 /// A line of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +34,12 @@ impl Texts {
     pub(crate) fn read(image: &Path) -> Result<Self, String> {
         let wrong = |why: String| format!("{}: {why}", image.display());
         let bytes = std::fs::read(image).map_err(|error| wrong(error.to_string()))?;
-        Self::parse(&bytes).map_err(wrong)
+        Self::parse(&bytes, image).map_err(wrong)
     }
 
-    fn parse(image: &[u8]) -> Result<Self, String> {
-        match Table::parse(image) {
-            Ok(Some(table)) => Ok(Self(table)),
+    fn parse(bytes: &[u8], image: &Path) -> Result<Self, String> {
+        match Table::parse(bytes) {
+            Ok(Some(table)) => Ok(Self { table, image: image.to_owned() }),
             Ok(None) => Err("this firmware says nothing with defmt".to_owned()),
             Err(error) => Err(format!("{error:#}")),
         }
@@ -42,7 +47,15 @@ impl Texts {
 
     /// What decodes a firmware's bytes from its start on.
     pub(crate) fn listen(&self) -> Listening<'_> {
-        Listening { table: &self.0, decoder: self.0.new_stream_decoder(), pending: 0 }
+        Listening { table: &self.table, decoder: self.table.new_stream_decoder(), pending: 0 }
+    }
+
+    /// What the firmware says without defmt: of a fault, the line of the source besides.
+    pub(crate) fn explain(&self, line: Line) -> Line {
+        match placed(&line.text, &self.image) {
+            Some(text) => Line { text, ..line },
+            None => line,
+        }
     }
 }
 
@@ -132,7 +145,7 @@ mod tests {
 
     #[test]
     fn recorded_bytes_are_decoded_in_any_pieces() {
-        let texts = Texts::parse(&image()).unwrap();
+        let texts = Texts::parse(&image(), Path::new("")).unwrap();
         for len in [1, 2, 3, 7, SAID.len()] {
             let (mut listening, mut lines) = (texts.listen(), Vec::new());
             for piece in SAID.chunks(len) {
@@ -144,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_no_log_does_not_hide_the_rest() {
-        let texts = Texts::parse(&image()).unwrap();
+        let texts = Texts::parse(&image(), Path::new("")).unwrap();
         let (mut listening, mut lines) = (texts.listen(), Vec::new());
         listening.received(b"\x07\x07panicked\0", |line| lines.push(line));
         assert!(lines.iter().all(|line| line.text == "(bytes that are no log)"), "{lines:?}");
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_image_without_texts_is_told() {
-        assert!(Texts::parse(b"no image").is_err());
+        assert!(Texts::parse(b"no image", Path::new("")).is_err());
         let error = Texts::read(Path::new("no such file")).unwrap_err();
         assert!(error.starts_with("no such file: "), "{error}");
     }

@@ -3,6 +3,7 @@
 mod layout;
 mod logs;
 mod order;
+mod places;
 mod process;
 mod running;
 mod standing;

@@ -61,7 +61,10 @@ impl Process {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     if let Some(errors) = errors {
-                        follow_text(errors, &say);
+                        follow_text(errors, &|line| match &voice {
+                            Voice::Defmt(texts) => say(texts.explain(line)),
+                            Voice::Data => say(line),
+                        });
                     }
                 });
                 follow(&mut child, &voice, &say);
