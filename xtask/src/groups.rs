@@ -409,9 +409,11 @@ fn std(steps: &mut Steps<'_>) {
 fn embedded(steps: &mut Steps<'_>) {
     let mut test = steps.checkout.cargo(["test", "--no-fail-fast"]);
     steps.run(test.args(["-p", "zk-embedded", "-p", "xtask"]));
-    // The program that docs/embedded.md shows.
-    let mut example = steps.checkout.cargo(["run", "--quiet", "-p", "zk-embedded"]);
-    steps.run(example.args(["--example", "your_board"]));
+    // The programs that docs/embedded.md shows.
+    for program in ["your_board", "embassy_task"] {
+        let mut example = steps.checkout.cargo(["run", "--quiet", "-p", "zk-embedded"]);
+        steps.run(example.args(["--example", program]));
+    }
 }
 
 fn targets(steps: &mut Steps<'_>) {
