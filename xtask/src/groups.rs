@@ -132,7 +132,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "targets",
         what: "no_std builds of zk-core and zk-embedded for every target",
-        budget: 540,
+        budget: 460,
         long: false,
         needs: &[Need::BareMetal],
         here: everywhere,
