@@ -54,7 +54,7 @@ class Ensemble:
 
     def __exit__(self, kind, *_):
         if kind is not None:
-            print("the servers, when it failed:\n%s" % self.logs(40), flush=True)
+            print("the servers, when it failed:\n%s" % self.logs(), flush=True)
         for server in self.servers:
             server.close()
 

@@ -217,6 +217,13 @@ impl<'m> Election<'m> {
         }
     }
 
+    /// Whether a quorum has the leader that was decided on, without this peer.
+    pub fn is_led_without_me(&self, quorums: &Quorums<'_>) -> bool {
+        let Phase::Decided(state) = self.phase else { return false };
+        let outcome = Heard { vote: self.vote, state, version: Notification::VERSION };
+        self.have_established(quorums, &outcome)
+    }
+
     /// What is told to others: what the peer is doing, and its vote. `None` before it first looked.
     pub fn current(&self) -> Option<(ServerState, Vote)> {
         match self.phase {
@@ -386,12 +393,15 @@ impl<'m> Election<'m> {
         if word.vote.round == round && quorums.has_quorum(in_round) && leads(false) {
             return true;
         }
-        // Established votes, of any round.
-        let established = |id| {
+        self.have_established(quorums, word) && leads(true)
+    }
+
+    /// Whether a quorum of others has the leader of `word`, in votes of any round.
+    fn have_established(&self, quorums: &Quorums<'_>, word: &Heard) -> bool {
+        quorums.has_some_quorum(|id| {
             let said = self.heard(id).filter(Heard::is_established);
             said.is_some_and(|said| said.agrees(word))
-        };
-        quorums.has_some_quorum(established) && leads(true)
+        })
     }
 
     /// Whether this peer's proposal counts as a vote.

@@ -32,7 +32,8 @@ impl Peer<'_> {
     /// The election made another the leader.
     pub(super) fn learn(&mut self, now: Now, leader: ServerId, observer: bool) {
         self.state = if observer { State::Observing } else { State::Following };
-        let last = if self.ensemble.damaged { Zxid::NONE } else { self.proposed };
+        let last =
+            if self.ensemble.damaged || self.is_healing() { Zxid::NONE } else { self.proposed };
         let accepted = self.ensemble.epochs.accepted;
         let (me, timing) = (self.options.server, self.timing());
         self.ensemble.learner =
@@ -131,6 +132,7 @@ impl Peer<'_> {
             }
             Heard::Commit(_) => self.committed += 1,
             Heard::History(config) => {
+                self.ensemble.doubt.settle(self.proposed);
                 let epoch = learner.accepts();
                 let quorums = &mut self.ensemble.quorums;
                 // Servers before 3.5 say nothing.
@@ -244,7 +246,12 @@ impl Peer<'_> {
         }
         let last = self.proposed;
         match self.ensemble.learner.reloaded(last, now.monotonic) {
-            Ok(()) => self.ensemble.members.unblock(),
+            Ok(()) => {
+                if self.ensemble.learner.installed().is_some() {
+                    self.ensemble.doubt.unsettle();
+                }
+                self.ensemble.members.unblock();
+            }
             Err(violation) => {
                 // What is on the disk is what it is; only a snapshot can help.
                 warning!("{}", violation.0);

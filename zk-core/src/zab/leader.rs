@@ -106,6 +106,8 @@ pub struct Leader<'m> {
     /// The next ping, and whether the quorum is checked then.
     tick_at: Instant,
     second: bool,
+    /// The voter that was told last that others can do without it.
+    spared: Option<usize>,
     serial: u32,
     /// Who should lead in the configuration that was proposed last.
     heir: ServerId,
@@ -129,6 +131,7 @@ impl<'m> Leader<'m> {
             deadline: Instant(0),
             tick_at: Instant(0),
             second: false,
+            spared: None,
             serial: 0,
             heir: ServerId(0),
             retired: false,
@@ -162,6 +165,7 @@ impl<'m> Leader<'m> {
         self.deadline = now.plus(timing.init());
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
+        self.spared = None;
         self.heir = me;
         self.retired = false;
         for learner in self.learners.iter_mut() {
@@ -796,13 +800,23 @@ impl<'m> Leader<'m> {
             return true;
         }
         self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
+        // One at a time: two might go, and be needed.
+        let last = self.spared.take();
         for at in 0..self.learners.len() {
             let Learner { server, .. } = self.learners[at];
-            let spared =
-                quorums.has_quorum(|id| id != server && self.has(id, true, Learner::acknowledges));
+            if self.spared.is_none_or(|spared| Some(spared) <= last && Some(at) > last)
+                && self.learners[at].is_synced()
+                && quorums.is_voter(server)
+                && quorums
+                    .has_quorum(|id| id != server && self.has(id, true, Learner::acknowledges))
+            {
+                self.spared = Some(at);
+            }
+        }
+        for at in 0..self.learners.len() {
             let learner = &mut self.learners[at];
             learner.ping = learner.is_synced();
-            learner.spared = spared;
+            learner.spared = self.spared == Some(at);
         }
         self.second = !self.second;
         if self.phase != Phase::Broadcast || self.second {

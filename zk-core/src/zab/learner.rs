@@ -102,6 +102,8 @@ pub struct Learner {
     designated: Option<ServerId>,
     /// A quorum without it is in line, the leader says.
     spared: bool,
+    /// The snapshot that took the place of the history.
+    installed: Option<Zxid>,
 }
 
 impl Default for Learner {
@@ -122,6 +124,7 @@ impl Default for Learner {
             timing: Timing { tick: 1, init_limit: 1, sync_limit: 1 },
             designated: None,
             spared: false,
+            installed: None,
         }
     }
 }
@@ -161,6 +164,11 @@ impl Learner {
     /// nothing.)
     pub fn is_spared(&self) -> bool {
         self.spared
+    }
+
+    /// Of which zxid the snapshot was that the leader has sent.
+    pub fn installed(&self) -> Option<Zxid> {
+        self.installed
     }
 
     /// How far it has come.
@@ -222,6 +230,9 @@ impl Learner {
         self.heard = now;
         match self.step {
             Step::Truncating(zxid) | Step::Installing(zxid) if zxid == last || planted!(Zk5094) => {
+                if let Step::Installing(zxid) = self.step {
+                    self.installed = Some(zxid);
+                }
                 self.step = Step::Synchronizing;
                 Ok(())
             }
@@ -265,7 +276,19 @@ impl Learner {
         let serving = matches!(step, Step::Acknowledged | Step::Serving);
         let streaming = serving || matches!(step, Step::Synchronizing | Step::Persisting);
         let last = window.records.zxid_before(window.records.end());
+        // Apache's leader takes its snapshot after it has begun to keep what this learner is to hear, and
+        // so says some things again that are in the snapshot.
+        let known = step == Step::Synchronizing && self.installed >= Some(packet.zxid);
         Ok(match packet.kind {
+            Kind::Proposal
+            | Kind::Inform
+            | Kind::InformAndActivate
+            | Kind::Commit
+            | Kind::CommitAndActivate
+                if known =>
+            {
+                Heard::Nothing
+            }
             Kind::LeaderInfo if step == Step::Greeted => {
                 let epoch = packet.zxid.epoch();
                 if epoch < self.accepted && !planted!(Zk1343) {

@@ -44,6 +44,8 @@ struct Server {
     now: Now,
     /// What a disk was asked for the ensemble's sake, in words.
     orders: Vec<String>,
+    /// The body of a snapshot that is to take the place of the history.
+    installing: (Zxid, Vec<u8>),
 }
 
 impl Server {
@@ -84,7 +86,7 @@ impl Server {
         for id in 1..=3 {
             peer.resolved(ServerId(id), &[address()]).unwrap();
         }
-        Self { peer, now, orders: vec![] }
+        Self { peer, now, orders: vec![], installing: (Zxid::NONE, vec![]) }
     }
 
     /// The disk does all that it is asked, at once.
@@ -106,6 +108,20 @@ impl Server {
                 }
                 Disk::SnapshotEnd(_) => self.peer.snapshot_done(),
                 Disk::SnapshotBegin(_) | Disk::SnapshotDrop | Disk::Roll => {}
+                Disk::Ensemble(Order::InstallBegin(zxid)) => self.installing = (zxid, vec![]),
+                Disk::Ensemble(Order::InstallBytes(bytes)) => {
+                    self.installing.1.extend(bytes);
+                    let len = bytes.len();
+                    self.peer.install_written(len);
+                }
+                Disk::Ensemble(Order::InstallEnd) => {
+                    let (zxid, body) = &self.installing;
+                    self.peer.load_reset();
+                    let taken = self.peer.load_snapshot(body).unwrap();
+                    assert!(taken.done);
+                    self.peer.load_snapshot_end(*zxid, None);
+                    self.peer.reloaded(now);
+                }
                 Disk::Ensemble(order) => panic!("{order:?}"),
             }
         }

@@ -12,7 +12,12 @@ fn leader() -> Played {
 
 /// Proposes and commits something, and says of the tree behind it what is not true.
 fn lies(leader: &mut Played) {
-    let digest = TxnDigest { version: TxnDigest::VERSION, tree_digest: 7 };
+    says(leader, 7);
+}
+
+/// Proposes and commits something, and says of the tree behind it that it has this digest.
+fn says(leader: &mut Played, tree_digest: i64) {
+    let digest = TxnDigest { version: TxnDigest::VERSION, tree_digest };
     let open = (CreateSessionTxn { timeout: 8000 }, digest);
     assert!(leader.proposes(OpCode::CreateSession, &open));
     let counter = leader.next.counter() - 1;
@@ -41,6 +46,60 @@ fn a_follower_is_healed_when_others_can_do_without_it() {
     leader.calls_again();
     let said = leader.greets(2);
     assert!(said.starts_with("00000012ffffffffffffffff"), "its history ends nowhere: {said}");
+}
+
+/// Its history is whole: when there is a leader to elect, it votes with it, and it is no leader's duty to do
+/// without it.
+#[test]
+fn a_follower_that_is_to_be_healed_still_votes() {
+    let mut leader = leader();
+    lies(&mut leader);
+    let last = leader.follower.peer.tree().last_zxid();
+    pings(&mut leader, &[1]);
+    assert!(leader.follower.peer.member_is_closing(leader.link));
+    leader.is_elected([ServerState::Looking; 2], last);
+    let said = leader.greets(2);
+    let ack = hex(&encode(&Packet::with(Kind::AckEpoch, last, &1i32.to_be_bytes())));
+    assert_eq!(said, ack);
+}
+
+/// A tree that is right again needs no snapshot.
+#[test]
+fn a_difference_that_is_gone_is_forgotten() {
+    let mut leader = leader();
+    let right = leader.follower.peer.tree().digest();
+    lies(&mut leader);
+    says(&mut leader, right);
+    pings(&mut leader, &[1]);
+    assert_eq!(leader.follower.peer.stats().digest_mismatches, 1);
+    assert!(!leader.follower.peer.member_is_closing(leader.link));
+}
+
+/// Apache's leader takes a snapshot while it applies transactions, and says some of them again: before
+/// NEWLEADER, what the snapshot has is passed over, and what the tree's digest should be as well.
+#[test]
+fn a_snapshot_may_have_some_of_what_comes_behind_it() {
+    let Pair { follower, links, .. } = Pair::new();
+    let mut leader = Played { follower, link: links[1], next: Zxid::new(Epoch(1), 4) };
+    leader.greets(2);
+    leader.tells(&Packet::new(Kind::Snap, Zxid::new(Epoch(1), 5)));
+    let root = (Ustring::from(""), Buffer::new(b""), -1i64, [0i32; 15]);
+    let mark = (Ustring::from("/"), Ustring::from("BenWasHere"));
+    let body = encode(&(0i32, 0i32, root, mark));
+    leader.follower.hears(leader.link, &body);
+    leader.follower.disk();
+    let right = leader.follower.peer.tree().digest();
+    for digest in [1, 2, 3, right] {
+        says(&mut leader, digest);
+        leader.follower.says(leader.link);
+        assert!(!leader.follower.peer.member_is_closing(leader.link));
+    }
+    leader.reigns(2);
+    assert_eq!(leader.follower.peer.tree().last_zxid(), Zxid::new(Epoch(1), 7));
+    assert_eq!(leader.follower.peer.stats().digest_mismatches, 0);
+    leader.next = Zxid::new(Epoch(2), 1);
+    lies(&mut leader);
+    assert_eq!(leader.follower.peer.stats().digest_mismatches, 1);
 }
 
 /// The sum is made once an epoch, and a snapshot asked for as often.
@@ -101,5 +160,13 @@ fn followers_are_told_whether_others_can_do_without_them() {
         leader.hears(link, &packet(said));
         assert!(hex(&leader.says(link)).starts_with(answer), "{answer}");
     }
-    assert_eq!(tick(&mut pair), "0000000101ffffffff");
+    // One at a time, in turn.
+    let mut told = vec![];
+    for _ in 0..4 {
+        let first = tick(&mut pair);
+        let second = hex(&pair.leader.says(link));
+        assert!(second.starts_with("00000005"));
+        told.push((&first[8..10] == "01", &second[32..34] == "01"));
+    }
+    assert_eq!(told, [(true, false), (false, true), (true, false), (false, true)]);
 }

@@ -71,12 +71,18 @@ impl Played {
 
     /// The link is gone: when the follower calls again, ms from now.
     pub(super) fn calls_again(&mut self) -> u64 {
+        // The leader and another voter say who leads.
+        self.is_elected([ServerState::Leading, ServerState::Following], Zxid::ZERO)
+    }
+
+    /// The link is gone. What servers 2 and 3 do, and with which history server 2 leads, or is to; when the
+    /// follower calls it, ms from now.
+    pub(super) fn is_elected(&mut self, states: [ServerState; 2], zxid: Zxid) -> u64 {
         let follower = &mut self.follower;
         follower.peer.member_closed(follower.now, self.link);
         assert_eq!(follower.peer.state(), State::Looking);
         assert!(!follower.peer.is_serving());
         let from = follower.now.monotonic.0;
-        // The leader and another voter say who leads.
         let links = [2, 3].map(|id: u8| {
             let link = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
             let hello = [&b"\xff\xff\xff\xff\xff\xff\0\0"[..], &[0; 7], &[id], &[0, 0, 0, 15]];
@@ -88,14 +94,13 @@ impl Played {
             let now = follower.now;
             assert!(now.monotonic.0 - from < 100_000, "it does not call");
             if follower.peer.state() == State::Looking {
-                for (link, state) in
-                    links.iter().zip([ServerState::Leading, ServerState::Following])
-                {
+                for (link, state) in links.iter().zip(states) {
                     let notification = Notification {
                         state,
                         leader: ServerId(2),
-                        zxid: Zxid::ZERO,
-                        round: 1,
+                        zxid,
+                        // Later than any that the follower has begun.
+                        round: 99,
                         peer_epoch: 1,
                         version: Notification::VERSION,
                         config: b"",
