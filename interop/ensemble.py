@@ -155,10 +155,23 @@ def same_everywhere(ensemble, acked, sent):
         if wrong:
             raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
                 server.id, len(wrong), "\n  ".join(wrong[:10])))
+    for server in ensemble.servers:
+        differed = mismatches(server) if server.kind == "z" else 0
+        if differed:
+            raise Failure("the tree of server %d differed %d times from what a transaction says of it\n%s" % (
+                server.id, differed, ensemble.logs()))
     wrong = check_ledger(found[0], acked, sent)
     if wrong:
         raise Failure("%d lines:\n  %s" % (len(wrong), "\n  ".join(wrong[:15])))
     return found[0]
+
+
+def mismatches(server):
+    """How often the tree of one of ours was not what a transaction says of it, since it started."""
+    for line in four_letter(server.port, "mntr").splitlines():
+        if line.startswith("zk_digest_mismatches_count"):
+            return int(float(line.split()[1]))
+    raise Failure("server %d does not count differences" % server.id)
 
 
 def collect(loads, what, acked, sent):
