@@ -59,6 +59,7 @@ pub fn restore<D: Directory>(
             error @ (Error::Rot { .. }
             | Error::Gap { .. }
             | Error::NoSnapshot { .. }
+            | Error::SnapshotLost { .. }
             | Error::LogsAlone { .. }),
         ) => error.to_string(),
         Err(error) => return Err(error),

@@ -96,6 +96,15 @@ pub enum Error {
         /// How many were tried.
         tried: usize,
     },
+    /// A snapshot cannot be loaded, and the history without it ends before it.
+    SnapshotLost {
+        /// The snapshot.
+        path: PathBuf,
+        /// Why it was refused.
+        why: String,
+        /// The last transaction of what there is besides.
+        last: Zxid,
+    },
     /// There are logs, and no snapshot.
     LogsAlone {
         /// The newest log.
@@ -202,6 +211,13 @@ impl fmt::Display for Error {
                 "none of {tried} snapshots in {} can be loaded ({newest}). Put a snapshot back \
                  from a copy; or, in an ensemble, move version-2 away to have this server synced \
                  by the others",
+                path.display()
+            ),
+            Self::SnapshotLost { path, why, last } => write!(
+                f,
+                "{} cannot be loaded ({why}), and without it the history ends with zxid {last}: \
+                 transactions are missing. Put it back from a copy; or, in an ensemble, move \
+                 version-2 away to have this server synced by the others",
                 path.display()
             ),
             Self::LogsAlone { path } => write!(

@@ -213,7 +213,8 @@ pub struct Restored {
 impl<D: Directory> Store<D> {
     /// Loads the newest whole snapshot and replays the logs, in Apache's way:
     ///
-    /// - Snapshots that exist and cannot be loaded, all of them: refused.
+    /// - Snapshots that exist and cannot be loaded, all of them: refused. So is a history that ends before
+    ///   one of these.
     /// - Logs without any snapshot: refused, unless `trust_empty`; then a snapshot is due.
     /// - Neither: an empty database, [`Zxid::ZERO`] if a new one is allowed (`db_autocreate`, or a
     ///   file `initialize` in the data directory, which is used up by it), else [`Zxid::NONE`].
@@ -227,7 +228,8 @@ impl<D: Directory> Store<D> {
         let mut findings = Findings::default();
         let initialize = self.data.open(INITIALIZE).is_ok();
         let begun = Instant::now();
-        let found = self.load_snapshot(load, &mut findings)?;
+        let mut skipped = None;
+        let found = self.load_snapshot(load, &mut findings, &mut skipped)?;
         let loaded = Instant::now();
         let base = match &found {
             Some((candidate, _)) => candidate.zxid,
@@ -275,6 +277,14 @@ impl<D: Directory> Store<D> {
         }
         load.progress(total, total);
         let last = replay.last();
+        // What it shows was in the log before; or it took the place of a history that is back.
+        let snapshots = name::list(&self.snapshots, name::SNAPSHOT);
+        let newest = snapshots.context("list", || self.snapshots.path(""))?.pop();
+        if let Some((_, name)) = newest.filter(|&(zxid, _)| zxid > last) {
+            let why = skipped.filter(|(candidate, _)| candidate.name == name);
+            let why = why.map_or_else(|| "it is not whole".to_owned(), |(_, why)| why);
+            return Err(Error::SnapshotLost { path: self.snapshots.path(&name), why, last });
+        }
         self.log.restored(last);
         let trusted = initialize || self.options.db_autocreate;
         let empty = found.is_none() && txns == 0;
@@ -307,15 +317,16 @@ impl<D: Directory> Store<D> {
         })
     }
 
-    /// Loads the newest snapshot that can be; `None` if there is none.
+    /// Loads the newest snapshot that can be; `None` if there is none. `skipped` is the newest that
+    /// cannot be, and why.
     fn load_snapshot(
         &self,
         load: &mut dyn Load,
         findings: &mut Findings,
+        skipped: &mut Option<(Candidate, String)>,
     ) -> Result<Option<(Candidate, SnapshotEnd)>, Error> {
         let candidates = candidates(&self.snapshots, CANDIDATES_MAX)?;
         let logs = name::list(&self.logs, name::LOG).context("list", || self.logs.path(""))?;
-        let mut newest = None;
         for candidate in &candidates {
             load.reset();
             let mut total = candidate.len;
@@ -365,14 +376,14 @@ impl<D: Directory> Store<D> {
             if let Some(what) = stopped {
                 return Err(Error::Load { path, offset, zxid: candidate.zxid, what });
             }
-            newest.get_or_insert_with(|| format!("{}: {why}", candidate.name));
+            skipped.get_or_insert_with(|| (candidate.clone(), why.clone()));
             findings.add(Finding::SnapshotSkipped { path, why });
         }
-        match newest {
+        match skipped {
             None => Ok(None),
-            Some(newest) => Err(Error::NoSnapshot {
+            Some((newest, why)) => Err(Error::NoSnapshot {
                 path: self.snapshots.path(""),
-                newest,
+                newest: format!("{}: {why}", newest.name),
                 tried: candidates.len(),
             }),
         }
