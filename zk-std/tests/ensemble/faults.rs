@@ -137,10 +137,7 @@ impl World {
 
     /// While a configuration is proposed, more goes wrong, with the leader above all.
     fn disturb(&mut self) {
-        let pending = |node: &Node| {
-            let pending = node.peer.quorums().pending();
-            node.up && pending.is_some_and(|config| Zxid(config.version()).counter() > 0)
-        };
+        let pending = |node: &Node| node.up && node.has_proposed();
         if !self.reconfig || !self.nodes.iter().any(pending) || self.rng.below(self.unrest) > 0 {
             return;
         }
@@ -295,8 +292,10 @@ impl World {
     /// up for.
     pub(crate) fn may_lose(&self, at: usize) -> bool {
         if self.reconfig {
-            // Whatever the configuration is going to be, it has three voters.
-            return self.fewest >= 3 && self.nodes.iter().all(|node| !node.ill);
+            // Whatever the configuration is, it has three voters; one that is proposed may have some that
+            // nobody has told of it.
+            return self.fewest >= 3
+                && self.nodes.iter().all(|node| !node.ill && !node.has_proposed());
         }
         let voters = self.voters;
         let ill = self.nodes[..voters].iter().filter(|node| node.ill).count();
@@ -422,10 +421,7 @@ impl World {
                 at + 1,
                 Zxid(known)
             );
-            let node = &self.nodes[at];
-            let pending = node.peer.quorums().pending();
-            let only = pending.is_some_and(|config| Zxid(config.version()).counter() > 0);
-            self.met.found += u64::from(only);
+            self.met.found += u64::from(self.nodes[at].has_proposed());
         }
     }
 

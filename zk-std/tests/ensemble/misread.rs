@@ -105,7 +105,9 @@ impl World {
         }
         match started {
             Started::Whole(last) => {
-                node.ill = false;
+                // What is left of it may strike when the history is cut, or a learner wants it.
+                node.misread = node.disk.misreads() > 0;
+                node.ill = node.misread;
                 let last = self.agreement.transaction(*last);
                 assert!(last >= synced, "server {} has synced {synced}, and reads {last}", at + 1);
                 self.met.misread_harmless += 1;

@@ -349,6 +349,12 @@ impl Node {
         quorums.pending().unwrap_or(&quorums.committed).version()
     }
 
+    /// Whether it knows of a configuration that is proposed.
+    pub(crate) fn has_proposed(&self) -> bool {
+        let pending = self.peer.quorums().pending();
+        pending.is_some_and(|config| Zxid(config.version()).counter() > 0)
+    }
+
     // The files of a configuration that changes.
 
     /// An operator writes what members there are, or copies the file of another server, which has
