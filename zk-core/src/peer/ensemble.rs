@@ -224,7 +224,11 @@ impl<'m> Peer<'m> {
         {
             let version = Zxid(crate::quorum::version(text).unwrap_or(0));
             // A history that goes on without it has given it up: a crash brought the file back.
-            let past = version.counter() > 0 && version <= self.tree.last_zxid();
+            let past = match version.counter() {
+                // A leader gave the first configuration its version, in an epoch that was accepted.
+                0 => version.epoch() > membership.epochs.accepted,
+                _ => version <= self.tree.last_zxid(),
+            };
             if !past || version == noted {
                 self.ensemble.quorums.propose(text, None)?;
             }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zk_core::id::ServerId;
+use zk_core::id::{ServerId, Zxid};
 use zk_core::quorum::Role;
 
 use super::apply::parse_properties;
@@ -31,7 +31,11 @@ impl Config {
         let quorum = match self.dynamic_config_file.clone() {
             None => {
                 lines.extend(version);
-                Quorum::parse(&lines, self.multi_address_enabled, oracle)?
+                let quorum = Quorum::parse(&lines, self.multi_address_enabled, oracle)?;
+                if let Some(path) = path {
+                    self.last_seen_quorum = self.first_version(path, &quorum, s);
+                }
+                quorum
             }
             Some(dynamic) => {
                 if let Some(line) = lines.first() {
@@ -73,6 +77,22 @@ impl Config {
         let Some(text) = read_if_any(&next)? else { return Ok(None) };
         let lines = settings_of(&next, &text)?;
         Quorum::parse(&lines, self.multi_address_enabled, None).map(Some)
+    }
+
+    /// The first version of the members in `zoo.cfg` itself, if a leader has given them one, and a crash came
+    /// before that was written there. Without it, this server would refuse those who have it. (Apache does
+    /// not read the file here.) Any other is none of this configuration's.
+    fn first_version(&self, path: &Path, members: &Quorum, s: &mut Settings) -> Option<Quorum> {
+        match self.next_quorum(path) {
+            Ok(next) => next.filter(|next| {
+                let first = members.version == Zxid::ZERO && next.version.counter() == 0;
+                first && *next == Quorum { version: next.version, ..members.clone() }
+            }),
+            Err(error) => {
+                s.warn(SERVERS, format!("this is not looked at: {error}"));
+                None
+            }
+        }
     }
 
     fn check_members(&self, quorum: &Quorum, s: &mut Settings) -> Result<(), Error> {

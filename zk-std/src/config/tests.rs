@@ -275,3 +275,30 @@ fn files_that_cannot_be_read_are_named() {
     let error = Config::load(&missing, &[]).unwrap_err();
     assert!(error.to_string().contains("longer than 1048576 bytes"), "{error}");
 }
+
+/// A crash between the first version of a configuration and its file must not lose the version; nothing
+/// else counts beside members in `zoo.cfg` itself.
+#[test]
+fn the_first_version_of_the_same_members_counts() {
+    let scratch = Scratch::new();
+    let file = scratch.0.join("zoo.cfg");
+    let text = "tickTime=100\ninitLimit=1\nsyncLimit=1\nclientPort=7\n\
+        server.1=a:1:2\nserver.2=b:1:2:observer;9\nserver.3=c:1:2\n";
+    let data = scratch.0.display();
+    fs::write(scratch.0.join("myid"), "1\n").unwrap();
+    fs::write(&file, format!("{text}dataDir={data}\n")).unwrap();
+    let same = "server.1=a:1:2:participant\nserver.2=b:1:2:observer;0.0.0.0:9\nserver.3=c:1:2:participant\n";
+    for (next, counts) in [
+        (format!("{same}version=100000000"), Some(zk_core::id::Zxid(0x1_0000_0000))),
+        (format!("{same}version=100000005"), None),
+        (format!("{}version=100000000", same.replace("observer", "participant")), None),
+        ("server.1=nonsense\nversion=100000000".to_owned(), None),
+    ] {
+        fs::write(scratch.0.join("zoo.cfg.dynamic.next"), &next).unwrap();
+        let config = Config::load(&file, &[]).unwrap();
+        assert_eq!(config.last_seen_quorum.map(|next| next.version), counts, "{next}");
+        let warned =
+            config.warnings.iter().any(|warning| warning.to_string().contains("dynamic.next"));
+        assert_eq!(warned, next.contains("nonsense"), "{:?}", config.warnings);
+    }
+}

@@ -263,6 +263,7 @@ impl World {
             self.swizzle.pop_front();
             self.clogged[at] = clogged;
         }
+        self.read_rightly();
         for node in &mut self.nodes {
             if node.full_until != 0 && node.full_until <= self.now {
                 node.full_until = 0;

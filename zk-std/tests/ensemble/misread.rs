@@ -14,6 +14,9 @@ use super::faults::End;
 use super::node::Started;
 use super::world::World;
 
+/// Milliseconds after which sectors that nobody has read wrongly are read rightly.
+const LASTS: u64 = 2000;
+
 /// Of so many rounds in runs with misreads one has one.
 const CALM: u64 = 500;
 
@@ -97,6 +100,18 @@ impl World {
         }
     }
 
+    /// Sectors that nobody has read wrongly for a time are read rightly.
+    pub(crate) fn read_rightly(&mut self) {
+        for node in &mut self.nodes {
+            if node.misread && node.disk.misreads() > 0 && node.up && node.misread_until <= self.now
+            {
+                node.disk.read_rightly();
+                node.misread = false;
+                node.ill = node.lost;
+            }
+        }
+    }
+
     /// A server has started in spite of sectors that were read wrongly.
     pub(crate) fn has_read(&mut self, at: usize, started: &Started, synced: Zxid) {
         let node = &mut self.nodes[at];
@@ -107,6 +122,7 @@ impl World {
             Started::Whole(last) => {
                 // What is left of it may strike when the history is cut, or a learner wants it.
                 node.misread = node.disk.misreads() > 0;
+                node.misread_until = self.now + LASTS;
                 node.ill = node.misread;
                 let last = self.agreement.transaction(*last);
                 assert!(last >= synced, "server {} has synced {synced}, and reads {last}", at + 1);

@@ -91,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) lost: bool,
     /// A sector is read wrongly.
     pub(crate) misread: bool,
+    /// Until when, if nothing is read that is read wrongly.
+    pub(crate) misread_until: u64,
     /// Transactions whose digests showed that it does not have its history.
     pub(crate) differed: u64,
     /// The last transaction of its history, and the last that is durable.
@@ -237,6 +239,7 @@ impl Node {
             ill: false,
             lost: false,
             misread: false,
+            misread_until: 0,
             differed: 0,
             last: Zxid::ZERO,
             synced: Zxid::ZERO,
@@ -394,7 +397,14 @@ impl Node {
             }
             None => {
                 let lines = zoo_cfg.lines().filter(|line| line.starts_with("server."));
-                (lines.collect::<Vec<_>>().join("\n"), 0, None)
+                let lines = lines.collect::<Vec<_>>().join("\n");
+                // Only the first version of the same members.
+                let first = |next: &String| {
+                    let (members, version) = Members::parse(next.as_bytes());
+                    Zxid(version).counter() == 0 && members == Members::parse(lines.as_bytes()).0
+                };
+                let next = read(&format!("{ZOO_CFG}.dynamic.next")).filter(first);
+                (lines, 0, next)
             }
         };
         if !Members::parse(lines.as_bytes()).0.has(self.id) {

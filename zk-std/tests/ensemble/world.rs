@@ -825,8 +825,7 @@ impl World {
                         client.ask(Request::Close, (self.step, floor));
                         break;
                     }
-                    let all_well = self.nodes.iter().all(|node| !node.ill);
-                    let request = if self.reconfig && all_well && self.rng.below(40) == 0 {
+                    let request = if self.reconfig && self.rng.below(40) == 0 {
                         let (version, config) = self.agreement.in_force();
                         let version = version.0.max(self.first);
                         let servers = self.nodes.len() as i64;
