@@ -14,8 +14,6 @@ from kazoo.retry import KazooRetry
 
 SECONDS = 60  # until it is connected again
 SESSION_SECONDS = 40  # the longest that a board grants: it outlives that all of them are off
-# A member that comes back reads the log of its leader, and takes the longer the more is written meanwhile.
-PACE_SECONDS = 0.05
 ENOUGH = 3  # acknowledged numbers before it says that it writes
 TRY_SECONDS = 0.2  # between two attempts to connect
 
@@ -52,7 +50,6 @@ class Writer:
             self.asked += 1
             self.client.set(self.path, b"%d" % self.asked)
             self.acknowledged = self.asked
-            self.over.wait(PACE_SECONDS)
             if self.acknowledged == first + ENOUGH:
                 print("writes behind %d" % first, flush=True)
 

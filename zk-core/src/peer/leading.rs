@@ -243,10 +243,22 @@ impl Peer<'_> {
         while let Some(at) = self.ensemble.leader.take_silent(now.monotonic) {
             self.violated(at, Violation("nothing was heard of it for too long"));
         }
+        let last = window!(self).last_committed();
         let Ensemble { leader, quorums, .. } = &mut self.ensemble;
-        if !leader.tick(now.monotonic, quorums) {
+        let held = leader.has_held();
+        if !leader.tick(now.monotonic, last, quorums) {
             warning!("no quorum is with this leader (epoch {})", leader.epoch().0);
             self.look(now);
+            return;
+        }
+        self.unhold(held, now);
+    }
+
+    /// What has waited for a follower that reads the log goes on, if it waits no longer.
+    fn unhold(&mut self, held: bool, now: Now) {
+        if held && !self.ensemble.leader.holds() {
+            self.ensemble.members.unblock();
+            self.retry_stalled(now);
         }
     }
 
@@ -326,9 +338,11 @@ impl Peer<'_> {
         *dirty = true;
         let Some(out) = members.quorum_output(reading.at) else { return };
         leader.touch(reading.at, now.monotonic);
+        let held = leader.holds();
         if !leader.log_read(reading, entries, window, out) {
             self.violated(reading.at, Violation("the log does not have what it lacks"));
         }
+        self.unhold(held, now);
     }
 
     /// A piece of a snapshot was read, as [`Read::Snapshot`] asked; `end` says that it was the last.

@@ -109,7 +109,8 @@ impl Peer<'_> {
             self.proposed = next;
             return self.propose_txn(ask, config, link, now);
         };
-        if self.unseen || !self.pending.has_room() {
+        let held = self.state == State::Leading && self.ensemble.leader.holds();
+        if self.unseen || held || !self.pending.has_room() {
             return Err(Busy);
         }
         let mut scratch = body.len();

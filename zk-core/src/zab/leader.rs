@@ -21,6 +21,9 @@ pub use stream::Learner;
 use stream::{Step, put_txn};
 pub(crate) use stream::{put, put_limited};
 
+/// Half ticks in a row in which nothing is proposed, so that a follower that reads the log comes to its end.
+pub const HELD_MAX: u8 = 2;
+
 /// Syncs of one learner that may wait for commits. More of its requests wait behind them.
 pub const SYNCS_MAX: usize = if cfg!(zk_handle16) { 4 } else { 32 };
 
@@ -108,6 +111,10 @@ pub struct Leader<'m> {
     second: bool,
     /// The voter that was told last that others can do without it.
     spared: Option<usize>,
+    /// How many half ticks nothing was proposed, for those that read the log; and how far behind these were
+    /// when something was, last.
+    held: u8,
+    behind: u32,
     serial: u32,
     /// Who should lead in the configuration that was proposed last.
     heir: ServerId,
@@ -132,6 +139,8 @@ impl<'m> Leader<'m> {
             tick_at: Instant(0),
             second: false,
             spared: None,
+            held: 0,
+            behind: u32::MAX,
             serial: 0,
             heir: ServerId(0),
             retired: false,
@@ -166,6 +175,7 @@ impl<'m> Leader<'m> {
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
         self.spared = None;
+        self.release();
         self.heir = me;
         self.retired = false;
         for learner in self.learners.iter_mut() {
@@ -381,7 +391,7 @@ impl<'m> Leader<'m> {
         window: Window<'_, '_>,
     ) {
         if self.phase == Phase::Discovery
-            && self.quorum(quorums, true, |learner| {
+            && self.quorum(quorums, true, &|learner| {
                 !matches!(learner.step, Step::Vacant | Step::Fresh)
             })
         {
@@ -405,7 +415,7 @@ impl<'m> Leader<'m> {
         }
         if self.phase == Phase::Acknowledging
             && (planted!(Zk1192)
-                || self.quorum(quorums, true, |learner| {
+                || self.quorum(quorums, true, &|learner| {
                     // A history that is damaged (-1), or an epoch that was accepted before, says
                     // nothing.
                     learner.current.is_some() && learner.last != Zxid::NONE
@@ -417,7 +427,7 @@ impl<'m> Leader<'m> {
         let own = current >= self.epoch && window.durable == window.records.end();
         if self.phase == Phase::Synchronization
             && own
-            && self.quorum(quorums, own, Learner::is_synced)
+            && self.quorum(quorums, own, &Learner::is_synced)
         {
             self.enter(Phase::Broadcast, now);
         }
@@ -429,7 +439,7 @@ impl<'m> Leader<'m> {
         self.deadline = now.plus(self.timing.init());
     }
 
-    fn quorum(&self, quorums: &Quorums<'_>, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
+    fn quorum(&self, quorums: &Quorums<'_>, own: bool, counts: &dyn Fn(&Learner) -> bool) -> bool {
         if planted!(DuplicateAck, ObserverAck) {
             let observers = planted!(ObserverAck);
             let links = self
@@ -440,19 +450,19 @@ impl<'m> Leader<'m> {
             let times = if planted!(DuplicateAck) { 2 } else { 1 };
             return times * links.count() + usize::from(own) >= needed;
         }
-        quorums.has_quorum(|id| self.has(id, own, &counts))
+        quorums.has_quorum(|id| self.has(id, own, counts))
     }
 
     /// Whether `id` is this leader, and that counts, or a learner that does. (One that is to vote may
     /// not have heard of it, and come as an observer.)
-    fn has(&self, id: ServerId, own: bool, counts: impl Fn(&Learner) -> bool) -> bool {
+    fn has(&self, id: ServerId, own: bool, counts: &dyn Fn(&Learner) -> bool) -> bool {
         let is = |l: &Learner| l.step != Step::Vacant && l.server == id;
         (id == self.me && own) || self.learners.iter().any(|l| is(l) && counts(l))
     }
 
     /// Whether enough voters of a configuration have the whole history, this leader among them.
     pub fn is_synced(&self, config: &Config<'_>) -> bool {
-        config.has_quorum(|id| self.has(id, true, Learner::acknowledges))
+        config.has_quorum(|id| self.has(id, true, &Learner::acknowledges))
     }
 
     /// A reconfiguration is proposed, or in force. Who does not stay the leader in it leaves that to
@@ -483,7 +493,7 @@ impl<'m> Leader<'m> {
         let acked = |learner: &Learner| if learner.acknowledges() { learner.acked } else { 0 };
         if self.retired && planted!(ReconfigRetired) {
             let voters = quorums.committed.voters();
-            let by = |number| move |id: &ServerId| self.has(*id, false, |l| acked(l) >= number);
+            let by = |number| move |id: &ServerId| self.has(*id, false, &|l| acked(l) >= number);
             let enough = |number: &u64| {
                 1 + voters.clone().filter(by(*number)).count() > voters.clone().count() / 2
             };
@@ -496,7 +506,7 @@ impl<'m> Leader<'m> {
         let mut best = committed;
         for candidate in candidates {
             if candidate > best
-                && self.quorum(quorums, durable >= candidate, |l| acked(l) >= candidate)
+                && self.quorum(quorums, durable >= candidate, &|l| acked(l) >= candidate)
             {
                 best = candidate;
             }
@@ -790,9 +800,40 @@ impl<'m> Leader<'m> {
         Some(at)
     }
 
-    /// Time has passed: pings are due. `false`: there is no quorum behind this leader any more.
+    /// Whether nothing is to be proposed for a while: what a follower reads from the log is written as fast
+    /// as it reads, and it would never serve.
+    ///
+    /// (Apache's leader keeps in memory all that a learner is to hear, without a bound.)
+    pub fn holds(&self) -> bool {
+        self.held > 0 && self.learners.iter().any(Learner::lags)
+    }
+
+    /// Whether that was so since the last half tick.
+    pub fn has_held(&self) -> bool {
+        self.held > 0
+    }
+
+    fn release(&mut self) {
+        (self.held, self.behind) = (0, u32::MAX);
+    }
+
+    /// Half a tick has passed, and `last` is committed.
+    fn hold(&mut self, last: Zxid) {
+        let behind = |learner: &Learner| match last.epoch() == learner.told.epoch() {
+            true => last.counter().wrapping_sub(learner.told.counter()),
+            false => u32::MAX,
+        };
+        match self.learners.iter().filter(|learner| learner.lags()).map(behind).max() {
+            None => self.release(),
+            Some(behind) if behind >= self.behind && self.held < HELD_MAX => self.held += 1,
+            Some(behind) => (self.held, self.behind) = (0, behind),
+        }
+    }
+
+    /// Time has passed: pings are due. `false`: there is no quorum behind this leader any more. `last` is
+    /// committed.
     #[must_use]
-    pub fn tick(&mut self, now: Instant, quorums: &Quorums<'_>) -> bool {
+    pub fn tick(&mut self, now: Instant, last: Zxid, quorums: &Quorums<'_>) -> bool {
         if self.phase != Phase::Broadcast && now >= self.deadline {
             return false;
         }
@@ -800,6 +841,7 @@ impl<'m> Leader<'m> {
             return true;
         }
         self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
+        self.hold(last);
         // One at a time: two might go, and be needed.
         let last = self.spared.take();
         for at in 0..self.learners.len() {
@@ -808,7 +850,7 @@ impl<'m> Leader<'m> {
                 && self.learners[at].is_synced()
                 && quorums.is_voter(server)
                 && quorums
-                    .has_quorum(|id| id != server && self.has(id, true, Learner::acknowledges))
+                    .has_quorum(|id| id != server && self.has(id, true, &Learner::acknowledges))
             {
                 self.spared = Some(at);
             }
@@ -822,7 +864,7 @@ impl<'m> Leader<'m> {
         if self.phase != Phase::Broadcast || self.second {
             return true;
         }
-        self.quorum(quorums, true, Learner::acknowledges)
+        self.quorum(quorums, true, &Learner::acknowledges)
     }
 }
 

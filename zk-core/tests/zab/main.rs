@@ -6,12 +6,14 @@ mod local;
 mod mismatch;
 mod played;
 mod reconfig;
+mod starved;
 
 use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zk_core::peer::{
-    Ceilings, Disk, Epochs, Link, MemberLink, Membership, Options, Order, Peer, State,
+    Ceilings, Disk, Epochs, Link, MemberLink, Membership, Options, Order, Peer, Read, Reading,
+    State,
 };
 use zk_core::quorum::Port;
 use zk_core::time::Now;
@@ -46,6 +48,10 @@ struct Server {
     orders: Vec<String>,
     /// The body of a snapshot that is to take the place of the history.
     installing: (Zxid, Vec<u8>),
+    /// What the disk has of the log.
+    log: Vec<(Zxid, Vec<u8>)>,
+    /// What is wanted of it, and not read yet.
+    reading: Option<(Reading, Zxid)>,
 }
 
 impl Server {
@@ -86,7 +92,8 @@ impl Server {
         for id in 1..=3 {
             peer.resolved(ServerId(id), &[address()]).unwrap();
         }
-        Self { peer, now, orders: vec![], installing: (Zxid::NONE, vec![]) }
+        let (orders, installing, log) = (vec![], (Zxid::NONE, vec![]), vec![]);
+        Self { peer, now, orders, installing, log, reading: None }
     }
 
     /// The disk does all that it is asked, at once.
@@ -95,6 +102,7 @@ impl Server {
         while let Some(disk) = self.peer.poll_disk() {
             match disk {
                 Disk::Append(batch) => {
+                    self.log.extend(batch.iter().map(|(zxid, txn)| (zxid, txn.to_vec())));
                     let last = batch.last();
                     self.peer.durable(now, last).unwrap();
                 }
@@ -121,6 +129,9 @@ impl Server {
                     assert!(taken.done);
                     self.peer.load_snapshot_end(*zxid, None);
                     self.peer.reloaded(now);
+                }
+                Disk::Ensemble(Order::Read(reading, Read::Log { from, .. })) => {
+                    self.reading = Some((reading, from));
                 }
                 Disk::Ensemble(order) => panic!("{order:?}"),
             }

@@ -121,6 +121,11 @@ impl Learner {
         self.is_synced() && (!self.observer || planted!(ObserverAck))
     }
 
+    /// Whether it is a follower, or is to be one, and reads the log.
+    pub(super) fn lags(&self) -> bool {
+        self.from_log && !self.observer
+    }
+
     /// What comes next begins at that number.
     pub(super) fn stream_from(&mut self, from: u64, window: Window<'_, '_>) {
         self.next = from;
