@@ -387,4 +387,4 @@ impl Going<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,8 +14,8 @@ use super::*;
 
 /// A line in one direction.
 #[derive(Debug)]
-struct Line {
-    bytes: VecDeque<u8>,
+pub(crate) struct Line {
+    pub(crate) bytes: VecDeque<u8>,
     /// Bytes that it holds, and that it takes and gives at once.
     room: usize,
     at_once: usize,
@@ -23,15 +23,15 @@ struct Line {
     fails: usize,
 }
 
-type Shared = Rc<RefCell<Line>>;
+pub(crate) type Shared = Rc<RefCell<Line>>;
 
-fn line(room: usize, at_once: usize) -> Shared {
+pub(crate) fn line(room: usize, at_once: usize) -> Shared {
     Rc::new(RefCell::new(Line { bytes: VecDeque::new(), room, at_once, fails: 0 }))
 }
 
 /// An end of two lines.
 #[derive(Debug)]
-struct End {
+pub(crate) struct End {
     comes: Shared,
     goes: Shared,
 }
@@ -84,7 +84,7 @@ impl WriteReady for End {
     }
 }
 
-fn serial(comes: &Shared, goes: &Shared) -> Serial<'static, End> {
+pub(crate) fn serial(comes: &Shared, goes: &Shared) -> Serial<'static, End> {
     let end = End { comes: comes.clone(), goes: goes.clone() };
     Serial::new(end, Box::leak(Box::new(Memory::new())))
 }
@@ -134,6 +134,11 @@ fn a_frame_is_what_was_said() {
     assert_eq!(frame(b"123456789"), b"\x00\x0e123456789\x26\x39\xf4\xcb\x00");
     assert_eq!(frame(&[0]), [&[0, 1, 5][..], &CRC.checksum(&[0]).to_le_bytes(), &[0]].concat());
     assert_eq!(frame(&[7; PACKET_MAX]).len(), FRAME_MAX);
+}
+
+#[test]
+fn it_takes_what_the_documentation_says() {
+    assert_eq!(size_of::<Memory>(), 2_399);
 }
 
 #[test]

@@ -89,13 +89,31 @@ pub(super) fn address(port: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 2, 101 + port as u8)
 }
 
-fn net_options(port: usize, seed: u64) -> net::Options {
+pub(super) fn net_options(port: usize, seed: u64) -> net::Options {
     net::Options {
         hardware: Some(hardware(port)),
         address: address(port),
         prefix: 24,
         gateway: None,
         seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ port as u64,
+    }
+}
+
+/// Memory for so many sockets of a client, with so many bytes each for what comes.
+pub(super) fn sockets_of(sockets: usize, receive: usize) -> net::Storage<'static> {
+    let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
+    let leak = |len: usize| std::boxed::Box::leak(vec![0; len].into_boxed_slice());
+    let slots: Vec<SocketStorage<'static>> =
+        core::iter::repeat_with(|| SocketStorage::EMPTY).take(sockets).collect();
+    net::Storage {
+        sockets: std::boxed::Box::leak(slots.into_boxed_slice()),
+        clients: Buffers {
+            sockets,
+            receive: leak(sockets * receive),
+            transmit: leak(sockets * 4096),
+        },
+        election: none(),
+        quorum: none(),
     }
 }
 
@@ -111,9 +129,9 @@ pub(super) enum Heard {
     Watch(i32, String),
 }
 
-/// An ordinary client, on a card of its own.
-pub(super) struct Client {
-    pub(super) net: Net<'static, Card>,
+/// An ordinary client, on a network of its own.
+pub(super) struct Client<D: Device = Card> {
+    pub(super) net: Net<'static, D>,
     pub(super) session: Session<'static>,
     hosts: Vec<usize>,
     dialling: bool,
@@ -121,8 +139,22 @@ pub(super) struct Client {
     pub(super) heard: Vec<Heard>,
 }
 
-impl Client {
-    fn poll(&mut self, now: Instant) -> Option<Instant> {
+impl<D: Device> Client<D> {
+    /// A client of these boards, at that port.
+    pub(super) fn new(net: Net<'static, D>, port: usize, hosts: &[usize], now: Instant) -> Self {
+        let config =
+            Config { hosts: hosts.len(), timeout: 10_000, seed: port as u64, ..Config::default() };
+        Self {
+            net,
+            session: Session::new(config, Storage::owned(), now),
+            hosts: hosts.to_vec(),
+            dialling: false,
+            unsent: vec![],
+            heard: vec![],
+        }
+    }
+
+    pub(super) fn poll(&mut self, now: Instant) -> Option<Instant> {
         while self.net.poll_frame(now) {}
         if let Some(host) = self.session.poll_dial(now) {
             self.net.abort(0);
@@ -276,7 +308,7 @@ impl World {
         for port in 0..SERVERS {
             let mut flash = Flash::new(geometry, seed);
             flash.latency = latency;
-            let board = world.board(port, Self::provisioned(port, flash), clients);
+            let board = world.board(port, Self::provisioned(port, SERVERS, flash), clients);
             world.plug(Host::Board(board.into()));
         }
         world
@@ -289,9 +321,9 @@ impl World {
         self.rng
     }
 
-    /// Writes who a board is to the first block of its flash.
-    fn provisioned(port: usize, mut flash: Flash) -> Flash {
-        let config: String = (0..SERVERS)
+    /// Writes who a board is, of so many, to the first block of its flash.
+    pub(super) fn provisioned(port: usize, servers: usize, mut flash: Flash) -> Flash {
+        let config: String = (0..servers)
             .map(|n| {
                 format!(
                     "server.{}={}:{QUORUM}:{ELECTION}:participant;0.0.0.0:{CLIENT}\n",
@@ -352,36 +384,15 @@ impl World {
         receive: usize,
         now: u64,
     ) -> Net<'static, Card> {
-        let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
-        let leak = |len: usize| std::boxed::Box::leak(vec![0; len].into_boxed_slice());
-        let slots: Vec<SocketStorage<'static>> =
-            core::iter::repeat_with(|| SocketStorage::EMPTY).take(sockets).collect();
-        let storage = net::Storage {
-            sockets: std::boxed::Box::leak(slots.into_boxed_slice()),
-            clients: Buffers {
-                sockets,
-                receive: leak(sockets * receive),
-                transmit: leak(sockets * 4096),
-            },
-            election: none(),
-            quorum: none(),
-        };
+        let storage = sockets_of(sockets, receive);
         Net::new(Card::default(), storage, &net_options(port, seed), Instant(now)).unwrap()
     }
 
     /// A client of these boards.
     pub(super) fn client(&mut self, hosts: &[usize]) -> usize {
         let port = self.hosts.len();
-        let config =
-            Config { hosts: hosts.len(), timeout: 10_000, seed: port as u64, ..Config::default() };
-        let client = Client {
-            net: Self::card(1, port, 77, 4096, self.now),
-            session: Session::new(config, Storage::owned(), Instant(self.now)),
-            hosts: hosts.to_vec(),
-            dialling: false,
-            unsent: vec![],
-            heard: vec![],
-        };
+        let net = Self::card(1, port, 77, 4096, self.now);
+        let client = Client::new(net, port, hosts, Instant(self.now));
         self.plug(Host::Client(client.into()))
     }
 
