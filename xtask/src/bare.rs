@@ -149,13 +149,14 @@ pub(crate) fn program(image: &Path, name: &str) -> PathBuf {
     image.with_file_name(name)
 }
 
-/// The command that looks at a package of `zk-embedded/boards` with clippy, with some flags for rustc.
+/// The command that looks at a package of `zk-embedded/boards` with clippy, with some flags for rustc, and
+/// a feature of the package.
 pub(crate) fn clippy(
     checkout: &Checkout,
     supply: Supply,
     triple: &str,
     package: &str,
-    flags: &str,
+    (flags, feature): (&str, Option<&str>),
 ) -> Command {
     let command = match supply {
         Supply::Installed => checkout.cargo(["clippy"]),
@@ -168,6 +169,9 @@ pub(crate) fn clippy(
     let mut command = prepared(command, checkout, supply, &[triple]);
     // As the firmware is built, so that what it stands on is there already.
     in_boards(&mut command, checkout, supply, triple, package, flags);
+    if let Some(feature) = feature {
+        command.args(["--features", feature]);
+    }
     command.args(["--", "-D", "warnings"]);
     command
 }

@@ -10,13 +10,16 @@ use crate::bare::{self, Facts, Supply};
 use crate::checkout::Checkout;
 use crate::command::{self, End, Outcome};
 use crate::groups::Steps;
-use crate::guest::{Guest, Scratch, Wiring, qemu};
+use crate::guest::{Guest, Network, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
 use crate::targets::{BOARDS, Board, Emulated, SIZED, emulated};
 use crate::{ensemble, size};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
+
+/// The program whose network is a serial line, and the feature that it is behind.
+const SERIAL: &str = "serial";
 
 /// The other packages of firmware, for the target whose image is measured.
 const OTHERS: [&str; 2] = ["qemu-m3", "size"];
@@ -52,7 +55,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
         }
     }
     for package in OTHERS {
-        steps.run(&mut clippy(checkout, supply, SIZED, package));
+        steps.run(&mut clippy(checkout, supply, SIZED, package, None));
     }
     for (emulated, image) in &built {
         let package = emulated.board.package;
@@ -73,7 +76,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     }
     if cfg!(unix) {
         for Emulated { board, .. } in emulated().filter(|it| it.board.package == SMALLEST) {
-            ensemble(steps, board, CUTS);
+            ensemble(steps, board, false, CUTS);
         }
     }
 }
@@ -85,18 +88,25 @@ const SMALLEST: &str = "emcraft-sf2";
 const CUTS: usize = 20;
 const CUTS_LONG: usize = 50;
 
-/// The long group: ensembles of the other boards. Members of one ensemble hold the same.
+/// And on serial lines.
+const CUTS_SERIAL: usize = 9;
+
+/// The long group: ensembles of the other boards, and on serial lines. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for Emulated { board, .. } in emulated().filter(|it| it.board.package != SMALLEST) {
-        ensemble(steps, board, CUTS_LONG);
+        ensemble(steps, board, false, CUTS_LONG);
+    }
+    for Emulated { board, .. } in emulated().filter(|it| it.board.serial) {
+        ensemble(steps, board, true, CUTS_SERIAL);
     }
 }
 
-fn ensemble(steps: &mut Steps<'_>, board: &Board, cuts: usize) {
+fn ensemble(steps: &mut Steps<'_>, board: &Board, serial: bool, cuts: usize) {
     let checkout = steps.checkout;
-    let what = format!("three {} are an ensemble", board.package);
+    let lines = if serial { " on serial lines" } else { "" };
+    let what = format!("three {}{lines} are an ensemble", board.package);
     tried(steps, &what, ensemble::CEILING, |deadline| {
-        ensemble::run(checkout, board, cuts, deadline)
+        ensemble::run(checkout, board, serial, cuts, deadline)
     });
 }
 
@@ -117,7 +127,8 @@ fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf
     let checkout = steps.checkout;
     let (mut build, image) = firmware(checkout, supply, board);
     let built = steps.run(&mut build);
-    steps.run(&mut clippy(checkout, supply, board.triple, board.package));
+    let feature = board.serial.then_some(SERIAL);
+    steps.run(&mut clippy(checkout, supply, board.triple, board.package, feature));
     built.then(|| bare::program(&image, SELFTEST))
 }
 
@@ -129,8 +140,27 @@ pub(crate) fn firmware(checkout: &Checkout, supply: Supply, board: &Board) -> (C
     (build, image)
 }
 
-fn clippy(checkout: &Checkout, supply: Supply, triple: &str, package: &str) -> Command {
-    let mut clippy = bare::clippy(checkout, supply, triple, package, &size::flags(supply));
+/// The same of its firmware for a serial line.
+#[cfg(feature = "quorum")]
+pub(crate) fn serial_firmware(
+    checkout: &Checkout,
+    supply: Supply,
+    board: &Board,
+) -> (Command, PathBuf) {
+    let (mut build, image) = firmware(checkout, supply, board);
+    build.args(["--features", SERIAL, "--bin", SERIAL]);
+    (build, bare::program(&image, SERIAL))
+}
+
+fn clippy(
+    checkout: &Checkout,
+    supply: Supply,
+    triple: &str,
+    package: &str,
+    feature: Option<&str>,
+) -> Command {
+    let flags = size::flags(supply);
+    let mut clippy = bare::clippy(checkout, supply, triple, package, (&flags, feature));
     unstable(&mut clippy);
     clippy
 }
@@ -213,7 +243,7 @@ fn talk(
         image: listener,
         args: &["listen", "1"],
         flash: None,
-        network: Some((&one, &two)),
+        network: Some(Network::Frames(&one, &two)),
     };
     let name = format!("{} 1", listens.board.package);
     let listening = Guest::start(&name, &mut qemu(listens.emulator, &wiring))?;
@@ -222,7 +252,7 @@ fn talk(
         image: connector,
         args: &["connect", "2", "1"],
         flash: None,
-        network: Some((&two, &one)),
+        network: Some(Network::Frames(&two, &one)),
     };
     let name = format!("{} 2", connects.board.package);
     let connecting = Guest::start(&name, &mut qemu(connects.emulator, &wiring))?;

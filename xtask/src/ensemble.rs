@@ -26,13 +26,14 @@ pub(crate) const CEILING: Duration = Duration::from_secs(900);
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs it; the power of all is cut so many times.
+/// Runs it, on Ethernet or on serial lines; the power of all is cut so many times.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
 pub(crate) fn run(
     checkout: &Checkout,
     board: &Board,
+    serial: bool,
     cuts: usize,
     deadline: Instant,
 ) -> Result<(), String> {
@@ -40,6 +41,9 @@ pub(crate) fn run(
     let mut quorum = quorum(checkout);
     quorum.args(["--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
     quorum.arg(scratch.path("flash"));
+    if serial {
+        quorum.arg("--serial");
+    }
     let mut ensemble = Ensemble {
         quorum: Guest::start("quorum", &mut quorum)?,
         zk: checkout.target.join("debug").join("zk"),

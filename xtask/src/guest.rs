@@ -21,15 +21,32 @@ pub(crate) struct Wiring<'w> {
     pub(crate) args: &'w [&'w str],
     /// The image of its flash; without one it has a new flash, which is forgotten.
     pub(crate) flash: Option<&'w Path>,
-    /// The sockets of its network: where frames come to it, and where they go.
-    pub(crate) network: Option<(&'w Path, &'w Path)>,
+    /// Its network.
+    pub(crate) network: Option<Network<'w>>,
+}
+
+/// What a board's network is.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "quorum"), allow(dead_code, reason = "only a quorum has serial lines"))]
+pub(crate) enum Network<'w> {
+    /// Sockets of its Ethernet: where frames come to it, and where they go.
+    Frames(&'w Path, &'w Path),
+    /// A socket that listens, for its first UART.
+    Line(&'w Path),
 }
 
 /// The command that starts a board.
 pub(crate) fn qemu(emulator: &Emulator, wiring: &Wiring<'_>) -> Command {
     let mut qemu = Command::new(emulator.qemu);
     qemu.args(emulator.machine);
-    qemu.args(["-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config"]);
+    qemu.args(["-nographic", "-monitor", "none"]);
+    if let Some(Network::Line(socket)) = wiring.network {
+        qemu.arg("-chardev").arg(format!("socket,id=s,path={},server=off", value(socket)));
+        qemu.args(["-serial", "chardev:s"]);
+    } else {
+        qemu.args(["-serial", "none"]);
+    }
+    qemu.arg("-semihosting-config");
     let mut semihosting = "enable=on,target=native,arg=firmware".to_owned();
     for arg in wiring.args {
         semihosting.push_str(&format!(",arg={arg}"));
@@ -38,7 +55,7 @@ pub(crate) fn qemu(emulator: &Emulator, wiring: &Wiring<'_>) -> Command {
     if let Some(flash) = wiring.flash {
         qemu.arg("-drive").arg(format!("if=mtd,format=raw,file={}", value(flash)));
     }
-    if let Some((comes, goes)) = wiring.network {
+    if let Some(Network::Frames(comes, goes)) = wiring.network {
         qemu.arg("-netdev").arg(format!(
             "dgram,id=n,local.type=unix,local.path={},remote.type=unix,remote.path={}",
             value(comes),
@@ -285,7 +302,7 @@ mod tests {
             image: Path::new("i"),
             args: &["a", "b"],
             flash: Some(Path::new("f,1")),
-            network: Some((Path::new("x"), Path::new("y"))),
+            network: Some(Network::Frames(Path::new("x"), Path::new("y"))),
         };
         assert_eq!(
             command::shown(&qemu(&EMULATOR, &wiring)),
@@ -293,6 +310,13 @@ mod tests {
              enable=on,target=native,arg=firmware,arg=a,arg=b -kernel i \
              -drive if=mtd,format=raw,file=f,,1 -netdev dgram,id=n,local.type=unix,local.path=x,\
              remote.type=unix,remote.path=y -net nic,netdev=n"
+        );
+        let network = Some(Network::Line(Path::new("x,y")));
+        let wiring = Wiring { args: &[], flash: None, network, ..wiring };
+        assert_eq!(
+            command::shown(&qemu(&EMULATOR, &wiring)),
+            "qemu -M m -nographic -monitor none -chardev socket,id=s,path=x,,y,server=off -serial \
+             chardev:s -semihosting-config enable=on,target=native,arg=firmware -kernel i -net none"
         );
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Board {
     /// What stands for it on this machine. Without one it is built and measured, and what does not need
     /// its chip is tested on the host.
     pub(crate) emulator: Option<Emulator>,
+    /// Whether there is firmware for a serial line, too.
+    pub(crate) serial: bool,
     /// How much its peer can hold.
     pub(crate) profile: &'static str,
     /// Bytes of flash that its firmware may take.
@@ -90,6 +92,7 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "emcraft-sf2"],
             flash: 16 << 20,
         }),
+        serial: true,
         profile: "tiny",
         code_max: 192 << 10,
         ram_max: 64 << 10,
@@ -102,6 +105,7 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
             flash: 32 << 20,
         }),
+        serial: false,
         profile: "small",
         code_max: 240_000,
         ram_max: 112 << 10,
@@ -110,6 +114,7 @@ pub(crate) const BOARDS: &[Board] = &[
         package: "w5500-evb-pico2",
         triple: "thumbv8m.main-none-eabihf",
         emulator: None,
+        serial: false,
         profile: "small",
         code_max: 204_000,
         ram_max: 120 << 10,

@@ -25,7 +25,7 @@ use crate::bare::Facts;
 use crate::boards;
 use crate::checkout::Checkout;
 use crate::command::{self, first_line};
-use crate::guest::{self, Scratch, Wiring};
+use crate::guest::{self, Network, Scratch, Wiring};
 use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
 use crate::targets::{Board, Emulated, emulated};
 
@@ -38,6 +38,8 @@ struct Wish {
     board: Option<Emulated>,
     boards: Option<usize>,
     mixed: bool,
+    /// The boards' network is serial lines.
+    serial: bool,
     /// Where flash images and the desktop server's files are.
     data: Option<PathBuf>,
     seed: u64,
@@ -69,17 +71,21 @@ impl Wish {
                         Some(count.ok_or_else(|| format!("--peers is from 1 to {BOARDS_MAX}"))?);
                 }
                 "--mixed" => wish.mixed = true,
-                "--serial" => {
-                    return Err(
-                        "boards do not talk over serial lines yet: leave --serial out".into()
-                    );
-                }
+                "--serial" => wish.serial = true,
                 "--data" => wish.data = Some(value()?.into()),
                 "--seed" => {
                     wish.seed = value()?.parse().map_err(|_| "--seed is a number".to_owned())?;
                 }
                 other => return Err(format!("`quorum` does not know `{other}`")),
             }
+        }
+        if wish.serial {
+            let speaks = |it: &Emulated| it.board.serial;
+            let board = wish.board.or_else(|| emulated().find(speaks));
+            wish.board = Some(board.filter(speaks).ok_or_else(|| {
+                let known: Vec<_> = emulated().filter(speaks).map(|it| it.board.package).collect();
+                format!("firmware for a serial line is there for {}", known.join(", "))
+            })?);
         }
         Ok(wish)
     }
@@ -101,7 +107,8 @@ pub(crate) fn wished(checkout: &Checkout, args: &[String]) -> Result<bool, Strin
 }
 
 fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
-    let data = wish.data.clone().unwrap_or_else(|| checkout.target.join("quorum"));
+    let usual = if wish.serial { "quorum-serial" } else { "quorum" };
+    let data = wish.data.clone().unwrap_or_else(|| checkout.target.join(usual));
     let layout = Layout::of(&data, wish.board, wish.boards, wish.mixed)?;
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
     let Emulated { board, emulator } = layout.board;
@@ -111,13 +118,14 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
             emulator.qemu
         ));
     }
-    let firmware = firmware(checkout, board)?;
+    let serial = wish.serial;
+    let firmware = firmware(checkout, board, serial)?;
     let texts = Arc::new(Texts::read(&firmware)?);
     let zk = desktop(checkout)?;
     layout.provision(&zk, &data)?;
 
     let sockets = Scratch::new()?;
-    let switch = switch(&layout, sockets.dir(), wish.seed)?;
+    let switch = switch(&layout, sockets.dir(), wish)?;
     let door = |id: usize, port: u16| switch.door(address(id), port);
     let mut members = Vec::new();
     let number = |id, port| door(id, port).map_or(0, |at| at.port());
@@ -138,8 +146,10 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
         let voice = Voice::Defmt(Arc::clone(&texts));
         members.push(Member::new(id, board.package, port, client, voice, move || {
             let (comes, goes) = (board_socket(&sockets, port), port_socket(&sockets, port));
-            let network = Some((&*comes, &*goes));
-            let wiring = Wiring { image: &firmware, args: &[], flash: Some(&flash), network };
+            let network =
+                if serial { Network::Line(&goes) } else { Network::Frames(&comes, &goes) };
+            let (image, network) = (&*firmware, Some(network));
+            let wiring = Wiring { image, args: &[], flash: Some(&flash), network };
             guest::qemu(emulator, &wiring)
         }));
     }
@@ -149,11 +159,15 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     running.run().map_err(|error| format!("the quorum has ended: {error}"))
 }
 
-/// Builds the firmware of a board.
-fn firmware(checkout: &Checkout, board: &Board) -> Result<PathBuf, String> {
+/// Builds the firmware of a board, for its Ethernet or for a serial line.
+fn firmware(checkout: &Checkout, board: &Board, serial: bool) -> Result<PathBuf, String> {
     let supply = Facts::gather().supply();
     let supply = supply.ok_or("no compiler for bare-metal targets: see `cargo xtask doctor`")?;
-    let (mut build, image) = boards::firmware(checkout, supply, board);
+    let (mut build, image) = if serial {
+        boards::serial_firmware(checkout, supply, board)
+    } else {
+        boards::firmware(checkout, supply, board)
+    };
     succeeds(&mut build)?;
     Ok(image)
 }
@@ -175,7 +189,7 @@ fn succeeds(command: &mut Command) -> Result<(), String> {
 
 /// A switch with a door for each port of each board. Those for clients have the usual numbers, if they
 /// are free.
-fn switch(layout: &Layout, sockets: &Path, seed: u64) -> Result<Switch, String> {
+fn switch(layout: &Layout, sockets: &Path, wish: &Wish) -> Result<Switch, String> {
     let mut doors = Vec::new();
     let mut client = CLIENT;
     for id in layout.ids() {
@@ -192,7 +206,8 @@ fn switch(layout: &Layout, sockets: &Path, seed: u64) -> Result<Switch, String> 
     let plan = Plan {
         dir: sockets.to_path_buf(),
         boards: layout.boards,
-        seed,
+        lines: wish.serial.then(|| layout.ids().map(address).collect()),
+        seed: wish.seed,
         doors,
         outlets: outlets.unwrap_or_default(),
     };

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use super::Wish;
 use super::process::Voice;
 use super::running::{Event, Member, Running};
 use super::standing::Standing;
+use super::{Wish, named};
 use crate::switch::{Plan, Switch};
 use crate::targets::emulated;
 
@@ -79,7 +79,14 @@ fn nobody() -> SocketAddr {
 
 /// So many stand-ins, which serve clients there.
 fn quorum(dir: &Dir, out: Screen, boards: usize, client: SocketAddr) -> Running<Screen> {
-    let plan = Plan { dir: dir.0.clone(), boards, seed: 1, doors: Vec::new(), outlets: Vec::new() };
+    let plan = Plan {
+        dir: dir.0.clone(),
+        boards,
+        lines: None,
+        seed: 1,
+        doors: Vec::new(),
+        outlets: Vec::new(),
+    };
     let stand_in = |id: usize| {
         Member::new(id, "stand-in", id, client, Voice::Data, move || {
             let mut shell = Command::new("sh");
@@ -193,8 +200,14 @@ fn who_is_on_is_asked_where_it_stands() {
 fn a_program_that_is_missing_is_told() {
     let dir = Dir::new();
     let (printed, _screen) = mpsc::channel();
-    let plan =
-        Plan { dir: dir.0.clone(), boards: 1, seed: 1, doors: Vec::new(), outlets: Vec::new() };
+    let plan = Plan {
+        dir: dir.0.clone(),
+        boards: 1,
+        lines: None,
+        seed: 1,
+        doors: Vec::new(),
+        outlets: Vec::new(),
+    };
     let missing = || Command::new("no-such-program-here");
     let member = Member::new(1, "stand-in", 1, nobody(), Voice::Data, missing);
     let switch = Switch::start(&plan).unwrap();
@@ -213,17 +226,21 @@ fn wishes_are_read() {
         board: emulated().nth(1),
         boards: Some(5),
         mixed: true,
+        serial: false,
         data: Some("d".into()),
         seed: 9,
     };
     assert_eq!(wish("--board sifive-u --peers 5 --mixed --data d --seed 9"), Ok(all));
+    let serial = Wish { board: named("emcraft-sf2"), serial: true, seed: 1, ..Wish::default() };
+    assert_eq!(wish("--board emcraft-sf2 --serial"), wish("--serial"));
+    assert_eq!(wish("--serial"), Ok(serial));
     for line in [
         "--board",
         "--board pdp-11",
         "--board w5500-evb-pico2",
         "--peers 0",
         "--peers 10",
-        "--serial",
+        "--serial --board sifive-u",
         "--seed x",
         "-v",
     ] {

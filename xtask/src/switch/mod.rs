@@ -1,28 +1,32 @@
 //! An Ethernet switch between emulated boards, with the host plugged in as well.
 //!
 //! A board's cable is a pair of Unix datagram sockets: QEMU sends to `swN.sock` and listens at
-//! `nodeN.sock` (`-netdev dgram`). What the switch does is [`fabric`]'s, what the host does there is
-//! [`host`]'s; here are the sockets and the time. Port 0 is the host's, port N the board's of that number.
+//! `nodeN.sock` (`-netdev dgram`). Or it is a serial line, a stream that QEMU opens to `swN.sock`
+//! (`-chardev socket`), and [`line`] makes frames of it. What the switch does is [`fabric`]'s, what the host
+//! does there is [`host`]'s; here are the sockets and the time. Port 0 is the host's, port N the board's of that number.
 
 pub(crate) mod fabric;
 pub(crate) mod host;
+mod line;
 #[cfg(test)]
 mod tests;
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use mio::net::UnixDatagram;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::net::{UnixDatagram, UnixListener, UnixStream};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use fabric::{Counts, Fabric, LONGEST, Micros};
 use host::Host;
+use line::{Done, Line};
 
 /// The host's port.
 pub(crate) const HOST: fabric::Port = 0;
@@ -32,6 +36,9 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Frames that are taken from a cable before the next one has its turn.
 const FRAMES_AT_ONCE: usize = 64;
+
+/// Bytes that wait for a board on a serial line: frames that come then are lost.
+const LINE_MAX: usize = 16 << 10;
 
 /// What wakes the switch: cables, the host's connections, orders.
 const AWAKE: Token = Token(0);
@@ -43,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) dir: PathBuf,
     /// How many boards.
     pub(crate) boards: usize,
+    /// Where boards on serial lines are, if they are on such; one after the other.
+    pub(crate) lines: Option<Vec<Ipv4Addr>>,
     /// Which frames are lost, and how long they take.
     pub(crate) seed: u64,
     /// Addresses and ports of guests, and the ports of 127.0.0.1 that lead there; 0 is any.
@@ -105,9 +114,16 @@ impl Switch {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let mut socket = UnixDatagram::bind(&own)?;
-            registry.register(&mut socket, AWAKE, Interest::READABLE)?;
-            cables.push(Cable { socket, to: board_socket(&plan.dir, board) });
+            if let Some(lines) = &plan.lines {
+                let mut listener = UnixListener::bind(&own)?;
+                registry.register(&mut listener, AWAKE, Interest::READABLE)?;
+                let address = *lines.get(board - 1).ok_or(io::ErrorKind::InvalidInput)?;
+                cables.push(Cable::Line(Serial::new(listener, address, registry.try_clone()?)));
+            } else {
+                let mut socket = UnixDatagram::bind(&own)?;
+                registry.register(&mut socket, AWAKE, Interest::READABLE)?;
+                cables.push(Cable::Frames { socket, to: board_socket(&plan.dir, board) });
+            }
         }
         let host = Host::new(registry.try_clone()?, AWAKE, &plan.doors, &plan.outlets, plan.seed)?;
         let doors = host.doors()?;
@@ -161,10 +177,83 @@ impl Drop for Switch {
     }
 }
 
-struct Cable {
-    socket: UnixDatagram,
-    /// Where the board listens.
-    to: PathBuf,
+enum Cable {
+    Frames {
+        socket: UnixDatagram,
+        /// Where the board listens.
+        to: PathBuf,
+    },
+    Line(Serial),
+}
+
+/// A serial line, and whether a board is at its other end.
+struct Serial {
+    listener: UnixListener,
+    stream: Option<UnixStream>,
+    line: Line,
+    /// Bytes for the board.
+    waiting: VecDeque<u8>,
+    registry: Registry,
+}
+
+impl Serial {
+    fn new(listener: UnixListener, address: Ipv4Addr, registry: Registry) -> Self {
+        let (line, waiting) = (Line::new(address), VecDeque::new());
+        Self { listener, stream: None, line, waiting, registry }
+    }
+
+    /// A board that has started takes the place of the one before.
+    fn accept(&mut self) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.registry.register(&mut stream, AWAKE, interest).is_ok() {
+                self.stream = Some(stream);
+                self.line.reset();
+                self.waiting.clear();
+            }
+        }
+    }
+
+    /// Hands what the board has sent to `take`, frame by frame; whether there may be more.
+    fn read(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+        let mut room = [0; LONGEST];
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(stream) = &mut self.stream else { break };
+            match stream.read(&mut room) {
+                Ok(len) if len > 0 => {
+                    let mut bytes = &room[..len];
+                    while let Some(frame) = self.line.hear(&mut bytes) {
+                        take(&frame);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept();
+                    return false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The board is off.
+                _ => self.stream = None,
+            }
+        }
+        // What one has said last is heard before the next one is.
+        self.accept();
+        self.stream.is_some()
+    }
+
+    /// Hands to the board what it takes.
+    fn write(&mut self) {
+        while let Some(stream) = &mut self.stream
+            && let (bytes, _) = self.waiting.as_slices()
+            && !bytes.is_empty()
+        {
+            match stream.write(bytes) {
+                Ok(len) if len > 0 => drop(self.waiting.drain(..len)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                _ => self.stream = None,
+            }
+        }
+    }
 }
 
 struct Running {
@@ -228,15 +317,23 @@ impl Running {
     fn turn(&mut self, now: Micros) -> bool {
         let mut more = false;
         let mut room = [0; LONGEST + 1];
-        for (at, cable) in self.cables.iter().enumerate() {
-            let mut frames = 0;
-            while frames < FRAMES_AT_ONCE
-                && let Ok(len) = cable.socket.recv(&mut room)
-            {
-                self.fabric.receive(now, at + 1, &room[..len]);
-                frames += 1;
+        for (at, cable) in self.cables.iter_mut().enumerate() {
+            match cable {
+                Cable::Frames { socket, .. } => {
+                    let mut frames = 0;
+                    while frames < FRAMES_AT_ONCE
+                        && let Ok(len) = socket.recv(&mut room)
+                    {
+                        self.fabric.receive(now, at + 1, &room[..len]);
+                        frames += 1;
+                    }
+                    more |= frames == FRAMES_AT_ONCE;
+                }
+                Cable::Line(serial) => {
+                    more |= serial.read(|frame| self.fabric.receive(now, at + 1, frame));
+                    serial.write();
+                }
             }
-            more |= frames == FRAMES_AT_ONCE;
         }
         self.host.poll(now);
         while let Some(frame) = self.host.wire.outgoing.pop_front() {
@@ -246,12 +343,30 @@ impl Running {
             if to == HOST {
                 self.host.wire.take(frame);
                 more = true;
-            } else if let Some(cable) = self.cables.get(to - 1)
-                && cable.socket.send_to(&frame, &cable.to).is_err()
-            {
-                // The board is off, or has not read for long.
-                self.report.untaken += 1;
+                continue;
             }
+            // A board that is off, or has not read for long, does not take it.
+            let taken = match self.cables.get_mut(to - 1) {
+                None => true,
+                Some(Cable::Frames { socket, to }) => socket.send_to(&frame, to).is_ok(),
+                Some(Cable::Line(serial)) => match serial.line.take(&frame) {
+                    Done::Nothing => true,
+                    Done::Answer(answer) => {
+                        self.fabric.receive(now, to, &answer);
+                        true
+                    }
+                    Done::Say(bytes) => {
+                        let room = serial.waiting.len() + bytes.len() <= LINE_MAX;
+                        let taken = room && serial.stream.is_some();
+                        if taken {
+                            serial.waiting.extend(bytes);
+                            serial.write();
+                        }
+                        taken
+                    }
+                },
+            };
+            self.report.untaken += u64::from(!taken);
         }
         more
     }

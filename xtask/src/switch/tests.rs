@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -16,6 +16,7 @@ use super::host::guest::iface::{Interface, SocketHandle, SocketSet};
 use super::host::guest::socket::tcp::{Socket, State};
 use super::host::guest::time::Instant as Moment;
 use super::host::{self, ADDRESS, Wire, interface};
+use super::line::tests::{ONE, TWO, ip, on_the_line};
 use super::{Plan, Switch, board_socket, port_socket};
 
 /// Nothing here takes longer, unless it is broken.
@@ -39,7 +40,7 @@ impl Dir {
     fn switch(&self, outlets: &[u16]) -> Switch {
         let doors = vec![((GUEST, ECHO), 0), ((GUEST, 9), 0)];
         let (dir, outlets) = (self.0.clone(), outlets.to_vec());
-        Switch::start(&Plan { dir, boards: 2, seed: 1, doors, outlets }).unwrap()
+        Switch::start(&Plan { dir, boards: 2, lines: None, seed: 1, doors, outlets }).unwrap()
     }
 }
 
@@ -250,4 +251,68 @@ fn what_is_cut_comes_when_it_is_healed() {
     assert_eq!(byte, *b"b");
     drop(stream);
     guest.join().unwrap();
+}
+
+/// What comes on a line, up to a zero.
+fn next_on(line: &mut UnixStream) -> Vec<u8> {
+    let (mut bytes, mut byte) = (vec![], [0]);
+    loop {
+        line.read_exact(&mut byte).unwrap();
+        match byte {
+            [0] if !bytes.is_empty() => return bytes,
+            [0] => {}
+            [byte] => bytes.push(byte),
+        }
+    }
+}
+
+#[test]
+fn boards_on_serial_lines_hear_each_other_and_the_host() {
+    let dir = Dir::new();
+    let plan = Plan {
+        dir: dir.0.clone(),
+        boards: 2,
+        lines: Some(vec![ONE, TWO]),
+        seed: 1,
+        doors: vec![((TWO, ECHO), 0)],
+        outlets: vec![],
+    };
+    let switch = Switch::start(&plan).unwrap();
+    let plug = |board| {
+        let line = UnixStream::connect(port_socket(&dir.0, board)).unwrap();
+        line.set_read_timeout(Some(PATIENCE)).unwrap();
+        line
+    };
+    // What goes from one to the other, again and again: the switch may not have seen yet who is there.
+    let carried = |from: &mut UnixStream, to: &mut UnixStream, packet: &[u8]| {
+        let bytes = on_the_line(packet);
+        let begun = Instant::now();
+        to.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut heard = [0; 1024];
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "nothing comes");
+            from.write_all(&bytes).unwrap();
+            match to.read(&mut heard) {
+                Ok(len) if heard[..len].windows(bytes.len()).any(|part| part == bytes) => break,
+                _ => {}
+            }
+        }
+        to.set_read_timeout(Some(PATIENCE)).unwrap();
+    };
+    let (mut one, mut two) = (plug(1), plug(2));
+    two.write_all(b"noise").unwrap();
+    carried(&mut two, &mut one, &ip(TWO, ONE, b"hello"));
+    // Whoever wants to connect asks where that is, is told, and comes.
+    let at = switch.door(TWO, ECHO).unwrap();
+    let _stream = TcpStream::connect(at).unwrap();
+    let mut syn = next_on(&mut two);
+    let len = cobs::decode_in_place(&mut syn).unwrap();
+    let packet = &syn[..len];
+    let addresses = [ADDRESS.octets(), TWO.octets()].concat();
+    assert_eq!((packet[9], &packet[12..20], &packet[22..24]), (6, &addresses[..], &[0, 7][..]));
+    // Another board takes the place of one that is off in the middle of a word.
+    one.write_all(&on_the_line(&ip(ONE, TWO, b"never"))[..9]).unwrap();
+    drop(one);
+    let mut one = plug(1);
+    carried(&mut one, &mut two, &ip(ONE, TWO, b"again"));
 }

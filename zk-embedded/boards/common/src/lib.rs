@@ -10,6 +10,7 @@ pub mod clock;
 pub mod ethernet;
 #[cfg(target_os = "none")]
 pub mod firmware;
+pub mod line;
 pub mod nor;
 #[cfg(target_os = "none")]
 pub mod panic;

@@ -4,8 +4,8 @@
 //! the rounds. The timer is no measure of time: QEMU lets it run at 100 MHz whatever the board says,
 //! so that it ends a sleep too early, and the rest is slept again.
 //!
-//! The interrupts of the timer and of the Ethernet MAC have no handlers. They are only let through
-//! while a flag of the processor keeps it from taking them: they wake it, and that is all.
+//! The interrupts of the timer, of the Ethernet MAC and of the UART have no handlers. They are only let
+//! through while a flag of the processor keeps it from taking them: they wake it, and that is all.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -41,11 +41,12 @@ const EXPIRED: Register = unsafe { Register::at(0x4000_4010) };
 /// What wakes the processor.
 #[derive(Clone, Copy, Debug)]
 enum Wakes {
+    Uart = 10,
     Mac = 12,
     Timer = 14,
 }
 
-// SAFETY: both are numbers of the chip's interrupts, below 240, and always the same.
+// SAFETY: all are numbers of the chip's interrupts, below 240, and always the same.
 unsafe impl InterruptNumber for Wakes {
     fn number(self) -> u16 {
         self as u16
@@ -110,7 +111,7 @@ impl common::clock::Clock for Clock {
                 CONTROL.write(ONCE);
             }
             // What has come before this is seen in the ring, what comes later wakes.
-            for wakes in [Wakes::Mac, Wakes::Timer] {
+            for wakes in [Wakes::Uart, Wakes::Mac, Wakes::Timer] {
                 NVIC::unpend(wakes);
                 // SAFETY: nobody relies on it being masked, and none is taken while all are disabled.
                 unsafe { NVIC::unmask(wakes) };
@@ -120,7 +121,7 @@ impl common::clock::Clock for Clock {
                 asm::dsb();
                 asm::wfi();
             }
-            for wakes in [Wakes::Mac, Wakes::Timer] {
+            for wakes in [Wakes::Uart, Wakes::Mac, Wakes::Timer] {
                 NVIC::mask(wakes);
             }
             asm::dsb();

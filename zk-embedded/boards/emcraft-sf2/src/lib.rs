@@ -8,12 +8,21 @@
 pub mod clock;
 pub mod mac;
 pub mod nor;
+pub mod uart;
 
 // Where logs go.
 use common::panic::stop;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 use defmt_semihosting as _;
+use zk_embedded::profile::{Profile, TINY};
+
+/// How much a peer holds here. The flash's blocks are of 64 KiB: a snapshot fits one, and fewer of them
+/// are enough.
+pub const PROFILE: Profile = Profile { blocks: 12, ..TINY };
+
+/// What it may take of 64 KiB: the stack has 8, frames of the network 4.2.
+const _: () = assert!(PROFILE.ram::<nor::Nor>() <= 52 * 1024);
 
 /// A fault is a bug in here, or the stack has no room: it is told, as a panic is.
 ///

@@ -7,14 +7,7 @@ use common::firmware;
 use common::watchdog::Absent;
 use cortex_m_rt::entry;
 use emcraft_sf2::clock::Clock;
-use emcraft_sf2::{mac, nor};
-use zk_embedded::profile::{Profile, TINY};
-
-/// The flash's blocks are of 64 KiB: a snapshot fits one, and fewer of them are enough.
-const PROFILE: Profile = Profile { blocks: 12, ..TINY };
-
-/// What it may take of 64 KiB: the stack has 8, frames of the network 4.2.
-const _: () = assert!(PROFILE.ram::<nor::Nor>() <= 52 * 1024);
+use emcraft_sf2::{PROFILE, mac, nor};
 
 static ARENA: Arena<{ PROFILE.ram::<nor::Nor>() }> = Arena::new();
 
