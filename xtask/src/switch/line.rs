@@ -64,12 +64,6 @@ impl Line {
         Self { address, coming: Vec::new(), long: false }
     }
 
-    /// The board has started anew.
-    pub(crate) fn reset(&mut self) {
-        self.coming.clear();
-        self.long = false;
-    }
-
     /// The next frame of the bytes that the board has sent, which are taken from the front.
     pub(crate) fn hear(&mut self, bytes: &mut &[u8]) -> Option<Vec<u8>> {
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -203,7 +197,9 @@ pub(super) mod tests {
         let mut line = Line::new(ONE);
         let good = on_the_line(&ip(ONE, TWO, b"good"));
         let mut wrong = good.clone();
-        wrong[9] ^= 1;
+        // The last byte that is said.
+        let at = wrong.len() - 6;
+        assert_eq!(core::mem::replace(&mut wrong[at], b'e'), b'd');
         let long = [&[0][..], &vec![5; 10_000], &[0]].concat();
         let no_packet = on_the_line(b"no packet, and long enough");
         let bytes = [&b"noise"[..], &good, &wrong, &long, &no_packet, &good[..9], &good].concat();
@@ -212,10 +208,11 @@ pub(super) mod tests {
             frames.extend(heard(&mut line, part));
         }
         assert_eq!(frames, heard(&mut line, &[&good[..], &good].concat()));
-        // What was cut off ends with the board.
-        assert!(heard(&mut line, &good[..good.len() - 1]).is_empty());
-        line.reset();
+        // What was cut off ends where the next one begins, though it be another board's.
+        assert!(heard(&mut line, &good[..9]).is_empty());
         assert_eq!(heard(&mut line, &good).len(), 1);
+        assert!(heard(&mut line, &[5; 10_000]).is_empty());
+        assert_eq!((line.coming.len(), line.long), (LONGEST, true));
         let longest = framed(&ip(TWO, ONE, &[0; PACKET_MAX - 20])).unwrap();
         assert!(matches!(line.take(&longest), Done::Say(_)));
         for odd in [&[][..], &longest[..13], &longest[..40], &[0; 60]] {

@@ -208,7 +208,6 @@ impl Serial {
             let interest = Interest::READABLE | Interest::WRITABLE;
             if self.registry.register(&mut stream, AWAKE, interest).is_ok() {
                 self.stream = Some(stream);
-                self.line.reset();
                 self.waiting.clear();
             }
         }
