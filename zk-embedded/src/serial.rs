@@ -309,7 +309,9 @@ impl Coming<'_> {
         }
         let frame = self.bytes.get_mut(..end)?;
         let decoded = cobs::decode_in_place(frame).ok().and_then(|len| frame.get(..len));
-        let Some((packet, sum)) = decoded.and_then(<[u8]>::split_last_chunk::<SUM>) else {
+        let found = decoded.and_then(<[u8]>::split_last_chunk::<SUM>);
+        // Four zeros are the right checksum of nothing.
+        let Some((packet, sum)) = found.filter(|(packet, _)| !packet.is_empty()) else {
             count(&mut counts.broken);
             return None;
         };

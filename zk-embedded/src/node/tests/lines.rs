@@ -23,7 +23,7 @@ use crate::net::phy::{Device, RxToken, TxToken};
 use crate::net::{Moment, Net};
 use crate::node::Node;
 use crate::profile::Profile;
-use crate::serial::tests::{End, Shared, line, serial};
+use crate::serial::tests::{End, Shared, frame, line, serial};
 use crate::serial::{Counts, Serial};
 
 /// Boards; who comes behind them is a client.
@@ -226,6 +226,33 @@ fn two_boards_on_serial_lines_elect_and_write() {
     lines.client.heard.clear();
     assert_eq!(lines.get("/long"), long);
     lines.create("/b", b"z");
+}
+
+#[test]
+fn what_is_no_packet_does_no_harm() {
+    let mut lines = Lines::new(0);
+    lines.until("both serve", 60_000, Lines::serve);
+    let whole = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 2, 102, 10, 0, 2, 101];
+    let mut odd = vec![vec![], vec![0xff; 4], vec![0; 576], vec![0x60; 40]];
+    odd.extend((1..=whole.len()).map(|len| whole[..len].to_vec()));
+    for to in 0..BOARDS {
+        for packet in &odd {
+            // In place of what comes.
+            let mut line = lines.lines[2 * to].borrow_mut();
+            line.bytes = frame(packet).into();
+            drop(line);
+            lines.step();
+        }
+    }
+    for counts in &lines.counts()[..BOARDS] {
+        assert_eq!(counts.broken, 1, "nothing is no packet: {counts:?}");
+        assert!(counts.received as usize >= odd.len() - 1, "{counts:?}");
+    }
+    lines.until("both serve", 60_000, Lines::serve);
+    lines.until("the client is there", 60_000, |lines| lines.client.session.is_connected());
+    lines.client.heard.clear();
+    lines.create("/a", b"x");
+    assert_eq!(lines.get("/a"), b"x");
 }
 
 #[test]
