@@ -9,7 +9,7 @@
 //!
 //! [COBS](https://doi.org/10.1109/90.769765) (S. Cheshire, M. Baker) takes the zeros out of what it
 //! encodes, for one byte more, and one for each 254: so a zero is where a frame begins or ends, and nothing
-//! else. The checksum is CRC-32/ISO-HDLC, as Ethernet has it. A packet has at most [`PACKET_MAX`] bytes:
+//! else. The checksum is CRC-32/ISO-HDLC, as Ethernet has it. A packet has from one to [`PACKET_MAX`] bytes:
 //! every host that speaks IPv4 takes so many. Two zeros in a row have nothing between them, and mean
 //! nothing.
 //!
