@@ -13,7 +13,7 @@ use crate::groups::Steps;
 use crate::guest::{Guest, Network, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
 use crate::targets::{BOARDS, Board, Emulated, SIZED, emulated};
-use crate::{ensemble, size};
+use crate::{ensemble, needs, size};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
@@ -77,6 +77,14 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     if cfg!(unix) {
         for Emulated { board, .. } in emulated().filter(|it| it.board.package == SMALLEST) {
             ensemble(steps, board, false, CUTS);
+            let what = format!("two {} are an ensemble with a server of Apache's", board.package);
+            tried(steps, &what, ensemble::CEILING, |deadline| {
+                let script = needs::apache_script().ok_or("there is no zkServer.sh")?;
+                ensemble::beside_apache(checkout, board, &script, deadline)
+            });
+        }
+        for Emulated { board, .. } in emulated().filter(|it| it.board.serial) {
+            ensemble(steps, board, true, CUTS_SERIAL);
         }
     }
 }
@@ -89,7 +97,8 @@ const CUTS: usize = 20;
 const CUTS_LONG: usize = 50;
 
 /// And on serial lines.
-const CUTS_SERIAL: usize = 9;
+const CUTS_SERIAL: usize = 2;
+const CUTS_SERIAL_LONG: usize = 9;
 
 /// The long group: ensembles of the other boards, and on serial lines. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
@@ -97,7 +106,7 @@ pub(crate) fn run_long(steps: &mut Steps<'_>) {
         ensemble(steps, board, false, CUTS_LONG);
     }
     for Emulated { board, .. } in emulated().filter(|it| it.board.serial) {
-        ensemble(steps, board, true, CUTS_SERIAL);
+        ensemble(steps, board, true, CUTS_SERIAL_LONG);
     }
 }
 

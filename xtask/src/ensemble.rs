@@ -1,12 +1,13 @@
 //! Lets boards in QEMU be an ensemble: `cargo xtask quorum`, typed to, and asked with `zk`.
 //!
 //! They elect; `zk` and kazoo use them; the leader's power is cut, and the others go on; it comes back and has
-//! what it missed; the power of all is cut at once, and everything that was acknowledged is there.
+//! what it missed; the power of all is cut at once, and everything that was acknowledged is there. And two
+//! beside a server of Apache's: it follows one of them, and they follow it.
 
 use core::time::Duration;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -18,6 +19,9 @@ use crate::targets::{Board, Emulated};
 
 /// How many boards.
 const PEERS: usize = 3;
+
+/// The number of Apache's server beside two boards.
+const APACHE: usize = 1;
 
 /// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
 /// a leader is missed after `syncLimit` ticks.)
@@ -37,25 +41,27 @@ pub(crate) fn run(
     cuts: usize,
     deadline: Instant,
 ) -> Result<(), String> {
-    let scratch = Scratch::new()?;
     let mut quorum = quorum(checkout);
-    quorum.args(["--board", board.package, "--peers", &PEERS.to_string(), "--data"]);
-    quorum.arg(scratch.path("flash"));
+    quorum.args(["--board", board.package, "--peers", &PEERS.to_string()]);
     if serial {
         quorum.arg("--serial");
     }
-    let mut ensemble = Ensemble {
-        quorum: Guest::start("quorum", &mut quorum)?,
-        zk: checkout.target.join("debug").join("zk"),
-        kazoo: [interop::python(checkout), checkout.root.join("interop")],
-        clients: vec![],
-        deadline,
-    };
-    let done = ensemble.play(cuts);
-    // Whatever has happened, no board goes on.
-    let told = ensemble.quorum.type_line("quit");
-    let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
-    done.and(told).and(ended)
+    Ensemble::run(checkout, quorum, deadline, |ensemble| ensemble.play(cuts))
+}
+
+/// Runs two boards beside a server of Apache's, which its `script` starts.
+///
+/// # Errors
+/// What went wrong, or did not happen in time.
+pub(crate) fn beside_apache(
+    checkout: &Checkout,
+    board: &Board,
+    script: &Path,
+    deadline: Instant,
+) -> Result<(), String> {
+    let mut quorum = quorum(checkout);
+    quorum.args(["--board", board.package, "--peers", "2", "--apache"]).arg(script);
+    Ensemble::run(checkout, quorum, deadline, Ensemble::play_beside_apache)
 }
 
 /// A board that cannot start, because its configuration is longer than fits, starts three times and then
@@ -130,7 +136,31 @@ struct Ensemble {
 }
 
 impl Ensemble {
-    fn play(&mut self, cuts: usize) -> Result<(), String> {
+    /// Starts it on new flash, and lets it `play`.
+    fn run(
+        checkout: &Checkout,
+        mut quorum: Command,
+        deadline: Instant,
+        play: impl FnOnce(&mut Self) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let scratch = Scratch::new()?;
+        quorum.arg("--data").arg(scratch.path("flash"));
+        let mut ensemble = Self {
+            quorum: Guest::start("quorum", &mut quorum)?,
+            zk: checkout.target.join("debug").join("zk"),
+            kazoo: [interop::python(checkout), checkout.root.join("interop")],
+            clients: vec![],
+            deadline,
+        };
+        let done = play(&mut ensemble);
+        // Whatever has happened, no board goes on.
+        let told = ensemble.quorum.type_line("quit");
+        let ended = ensemble.quorum.end(Instant::now() + STOP_MAX);
+        done.and(told).and(ended)
+    }
+
+    /// They elect, and are used: who leads.
+    fn begin(&mut self) -> Result<usize, String> {
         let leader = self.elected(&mut Vec::new())?;
         let connect = self.quorum.line("all serve. Connect with: zk --server ", self.deadline)?;
         let clients = connect.trim_end_matches(" shell").split(',');
@@ -138,6 +168,37 @@ impl Ensemble {
         let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
         self.zk(other, &["create", "/acknowledged", "by three"])?;
         printed(self.kazoo("boards.py").arg(self.clients.join(",")))?;
+        Ok(leader)
+    }
+
+    /// Server 1 is Apache's.
+    fn play_beside_apache(&mut self) -> Result<(), String> {
+        let leader = self.begin()?;
+        if leader == APACHE {
+            return Err("Apache's server leads, although the boards have higher numbers".to_owned());
+        }
+        // What only Apache's server and one board have decides who is to lead.
+        let other = 5 - leader;
+        self.type_line(&format!("kill {leader}"))?;
+        self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
+        self.quorum.line("all that are on serve again", self.deadline)?;
+        self.zk(APACHE, &["create", "/without", "the leader"])?;
+        self.type_line(&format!("kill {other}"))?;
+        self.quorum.line(&format!("server {other} is off"), self.deadline)?;
+        self.type_line(&format!("start {leader}"))?;
+        self.quorum.line(&format!("server {APACHE} leads"), self.deadline)?;
+        self.type_line(&format!("start {other}"))?;
+        self.quorum.line(&format!("server {other} follows"), self.deadline)?;
+        for id in 1..=PEERS {
+            self.has_all(id)?;
+        }
+        printed(self.kazoo("boards.py").arg(self.clients.join(",")))?;
+        Ok(())
+    }
+
+    fn play(&mut self, cuts: usize) -> Result<(), String> {
+        let leader = self.begin()?;
+        let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
 
         self.type_line(&format!("kill {leader}"))?;
         self.quorum.line(&format!("server {leader} is off"), self.deadline)?;

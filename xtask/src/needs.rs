@@ -1,6 +1,6 @@
 //! What groups of tests need beyond Rust, whether it is here, and the lines that install it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::bare::{self, Facts, Source, Supply};
 use crate::checkout::Checkout;
@@ -56,6 +56,18 @@ const JARS: [&str; 3] = [
     "/opt/homebrew/opt/zookeeper/libexec",
     "/usr/local/opt/zookeeper/libexec",
 ];
+
+/// Where they put its script, in the same order.
+const SCRIPTS: [&str; 3] = [
+    "/usr/share/zookeeper/bin/zkServer.sh",
+    "/opt/homebrew/opt/zookeeper/libexec/bin/zkServer.sh",
+    "/usr/local/opt/zookeeper/libexec/bin/zkServer.sh",
+];
+
+/// What starts a server of Apache's.
+pub(crate) fn apache_script() -> Option<PathBuf> {
+    SCRIPTS.iter().map(PathBuf::from).find(|script| script.exists())
+}
 
 impl Need {
     /// What it is.

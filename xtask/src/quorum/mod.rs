@@ -38,6 +38,8 @@ struct Wish {
     board: Option<Emulated>,
     boards: Option<usize>,
     mixed: bool,
+    /// Apache's `zkServer.sh`: the desktop server is one of Apache's.
+    apache: Option<PathBuf>,
     /// The boards' network is serial lines.
     serial: bool,
     /// Where flash images and the desktop server's files are.
@@ -71,6 +73,10 @@ impl Wish {
                         Some(count.ok_or_else(|| format!("--peers is from 1 to {BOARDS_MAX}"))?);
                 }
                 "--mixed" => wish.mixed = true,
+                "--apache" => {
+                    wish.mixed = true;
+                    wish.apache = Some(value()?.into());
+                }
                 "--serial" => wish.serial = true,
                 "--data" => wish.data = Some(value()?.into()),
                 "--seed" => {
@@ -133,9 +139,17 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     let config = config.map_err(|error| format!("cannot configure the desktop server: {error}"))?;
     if let (Some(config), Some(Desktop { client, .. })) = (config, layout.desktop) {
         let client = SocketAddr::from(([127, 0, 0, 1], client));
+        let apache = wish.apache.clone();
         members.push(Member::new(1, "desktop server", HOST, client, Voice::Data, move || {
-            let mut command = Command::new(&zk);
-            command.args(["server", "--child"]).arg(&config);
+            let mut command;
+            if let Some(script) = &apache {
+                command = Command::new(script);
+                command.arg("start-foreground");
+            } else {
+                command = Command::new(&zk);
+                command.args(["server", "--child"]);
+            }
+            command.arg(&config);
             command
         }));
     }

@@ -226,11 +226,14 @@ fn wishes_are_read() {
         board: emulated().nth(1),
         boards: Some(5),
         mixed: true,
+        apache: Some("zkServer.sh".into()),
         serial: false,
         data: Some("d".into()),
         seed: 9,
     };
-    assert_eq!(wish("--board sifive-u --peers 5 --mixed --data d --seed 9"), Ok(all));
+    let line = "--board sifive-u --peers 5 --apache zkServer.sh --data d --seed 9";
+    assert_eq!(wish(line), Ok(all));
+    assert_eq!(wish("--mixed"), Ok(Wish { mixed: true, seed: 1, ..Wish::default() }));
     let serial = Wish { board: named("emcraft-sf2"), serial: true, seed: 1, ..Wish::default() };
     assert_eq!(wish("--board emcraft-sf2 --serial"), wish("--serial"));
     assert_eq!(wish("--serial"), Ok(serial));
