@@ -9,7 +9,7 @@
 //! - A log that is *not the newest* may, in Apache's directories, end with such a batch as well:
 //!   Apache leaves it there and begins another file with the transaction that follows the last
 //!   whole one. So the name of the next file shows that nothing is missing; where that begins a later
-//!   epoch, the digest of its first transaction does.
+//!   epoch, the first digest behind it does.
 //!
 //! All else is rot, and refused: Apache's reader takes a zeroed length or a missing end marker
 //! anywhere for the end of the file, and loses the rest without a word. Within an epoch zxids are
@@ -353,8 +353,8 @@ impl<D: Directory> Replay<D> {
         self.last
     }
 
-    /// What is wrong with the log before, if the first transaction behind it does not show the tree that
-    /// it should.
+    /// What is wrong with the log before, if the first digest behind it does not show the tree that it
+    /// should.
     pub(super) fn take_tail(&mut self) -> Option<Error> {
         self.tail.take()
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use zk_core::id::Zxid;
+use zk_core::wire::txn::Txn;
 
 use super::directory::{Directory, remove};
 use super::error::{Context, Damage, Error};
@@ -254,6 +255,7 @@ impl<D: Directory> Store<D> {
         let read = found.as_ref().map_or(0, |(candidate, _)| candidate.len);
         let total = read + replay.bytes_left()?;
         let mut txns = 0;
+        let mut tail = None;
         while replay.advance(&mut findings)? {
             let zxid = replay.zxid();
             let before = load.mismatches();
@@ -265,10 +267,14 @@ impl<D: Directory> Store<D> {
                     Refusal::Damaged(what) | Refusal::Stop(what) => what,
                 },
             })?;
-            if let Some(rot) = replay.take_tail()
-                && load.mismatches() > before
-            {
-                return Err(rot);
+            // Not every transaction has a digest (a session's has none).
+            tail = replay.take_tail().or(tail);
+            if let Some(rot) = tail.take() {
+                if load.mismatches() > before {
+                    return Err(rot);
+                }
+                let says = Txn::decode(replay.entry()).is_ok_and(|txn| txn.digest.is_some());
+                tail = Some(rot).filter(|_| !says);
             }
             txns += 1;
             if txns % 1024 == 0 {

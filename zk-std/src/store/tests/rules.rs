@@ -4,7 +4,9 @@ use super::*;
 use crate::store::{
     Compression, Damage, Epochs, Extent, File, Finding, INITIALIZE, Received, error, snapshot,
 };
-use zk_core::id::ServerId;
+use zk_core::id::{ServerId, SessionId, Xid};
+use zk_core::wire::OpCode;
+use zk_core::wire::txn::{CreateSessionTxn, TxnDigest, TxnHeader};
 
 fn refused(disk: &Disk) -> Error {
     match restore(disk) {
@@ -306,9 +308,32 @@ fn a_torn_tail_in_an_older_log_is_accepted_if_nothing_is_missing() {
         }
         other => panic!("{other}"),
     }
-    // One that comes later is nothing that the end of that log could explain.
-    differs.wrong = Some(first_of_epoch.successor());
-    open(&disk, options()).unwrap().restore(&mut differs).unwrap();
+    // One that comes later is nothing that the end of that log could explain, unless it is the first.
+    for (digest, explains) in [(true, false), (false, true)] {
+        let disk = disk.fork(1);
+        remove(&disk, &format!("data/version-2/{}", crate::store::name::log(first_of_epoch)));
+        let mut store = open(&disk, options()).unwrap();
+        let second = first_of_epoch.successor();
+        for (zxid, digest) in [(first_of_epoch, digest), (second, true)] {
+            store.append(zxid, &session(zxid, digest)).unwrap();
+        }
+        store.sync().unwrap();
+        differs.wrong = Some(second);
+        let restored = open(&disk, options()).unwrap().restore(&mut differs);
+        assert_eq!(restored.is_err(), explains, "{restored:?}");
+    }
+}
+
+/// A session is opened, with or without a digest behind it.
+fn session(zxid: Zxid, digest: bool) -> Vec<u8> {
+    let (client_id, cxid, op) = (SessionId(1), Xid(0), OpCode::CreateSession);
+    let header = TxnHeader { client_id, cxid, zxid, time: 1, op };
+    let mut txn = vec![];
+    jute::write(&(header, CreateSessionTxn { timeout: 1 }), &mut txn).unwrap();
+    if digest {
+        jute::write(&TxnDigest { version: TxnDigest::VERSION, tree_digest: 1 }, &mut txn).unwrap();
+    }
+    txn
 }
 
 #[test]
