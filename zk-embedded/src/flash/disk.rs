@@ -57,7 +57,7 @@ pub enum History {
 /// The flash of one peer.
 #[derive(Debug)]
 pub struct Disk<'m, N: Nor> {
-    store: Store<'m, N>,
+    pub(super) store: Store<'m, N>,
     found: Found,
     /// Nothing that can be trusted was loaded.
     lost: bool,

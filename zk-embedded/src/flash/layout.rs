@@ -304,6 +304,15 @@ pub(super) fn encode(
     Some(padded)
 }
 
+/// The first record in memory: its kind, its payload, and its bytes with what pads it.
+#[cfg(any(test, feature = "simulated"))]
+pub(super) fn first(layout: Layout, bytes: &[u8]) -> Option<(Kind, &[u8], usize)> {
+    let len = PREFIX + usize::from(u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?));
+    let record = bytes.get(PREFIX..len)?;
+    let (kind, used) = take(record)?;
+    Some((kind, &record[used..], layout.align(len) as usize))
+}
+
 /// The bytes behind a record's kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Payload<'a> {

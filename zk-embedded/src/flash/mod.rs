@@ -138,6 +138,8 @@ pub mod nor;
 mod parts;
 mod read;
 #[cfg(any(test, feature = "simulated"))]
+mod seen;
+#[cfg(any(test, feature = "simulated"))]
 pub mod simulated;
 mod step;
 mod store;

@@ -120,6 +120,8 @@ pub struct Flash {
     busy: u32,
     /// How often it does after each operation.
     pub latency: u32,
+    /// How often it does after an erase besides.
+    pub slow_erases: u32,
     counts: Counts,
     last: Option<Operation>,
 }
@@ -138,6 +140,7 @@ impl Flash {
             rng: seed | 1,
             busy: 0,
             latency: 1,
+            slow_erases: 0,
             counts: Counts::default(),
             last: None,
         }
@@ -369,7 +372,7 @@ impl Nor for Flash {
             self.units[at / write] = true;
         }
         self.counts.erases += 1;
-        self.busy = self.latency;
+        self.busy = self.latency + self.slow_erases;
         Ok(())
     }
 

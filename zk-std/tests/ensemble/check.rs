@@ -99,16 +99,14 @@ impl Agreement {
         }
     }
 
-    /// A server's epochs are durable. (Nobody begins an epoch that no quorum has accepted, and nobody
-    /// begins it without the history of its leader.)
-    pub(crate) fn epochs(&mut self, node: &Node, before: Epochs) {
-        let Epochs { accepted, current } = node.epochs;
-        if accepted > before.accepted {
-            self.accepted.entry(accepted).or_default().insert(node.id);
-        }
-        if current == before.current {
-            return;
-        }
+    /// A server's epochs are durable.
+    pub(crate) fn epochs(&mut self, server: ServerId, epochs: Epochs) {
+        self.accepted.entry(epochs.accepted).or_default().insert(server);
+    }
+
+    /// A server begins an epoch. (Nobody begins one that no quorum has accepted, and nobody begins it
+    /// without the history of its leader.)
+    pub(crate) fn begins(&mut self, node: &Node, current: Epoch) {
         if node.peer.state() == State::Leading {
             let by = self.accepted.get(&current).cloned().unwrap_or_default();
             let known = self.is_quorum(node.last, &by);

@@ -102,6 +102,10 @@ impl Watches {
         self.data.is_empty() && self.exist.is_empty() && self.child.is_empty()
     }
 
+    fn len(&self) -> usize {
+        self.data.len() + self.exist.len() + self.child.len()
+    }
+
     /// Each fires once.
     fn fire(&mut self, kind: i32, path: &str) {
         const DELETED: i32 = EventType::NodeDeleted as i32;
@@ -156,6 +160,16 @@ impl Request {
             Self::Create { .. } | Self::Set { .. } | Self::Reconfig { .. } => true,
             Self::Multi(parts) => parts.iter().any(Self::grows),
             _ => false,
+        }
+    }
+
+    /// Whether it sets a watch.
+    fn watches(&mut self) -> Option<&mut bool> {
+        match self {
+            Self::Get { watch, .. } | Self::Exists { watch, .. } | Self::Children { watch, .. } => {
+                Some(watch)
+            }
+            _ => None,
         }
     }
 
@@ -346,6 +360,17 @@ impl Client {
 
     pub(crate) fn has_room(&self) -> bool {
         self.asked.len() < PIPELINED
+    }
+
+    /// The same without a watch, where it has `most` of them.
+    pub(crate) fn within(&self, mut request: Request, most: usize) -> Request {
+        // Each of those that are under way may become one.
+        if self.watches.len() + self.asked.len() >= most
+            && let Some(watch) = request.watches()
+        {
+            *watch = false;
+        }
+        request
     }
 
     /// Asks something, at a step of the world, by which the latest answered write is known.

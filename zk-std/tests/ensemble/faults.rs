@@ -2,9 +2,9 @@
 
 use zk_core::id::{Epoch, Zxid};
 use zk_core::peer::State;
-use zk_std::store::VERSION_2;
 use zk_std::store::simulated::Rng;
 
+use super::node::storage::Rotten;
 use super::node::{Node, Started};
 use super::world::World;
 
@@ -56,6 +56,11 @@ impl Fault {
         (Self::FullDisk, 1),
         (Self::ShortReads, 1),
     ];
+
+    /// Whether only files have it.
+    fn is_of_files(self) -> bool {
+        matches!(self, Self::FailedSync | Self::FullDisk | Self::ShortReads)
+    }
 }
 
 /// Of so many rounds the worst weather has as many faults as [`Fault::ALL`] says.
@@ -174,6 +179,9 @@ impl World {
     }
 
     fn suffer(&mut self, fault: Fault, at: usize) {
+        if fault.is_of_files() && !self.nodes[at].has_files() {
+            return;
+        }
         let n = self.nodes.len() as u64;
         match fault {
             Fault::End if self.nodes[at].up => {
@@ -182,7 +190,7 @@ impl World {
             }
             Fault::PowerCut if self.nodes[at].up => {
                 let operations = self.rng.below(60);
-                self.nodes[at].disk.cut_power_after(operations);
+                self.nodes[at].cut_power_after(operations);
                 self.met.power_cuts += 1;
             }
             Fault::FailedSync => {
@@ -303,36 +311,17 @@ impl World {
         !self.nodes[at].ill && (at >= voters || ill < (voters - 1) / 2)
     }
 
-    /// A bit of a snapshot or a log flips. (Not of an epoch: Apache's files have no checksum there,
-    /// and a wrong digit is as good as a right one.)
+    /// A bit of a history changes.
     fn rot(&mut self, at: usize) {
         if !self.may_lose(at) {
             return;
         }
-        let disk = self.nodes[at].disk.clone();
-        let rots = |path: &String| {
-            let name = path.strip_prefix(VERSION_2).unwrap_or_default();
-            name.starts_with("/snapshot.") || name.starts_with("/log.")
-        };
-        let paths: Vec<String> = disk.paths().into_iter().filter(rots).collect();
-        if paths.is_empty() {
-            return;
-        }
-        let path = &paths[self.rng.below(paths.len() as u64) as usize];
-        let written = disk.read(path).map_or(0, |bytes| {
-            bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
-        });
-        if written == 0 {
-            return;
-        }
-        let offset = self.rng.below(written as u64) as usize;
-        let bit = self.rng.below(8);
-        disk.flip(path, offset, 1 << bit);
-        self.say(at, &format!("has a bit rotten in {path} at {offset}"));
+        let Some(Rotten { what, ends }) = self.nodes[at].rot(&mut self.rng) else { return };
+        self.say(at, &format!("has a bit rotten in {what}"));
         self.nodes[at].ill = true;
         self.met.rotten += 1;
         // It is noticed when the file is read.
-        if self.nodes[at].up && self.rng.below(4) > 0 {
+        if self.nodes[at].up && (ends || self.rng.below(4) > 0) {
             self.end(at, End::Killed);
         }
     }
@@ -345,7 +334,7 @@ impl World {
         }
         self.say(at, if end == End::Killed { "is killed" } else { "is switched off" });
         self.met.add_syncs(self.nodes[at].peer.sync_counts());
-        self.nodes[at].crash();
+        self.nodes[at].crash(end == End::PowerOff);
         for c in 0..self.connections.len() {
             if self.connections[c].ends[0].node == at
                 && let Some(learner) = self.connections[c].apache.as_mut()
@@ -413,6 +402,8 @@ impl World {
         node.begins = Epoch(0);
         let known = node.latest_config();
         self.agreement.durable(node.id, last);
+        // Of what was under way when it ended, it may have more than it knew.
+        self.agreement.epochs(node.id, node.epochs);
         if self.reconfig {
             let latest = self.agreement.latest(last);
             // (Whoever has not served yet has acknowledged nothing: see what a crash would leave.)
@@ -506,7 +497,7 @@ impl World {
             node.disk.read_rightly();
             node.disk.fail_syncs(0);
             if node.up {
-                node.disk.cut_power_after(u64::MAX);
+                node.cut_power_after(u64::MAX);
             }
         }
     }
@@ -526,6 +517,8 @@ impl World {
         if !node.peer.is_serving() {
             return;
         }
+        let back = core::mem::replace(&mut node.served, node.life) < node.life;
+        self.met.flash_back += u64::from(back && node.life > 1 && !node.has_files());
         if node.lost || node.misread && node.disk.misreads() == 0 {
             node.ill = false;
             node.lost = false;

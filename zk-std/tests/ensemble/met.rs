@@ -89,6 +89,14 @@ met! {
         retreated: "proposals and snapshots that were not taken, as they do not fit",
         came_back: "small observers that came back",
     }
+    flash {
+        flash: "runs with members whose history is in flash",
+        flash_mixed: "... beside members with files",
+        flash_programs_cut: "power cuts within a program of a flash",
+        flash_erases_cut: "power cuts within an erase",
+        flash_laps: "times that a whole flash was erased",
+        flash_back: "boards that came back, and serve",
+    }
     misreads {
         stale: "sectors that were read as they were before",
         misdirected: "sectors that were read as others",

@@ -1,18 +1,25 @@
-//! A member: a peer, its files on a simulated disk, and what the simulation knows of both.
+//! A member: a peer, what it keeps its history on, and what the simulation knows of both.
+
+mod files;
+pub(crate) mod flash;
+pub(crate) mod storage;
 
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::VecDeque;
-
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
-use zk_core::peer::{Ceilings, Disk as Want, Epochs, Membership, Options, Order, Peer};
+use zk_core::peer::{Ceilings, Epochs, Membership, Options, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
+use zk_embedded::flash::simulated::Geometry;
+use zk_embedded::profile::TINY;
 use zk_std::member::dynamic::Dynamic;
-use zk_std::member::{self, Files, History};
+use zk_std::store;
 use zk_std::store::simulated::{Disk, Rng, Simulated};
-use zk_std::store::{self, SnapshotWriter, Store};
 
+use self::files::Files;
+use self::flash::Board;
+use self::storage::{Did, Loaded, Member, Rotten, Storage};
 use super::config::Members;
+use super::met::Met;
 use super::small::Limits;
 
 /// `tickTime`, ms.
@@ -20,9 +27,6 @@ pub(crate) const TICK: u32 = 100;
 
 /// Where an operator writes what members there are.
 const ZOO_CFG: &str = "zoo.cfg";
-
-/// Milliseconds in which a full disk may get room again before the process ends.
-const FULL: u64 = 700;
 
 /// How large everything is; the same for all members, another for every seed.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Size {
     snap_count: u32,
     /// What a small member holds.
     pub(crate) limits: Option<Limits>,
+    /// The flash that it keeps its history in, rather than in files.
+    pub(crate) flash: Option<Geometry>,
 }
 
 impl Size {
@@ -49,6 +55,19 @@ impl Size {
             batch: one([600, 2000, 4096, 4096]),
             snap_count: one([12, 24, 40, 60]) as u32,
             limits: None,
+            flash: None,
+        }
+    }
+
+    /// What the profile `tiny` gives to a board, with some flash.
+    pub(crate) fn tiny(self, rng: &mut Rng) -> Self {
+        Self {
+            window: TINY.history,
+            pending: TINY.proposals,
+            batch: TINY.batch_max,
+            limits: Some(Limits::tiny()),
+            flash: Some(flash::any_device(rng)),
+            ..self
         }
     }
 }
@@ -61,19 +80,22 @@ pub(crate) enum Started {
     /// With none that can be trusted: it must not vote.
     Damaged,
     /// Not at all: its disk is full, or has failed.
-    Failed(store::Error),
+    Failed(String),
     /// Not at all: its own files say that it is no member, or there are none.
     NoMember,
 }
 
 pub(crate) struct Node {
     pub(crate) id: ServerId,
+    /// Its files; unless the history is in flash, that is among them.
     pub(crate) disk: Disk,
-    store: Store<Simulated>,
+    storage: Box<dyn Storage>,
     pub(crate) peer: Peer<'static>,
     pub(crate) up: bool,
     /// Counts restarts.
     pub(crate) life: u32,
+    /// The last of its lives in which it has served.
+    pub(crate) served: u32,
     /// Its monotonic clock: milliseconds ahead, and how much faster, per mille.
     pub(crate) ahead: u64,
     pub(crate) drift: i64,
@@ -116,59 +138,12 @@ pub(crate) struct Node {
     dynamic: Option<Dynamic<Simulated>>,
     /// The latest configuration that was in force in this life.
     pub(crate) version: i64,
-    writer: Option<SnapshotWriter<Simulated>>,
-    files: Files<Simulated>,
-    /// The snapshot that is received.
-    installing: Zxid,
-    /// With the disk, and not yet in the log.
-    waiting: VecDeque<(Zxid, Vec<u8>)>,
-    /// In the log, and not yet synced.
-    unsynced: Vec<Zxid>,
-    /// The last transaction of what is to be synced.
-    syncing: Option<Zxid>,
-    /// Since when there is no room on the disk.
-    full_since: Option<u64>,
     servers: u8,
 }
 
 /// Where a member comes from.
 pub(crate) fn address(member: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, member))
-}
-
-/// What a step of the disk did.
-pub(crate) enum Did {
-    Nothing,
-    Something,
-    /// Transactions were appended.
-    Appended(Vec<(Zxid, Vec<u8>)>),
-    /// Transactions were synced.
-    Synced(Vec<Zxid>),
-    /// The epochs were written; those before.
-    Epochs(Epochs),
-    /// The history was cut.
-    Truncated(Zxid),
-    /// The history was replaced by a snapshot of that zxid.
-    Installed(Zxid),
-    /// There was no room for a snapshot: the history is what could be read again, which may be more than the
-    /// last time.
-    ReadAgain(Zxid),
-    /// The disk has failed: the process ends.
-    Failed,
-    /// It was full for too long: the process ends.
-    Full,
-}
-
-fn store_options(size: Size) -> store::Options {
-    store::Options {
-        preallocate: 4096,
-        batch_max: size.batch.max(1024),
-        record_max: 1 << 14,
-        // Whoever has lost everything must not pass for a new server.
-        db_autocreate: false,
-        reserve: 1024,
-        ..store::Options::default()
-    }
 }
 
 fn new_peer(
@@ -206,10 +181,6 @@ fn new_peer(
     Peer::owned(options, ceilings, Seeds(seed, !seed), first, now).unwrap()
 }
 
-fn open(disk: &Disk, size: Size) -> Result<Store<Simulated>, store::Error> {
-    Store::open(disk.root(), disk.root(), store_options(size))
-}
-
 impl Node {
     /// One of so many servers, which never ran; then [`start`](Self::start). `config` is what its
     /// files say, unless that can change: then [`configure`](Self::configure).
@@ -223,13 +194,29 @@ impl Node {
         let disk = Disk::new(seed);
         // It is new, and meant to be.
         disk.write(store::INITIALIZE, b"");
+        let storage: Box<dyn Storage> = match size.flash {
+            Some(geometry) => Box::new(Board::new(geometry, seed)),
+            None => Box::new(Files::new(&disk, size)),
+        };
+        let config = config.map(|config| config.text() + "version=0");
+        Self::with((id, servers), config, size, seed, (disk, storage))
+    }
+
+    fn with(
+        (id, servers): (ServerId, u8),
+        config: Option<String>,
+        size: Size,
+        seed: u64,
+        (disk, storage): (Disk, Box<dyn Storage>),
+    ) -> Self {
         Self {
             id,
-            store: open(&disk, size).unwrap(),
+            storage,
             disk,
             peer: new_peer(id, (size, config.is_none()), Now::default(), 0, seed),
             up: false,
             life: 0,
+            served: 0,
             ahead: 0,
             drift: 0,
             wall_skew: 0,
@@ -250,17 +237,10 @@ impl Node {
             begins: Epoch(0),
             seen: Zxid::ZERO,
             size,
-            config: config.map(|config| config.text() + "version=0"),
+            config,
             dynamic: None,
             version: 0,
             servers,
-            writer: None,
-            files: Files::default(),
-            installing: Zxid::NONE,
-            waiting: VecDeque::new(),
-            unsynced: vec![],
-            syncing: None,
-            full_since: None,
         }
     }
 
@@ -271,28 +251,43 @@ impl Node {
         Now::new(monotonic, world as i64 + self.wall_skew)
     }
 
-    /// The process ends, and with it what was not synced.
-    pub(crate) fn crash(&mut self) {
+    /// The process ends, and with it what is not durable; or the power is `off`.
+    pub(crate) fn crash(&mut self, off: bool) {
         self.up = false;
-        self.writer = None;
-        self.files = Files::default();
-        self.waiting.clear();
-        self.unsynced.clear();
-        self.syncing = None;
-        self.full_since = None;
-        self.disk.crash();
+        self.storage.crash(off);
+    }
+
+    /// The power goes off when its storage has done so many operations more.
+    pub(crate) fn cut_power_after(&mut self, operations: u64) {
+        self.storage.cut_power_after(operations);
     }
 
     /// All that it has is lost.
     pub(crate) fn wipe(&mut self, seed: u64) {
         self.disk = Disk::new(seed);
+        self.storage.wipe(&self.disk, seed);
         self.ill = true;
         self.lost = true;
     }
 
-    /// Whether its disk is full, or has been lately.
+    /// A bit of its history changes, if one can that shows.
+    pub(crate) fn rot(&mut self, rng: &mut Rng) -> Option<Rotten> {
+        self.storage.rot(rng)
+    }
+
+    /// Whether its storage is full, or has been lately.
     pub(crate) fn is_full(&self) -> bool {
-        self.full_until != 0 || self.full_since.is_some()
+        self.full_until != 0 || self.storage.is_full()
+    }
+
+    /// Whether its history is in files.
+    pub(crate) fn has_files(&self) -> bool {
+        self.size.flash.is_none()
+    }
+
+    /// Adds what its storage has met.
+    pub(crate) fn count(&self, met: &mut Met) {
+        self.storage.count(met);
     }
 
     /// A process starts on what the disk has.
@@ -307,18 +302,13 @@ impl Node {
         }
     }
 
-    fn try_start(&mut self, now: Now, seed: u64) -> Result<Started, store::Error> {
+    fn try_start(&mut self, now: Now, seed: u64) -> Result<Started, String> {
         let Some((config, proposed)) = self.configured() else { return Ok(Started::NoMember) };
-        self.store = open(&self.disk, self.size)?;
+        self.storage.open()?;
         self.peer = new_peer(self.id, (self.size, self.config.is_none()), now, self.life, seed);
-        let history = member::restore(&mut self.store, &mut self.peer, &mut |_, _| {})?;
-        let last = match history {
-            History::Loaded(restored) => restored.zxid,
-            History::Damaged => Zxid::NONE,
-        };
-        let damaged = last == Zxid::NONE;
-        let epochs = self.store.epochs(last)?;
-        self.epochs = Epochs { accepted: epochs.accepted, current: epochs.current };
+        let Loaded { last, epochs } = self.storage.load(&mut self.peer)?;
+        self.epochs = epochs;
+        let damaged = last.is_none();
         let membership = Membership {
             config: config.as_bytes(),
             proposed: proposed.as_deref().map(str::as_bytes),
@@ -330,15 +320,16 @@ impl Node {
             self.peer.resolved(ServerId(i64::from(server)), &[address(server)]).unwrap();
         }
         self.version = self.peer.config().version();
-        Ok(if damaged { Started::Damaged } else { Started::Whole(last) })
+        Ok(last.map_or(Started::Damaged, Started::Whole))
     }
 
     /// What would be there if the power went off now: the last transaction, the epochs, and the
     /// version of the latest configuration. `None`: it could not start, as no member any more.
     pub(crate) fn after_crash(&self, seed: u64) -> Option<(Zxid, Epochs, i64)> {
-        let mut left = Self::new(self.id, self.servers, None, self.size, seed);
-        left.config.clone_from(&self.config);
-        left.disk = self.disk.after_crash(seed);
+        let disk = self.disk.after_crash(seed);
+        let storage = self.storage.after_crash(&disk, seed);
+        let (who, config) = ((self.id, self.servers), self.config.clone());
+        let mut left = Self::with(who, config, self.size, seed, (disk, storage));
         match left.try_start(Now::default(), seed) {
             Ok(Started::Whole(last)) => Some((last, left.epochs, left.latest_config())),
             Ok(Started::NoMember) => None,
@@ -436,134 +427,14 @@ impl Node {
         noted.err().map(|_| Did::Full)
     }
 
-    /// One thing that the peer wants of its disk, or the end of a sync.
+    /// One thing that the peer wants of its storage, or the end of one.
     pub(crate) fn disk_step(&mut self, now: Now, rng: &mut Rng) -> Did {
-        if let Some(last) = self.syncing
-            && rng.coin()
-        {
-            return self.sync(now, last);
-        }
-        let Some(want) = self.peer.poll_disk() else {
-            if rng.below(64) == 0 {
-                // It does no harm if that fails.
-                let _ = self.store.idle();
-            }
-            return Did::Nothing;
-        };
-        let mut did = Did::Something;
-        let done = match want {
-            Want::Append(batch) => {
-                let all: Vec<_> = batch.iter().map(|(zxid, txn)| (zxid, txn.to_vec())).collect();
-                self.waiting.extend(all.iter().cloned());
-                self.syncing = Some(batch.last());
-                return Did::Appended(all);
-            }
-            Want::Roll => self.store.roll(),
-            Want::SnapshotBegin(zxid) => {
-                let begun =
-                    self.store.begin_snapshot(zxid).map(|writer| self.writer = Some(writer));
-                self.snapshot_step(begun)
-            }
-            Want::SnapshotBytes(bytes) => {
-                let n = bytes.len();
-                let written = self.writer.as_mut().map_or(Ok(()), |writer| writer.write(bytes));
-                self.peer.snapshot_written(n);
-                self.snapshot_step(written)
-            }
-            Want::SnapshotEnd(digest) => {
-                let written = self.writer.take().map(|writer| {
-                    writer
-                        .finish(Some(digest), Some(digest.zxid))
-                        .map(|_| self.peer.snapshot_done())
-                });
-                // The files that a learner may still be reading stay.
-                let written = written.unwrap_or(Ok(()));
-                let purged =
-                    written.and_then(|()| self.store.purge(3, self.peer.pinned()).map(drop));
-                self.snapshot_step(purged)
-            }
-            Want::SnapshotDrop => {
-                self.writer = None;
-                Ok(())
-            }
-            Want::Ensemble(order) => {
-                let asked = match &order {
-                    Order::InstallBegin(zxid) => {
-                        self.installing = *zxid;
-                        None
-                    }
-                    Order::Epochs(epochs) => Some(*epochs),
-                    _ => None,
-                };
-                did = match &order {
-                    Order::Truncate(zxid) => Did::Truncated(*zxid),
-                    Order::InstallEnd => Did::Installed(self.installing),
-                    _ => Did::Something,
-                };
-                if let Order::Truncate(zxid) = &order {
-                    // What is behind may be gone, even if the power is before that is told.
-                    self.synced = self.synced.min(*zxid);
-                }
-                let step = self.files.begin(&mut self.store, order);
-                let done = step.and_then(|step| step.finish(&mut self.store, &mut self.peer, now));
-                // Where there is no room, what was there before is read again.
-                if matches!(did, Did::Installed(zxid) if zxid != self.peer.tree().last_zxid()) {
-                    did = Did::ReadAgain(self.peer.tree().last_zxid());
-                }
-                if let (Some(epochs), Ok(())) = (asked, &done) {
-                    did = Did::Epochs(core::mem::replace(&mut self.epochs, epochs));
-                }
-                done
-            }
-        };
-        match done {
-            Ok(()) => did,
-            Err(error) if error.is_full() => Did::Full,
-            Err(_) => Did::Failed,
-        }
+        let Self { peer, synced, epochs, .. } = self;
+        self.storage.step(Member { peer, synced, epochs }, now, rng)
     }
 
-    /// A snapshot for which there is no room is given up.
-    fn snapshot_step(&mut self, done: Result<(), store::Error>) -> Result<(), store::Error> {
-        match done {
-            Err(error) if error.is_full() => {
-                self.writer = None;
-                self.peer.snapshot_failed();
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    /// Writes what waits, and makes it durable.
-    fn sync(&mut self, now: Now, last: Zxid) -> Did {
-        let mut done = Ok(());
-        while let Some((zxid, txn)) = self.waiting.front() {
-            done = self.store.append(*zxid, txn);
-            if done.is_err() {
-                break;
-            }
-            self.unsynced.push(*zxid);
-            self.waiting.pop_front();
-        }
-        match done.and_then(|()| self.store.sync()) {
-            Ok(()) => {
-                self.syncing = None;
-                self.synced = last;
-                if self.full_since.take().is_some() {
-                    self.peer.set_full(false);
-                }
-                self.peer.durable(now, last).unwrap();
-                Did::Synced(core::mem::take(&mut self.unsynced))
-            }
-            Err(error) if error.is_full() => {
-                // Only what frees space is taken now, and the same is tried again.
-                self.peer.set_full(true);
-                let since = *self.full_since.get_or_insert(now.monotonic.0);
-                let patient = now.monotonic.0 - since < FULL;
-                if patient { Did::Nothing } else { Did::Full }
-            }
-            Err(_) => Did::Failed,
-        }
+    /// What the last step did as well.
+    pub(crate) fn did_too(&mut self) -> Option<Did> {
+        self.storage.did_too()
     }
 }

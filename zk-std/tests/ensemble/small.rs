@@ -7,6 +7,7 @@ use zk_core::memory::Handle;
 use zk_core::peer::{Ceilings, Options, State};
 use zk_core::tree::{self, Cost, DataTree};
 use zk_core::wire::Code;
+use zk_embedded::profile::TINY;
 use zk_std::store::simulated::Rng;
 
 use super::client::{Asked, Request};
@@ -30,6 +31,11 @@ pub(crate) struct Limits {
     changes: usize,
     /// Bytes that a snapshot may be ahead of the disk.
     snapshot: usize,
+    /// Watches, all clients' together.
+    watches: usize,
+    /// Bytes of a frame of a client's, and of a transaction.
+    frame: usize,
+    txn: usize,
 }
 
 /// The observer beside voters that all hold the same.
@@ -53,7 +59,31 @@ impl Limits {
             sessions: one([3, 4, 5, 8]),
             changes: one([32, 48, 64, 64]),
             snapshot: one([1024, 2048, 4096, 8192]),
+            watches: 1 << 20,
+            frame: FRAME,
+            txn: TXN,
         }
+    }
+
+    /// Of the profile `tiny`.
+    pub(crate) fn tiny() -> Self {
+        Self {
+            nodes: TINY.nodes,
+            cells: TINY.cells,
+            acls: TINY.acls,
+            owners: TINY.sessions,
+            sessions: TINY.sessions,
+            changes: TINY.changes,
+            snapshot: 512,
+            watches: TINY.watches,
+            frame: TINY.frame,
+            txn: TINY.txn,
+        }
+    }
+
+    /// How many watches a client sets, so that all have room on one server.
+    pub(crate) fn watches_each(self, clients: usize) -> usize {
+        self.watches / clients
     }
 
     /// Of the observer.
@@ -70,19 +100,20 @@ impl Limits {
 
     /// Sets what a peer has room for.
     pub(crate) fn lower(self, ceilings: Ceilings) -> Ceilings {
-        let Self { nodes, cells, acls, owners, sessions, changes, snapshot } = self;
+        let Self { nodes, cells, acls, owners, sessions, changes, snapshot, watches, .. } = self;
         let tree = tree::Ceilings { nodes, cells, acls, owners, snapshot };
-        Ceilings { tree, sessions, changes, ..ceilings }
+        Ceilings { tree, sessions, changes, watches, ..ceilings }
     }
 
     /// Sets what a peer takes at once.
     pub(crate) fn shorten(self, options: Options) -> Options {
         Options {
-            max_frame: FRAME,
-            max_txn: TXN,
+            max_frame: self.frame,
+            max_txn: self.txn,
+            // (Whoever has many children must be shown them.)
             max_reply: 2 * FRAME,
-            max_waiting: 2 * FRAME,
-            reply_high_mark: FRAME / 4,
+            max_waiting: 2 * self.frame,
+            reply_high_mark: self.frame / 4,
             ..options
         }
     }

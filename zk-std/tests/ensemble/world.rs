@@ -22,7 +22,8 @@ use super::faults::{End, Weather};
 use super::history::{History, Told};
 use super::met::Met;
 use super::net::Connection;
-use super::node::{Did, Node, Size, address};
+use super::node::storage::Did;
+use super::node::{Node, Size, address};
 use super::small::{Limits, Observer};
 use super::tap::{About, Message};
 use super::trace::Trace;
@@ -113,6 +114,11 @@ impl World {
                 observer = all[more.below(4) as usize];
             }
         }
+        let mut board = Rng::new(seed ^ 0xb0a2d);
+        // (The configuration of boards does not change.)
+        if size.limits.is_some() && !reconfig && board.below(2) == 0 {
+            size = size.tiny(&mut board);
+        }
         let mut learner = Rng::new(seed ^ 0xac38);
         let may = size.limits.is_none() && learner.below(4) == 0;
         let apache = may.then(|| learner.below(servers) as usize);
@@ -169,6 +175,7 @@ impl World {
         world.agreement.apache = apache.map(|at| ServerId(at as i64 + 1));
         world.met.apache += u64::from(apache.is_some());
         world.met.small += u64::from(size.limits.is_some());
+        world.met.flash += u64::from(size.flash.is_some());
         world.met.larger += u64::from(observer == Observer::Larger);
         world.met.smaller += u64::from(observer == Observer::Smaller);
         world.start_all();
@@ -397,7 +404,17 @@ impl World {
 
     fn disk(&mut self, at: usize) -> bool {
         let now = self.now_of(at);
-        match self.nodes[at].disk_step(now, &mut self.rng) {
+        let did = self.nodes[at].disk_step(now, &mut self.rng);
+        let mut goes_on = self.did(at, did);
+        while let Some(did) = self.nodes[at].did_too() {
+            goes_on = self.did(at, did);
+        }
+        goes_on
+    }
+
+    /// What a step of a storage did. `false`: there is no other for now.
+    fn did(&mut self, at: usize, did: Did) -> bool {
+        match did {
             Did::Nothing => return false,
             Did::Something => {}
             Did::Appended(entries) => {
@@ -412,7 +429,8 @@ impl World {
                     self.agreement.durable(self.nodes[at].id, zxid);
                 }
             }
-            Did::Epochs(before) => self.agreement.epochs(&self.nodes[at], before),
+            Did::Begins(epoch) => self.agreement.begins(&self.nodes[at], epoch),
+            Did::Epochs => self.agreement.epochs(self.nodes[at].id, self.nodes[at].epochs),
             Did::Truncated(zxid) => {
                 self.met.truncations += 1;
                 self.say(at, &format!("cuts its history behind {zxid}"));
@@ -810,7 +828,7 @@ impl World {
             self.met.moved += 1;
             return;
         }
-        let small = self.nodes[at].size.limits.is_some();
+        let limits = self.nodes[at].size.limits;
         let client = &mut self.clients[c];
         if client.is_open() && !client.is_closing() {
             let floor = self.acknowledged.last().copied().unwrap_or_default();
@@ -841,9 +859,11 @@ impl World {
                     } else {
                         client::anything(&mut self.rng, self.registers)
                     };
-                    let request = match small {
-                        true => request.with_lists(&mut self.more),
-                        false => request,
+                    let request = match limits {
+                        Some(limits) => client
+                            .within(request, limits.watches_each(CLIENTS))
+                            .with_lists(&mut self.more),
+                        None => request,
                     };
                     client.ask(request, (self.step, floor));
                 }

@@ -156,6 +156,7 @@ impl World {
     fn agree(&mut self) {
         for at in 0..self.nodes.len() {
             self.met.add_syncs(self.nodes[at].peer.sync_counts());
+            self.nodes[at].count(&mut self.met);
         }
         self.met.needed += self.agreement.needed;
         let (_, config) = self.agreement.in_force();
