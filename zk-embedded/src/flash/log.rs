@@ -202,13 +202,21 @@ impl<N: Nor> Store<'_, N> {
     }
 
     /// Whether the log may have one more block; with more in the newest one, if it is to `grow`.
+    ///
+    /// What is logged and not committed is in no snapshot. On the smallest ring it could keep the log's
+    /// only block from ever being reclaimed, while a member that looks for a leader waits for its batch:
+    /// so there may be a second one as long as the next snapshot has room besides.
     pub(super) fn may_roll(&self, grow: bool) -> bool {
         let newest = self.newest.map_or(0, |newest| self.blocks[newest].seq);
         let needed = blocks::first_needed(self.blocks, self.control.snapshot, u32::MAX);
         // A block of which the snapshot has everything goes.
         let from = needed.unwrap_or_else(|| if grow { newest } else { newest.saturating_add(1) });
         let free = |block: &Block| !block.worn && matches!(block.use_, Use::Free | Use::Erased);
-        self.log_blocks(from) < self.log_max() && self.blocks.iter().any(free)
+        let free = self.blocks.iter().filter(|block| free(block)).count() as u32;
+        let begun = self.writing.map_or(0, |writing| writing.index);
+        let others = self.snapshot_blocks().saturating_sub(begun) + 1;
+        let blocks = self.log_blocks(from);
+        free > 0 && blocks < self.log_max() || free > others && blocks < 2
     }
 
     /// Opens another block of the log; `None` if it may have no more.

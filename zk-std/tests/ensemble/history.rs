@@ -118,6 +118,9 @@ impl History {
             if txn.header.op == OpCode::Reconfig {
                 config = zxid;
             }
+            if model.is_cut_short(&txn) {
+                walk.any_order.insert(zxid);
+            }
             let triggers = model.apply(&txn);
             if let Some(expected) = expected {
                 assert_eq!(model, expected, "{zxid} does something else than was asked");
@@ -350,6 +353,8 @@ fn read_multi(reader: &mut Reader<'_>) -> Vec<Result<Answer, Code>> {
 struct Walk {
     /// All that watchers could hear of, in order.
     triggers: Vec<(Zxid, EventType, String)>,
+    /// Transactions whose triggers come in any order.
+    any_order: BTreeSet<Zxid>,
     /// What watches that were set again have fired at once, by the answer behind it.
     fired: BTreeMap<(usize, usize), Vec<(i32, String)>>,
     /// The latest request of each session that was done.
@@ -397,11 +402,30 @@ impl Walk {
         );
     }
 
+    /// Triggers of a transaction that fire; none before them may.
+    fn due(
+        &self,
+        range: core::ops::Range<usize>,
+        of: Zxid,
+        standing: &mut Standing,
+    ) -> Vec<(i32, &str)> {
+        let mut due = vec![];
+        for (zxid, kind, path) in &self.triggers[range] {
+            if standing.fires(*kind, path) {
+                assert_eq!(*zxid, of, "{kind:?} {path} was not told");
+                due.push((*kind as i32, &**path));
+            }
+        }
+        due
+    }
+
     /// Judges the events of a connection.
     fn watch(&self, stream: usize, told: &[Told], walked: &mut Walked) {
         let mut standing = Standing::default();
         let mut at = 0;
         let mut at_once: Vec<(i32, String)> = vec![];
+        // What is still to be told of a transaction whose triggers come in any order.
+        let mut owed: (Zxid, Vec<(i32, &str)>) = (Zxid::NONE, vec![]);
         for (number, told) in told.iter().enumerate() {
             match told {
                 Told::Event { zxid: Zxid::NONE, kind, path } => {
@@ -410,6 +434,20 @@ impl Walk {
                 }
                 Told::Event { zxid, kind, path } => {
                     walked.events += 1;
+                    if self.any_order.contains(zxid) {
+                        if owed.0 != *zxid {
+                            let until = self.triggers.partition_point(|(z, ..)| z <= zxid);
+                            owed = (*zxid, self.due(at..until, *zxid, &mut standing));
+                            at = until;
+                        }
+                        let told = owed.1.iter().position(|due| *due == (*kind, &**path));
+                        let told = told.unwrap_or_else(|| {
+                            panic!("connection {stream}: told {zxid} {kind} {path}")
+                        });
+                        owed.1.swap_remove(told);
+                        continue;
+                    }
+                    assert!(owed.1.is_empty(), "connection {stream}: not told {owed:?}");
                     let due = self.triggers[at..]
                         .iter()
                         .position(|(_, kind, path)| standing.fires(*kind, path));
@@ -424,6 +462,8 @@ impl Walk {
                     at = due.map_or(at, |due| due + 1);
                 }
                 Told::Reply { asked, header, .. } => {
+                    let owes = !owed.1.is_empty() && header.zxid >= owed.0;
+                    assert!(!owes, "connection {stream}: not told {owed:?}");
                     let until = self.triggers.partition_point(|(zxid, ..)| *zxid <= header.zxid);
                     for (zxid, kind, path) in &self.triggers[at.min(until)..until] {
                         assert!(

@@ -16,6 +16,8 @@ use super::world::World;
 /// Bytes of a frame of a client's, of a transaction, and of a reply.
 const FRAME: usize = 4096;
 const TXN: usize = 2048;
+/// Bytes of a closeSession's list that are not too many anywhere.
+pub(crate) const CLOSED: usize = TINY.frame / 2;
 /// Milliseconds in which a member that holds less than its leader comes back: its longest pause, and
 /// a snapshot of the leader's.
 pub(crate) const RETURN: u64 = 120_000;

@@ -181,6 +181,57 @@ fn a_full_log_waits_for_a_snapshot() {
     assert_eq!(load(&mut world.store).unwrap().0, state.and(last, &txn));
 }
 
+/// What a member has logged and its leader has not committed is in no snapshot: what would make room
+/// waits for more to be logged.
+#[test]
+fn the_smallest_ring_logs_what_no_snapshot_can_have_yet() {
+    let smallest = Geometry { blocks: 6, ..SMALL };
+    let mut room = Room::new(smallest);
+    let mut watch = nobody;
+    let mut world = World::new(Flash::new(smallest, 1), &mut room, OPTIONS, 1, &mut watch);
+    world.ready();
+    let txn = [9; 300];
+    let mut append = |world: &mut World<'_, '_>, zxid: Zxid| {
+        world.store.append([(zxid, &txn[..])].into_iter()).unwrap();
+        loop {
+            match world.store.poll(false).unwrap() {
+                Poll::Working => {}
+                poll => break poll == Poll::Done(Done::Appended(zxid)),
+            }
+        }
+    };
+    let log = |world: &World<'_, '_>| {
+        world.store.blocks.iter().filter(|block| block.use_ == Use::Log).count()
+    };
+    let (mut zxid, mut committed) = (Zxid::new(Epoch(1), 1), State::EMPTY);
+    while log(&world) < 2 {
+        assert!(append(&mut world, zxid), "{zxid} waits, with {} blocks of log", log(&world));
+        if log(&world) < 2 {
+            committed = committed.and(zxid, &txn);
+        }
+        zxid = zxid.successor();
+    }
+    // It says that it is full, and takes what others have proposed before they knew.
+    assert!(world.store.is_full());
+    assert!(append(&mut world, zxid));
+    world.store.begin_snapshot(committed.zxid, false).unwrap();
+    let body = committed.body();
+    let mut left = &body[..];
+    loop {
+        if world.store.is_ready() && !left.is_empty() {
+            left = &left[world.store.snapshot_bytes(left)..];
+            if left.is_empty() {
+                world.store.end_snapshot(None);
+            }
+        }
+        if matches!(world.store.poll(false).unwrap(), Poll::Done(Done::Snapshot(_))) {
+            break;
+        }
+    }
+    assert_eq!(log(&world), 1);
+    assert_eq!(load(&mut world.store).unwrap().0.zxid, zxid);
+}
+
 #[test]
 fn a_snapshot_that_is_too_long_is_given_up() {
     let mut room = Room::new(SMALL);

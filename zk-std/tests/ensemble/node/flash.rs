@@ -30,7 +30,7 @@ const SCRATCH: usize = Entries::room(TINY.txn) + 500;
 /// The device of one of many boards.
 pub(crate) fn any_device(rng: &mut Rng) -> Geometry {
     let write = [1, 1, 4, WRITE][rng.below(4) as usize];
-    let (erase, blocks) = [(4096, 17), (4096, 20), (8192, 12)][rng.below(3) as usize];
+    let (erase, blocks) = [(4096, TINY.blocks), (4096, TINY.blocks + 4), (8192, TINY.blocks - 4)][rng.below(3) as usize];
     Geometry { write, page: TINY.page, erase, blocks }
 }
 
