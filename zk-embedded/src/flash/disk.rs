@@ -62,6 +62,9 @@ pub struct Disk<'m, N: Nor> {
     /// Nothing that can be trusted was loaded.
     lost: bool,
     install: Install,
+    /// The snapshot that the peer makes is there already. A second one of that zxid need not have the
+    /// same bytes, and a learner may have read a part of the first.
+    there: bool,
 }
 
 /// How far a leader's snapshot is.
@@ -80,7 +83,7 @@ impl<'m, N: Nor> Disk<'m, N> {
     /// [`Unfit`].
     pub fn new(nor: N, memory: Memory<'m>, options: Options) -> Result<Self, Unfit> {
         let store = Store::new(nor, memory, options)?;
-        Ok(Self { store, found: Found::Lost, lost: true, install: Install::None })
+        Ok(Self { store, found: Found::Lost, lost: true, install: Install::None, there: false })
     }
 
     /// Opens the store: see [`Store::open`].
@@ -205,8 +208,15 @@ impl<'m, N: Nor> Disk<'m, N> {
             Some(Want::Append(batch)) => store.append(batch.iter())?,
             // Where a log begins is the store's own affair.
             Some(Want::Roll) => {}
-            Some(Want::SnapshotBegin(zxid)) => store.begin_snapshot(zxid, false)?,
+            Some(Want::SnapshotBegin(zxid)) => {
+                self.there = store.snapshot().is_some_and(|snapshot| snapshot.zxid == zxid);
+                if !self.there {
+                    store.begin_snapshot(zxid, false)?;
+                }
+            }
+            Some(Want::SnapshotBytes(bytes)) if self.there => written = Some(bytes.len()),
             Some(Want::SnapshotBytes(bytes)) => written = Some(store.snapshot_bytes(bytes)),
+            Some(Want::SnapshotEnd(_)) if self.there => peer.snapshot_done(),
             Some(Want::SnapshotEnd(digest)) => store.end_snapshot(Some(digest)),
             Some(Want::SnapshotDrop) => store.drop_snapshot(),
             Some(Want::Ensemble(order)) => match order {

@@ -149,6 +149,23 @@ impl Body {
         }
         Ok(Ok(n))
     }
+
+    /// Reads what is left of it: whether all was right.
+    fn check<N: Nor>(
+        &mut self,
+        nor: &mut N,
+        layout: Layout,
+        blocks: &[Block],
+        room: &mut [u8],
+    ) -> Result<Result<(), Damage>, N::Error> {
+        loop {
+            match self.read(nor, layout, blocks, room)? {
+                Ok(0) => return Ok(Ok(())),
+                Ok(_) => {}
+                Err(damage) => return Ok(Err(damage)),
+            }
+        }
+    }
 }
 
 /// A walk through the log.
@@ -312,10 +329,16 @@ impl<N: Nor> Store<'_, N> {
                 have += read.map_err(Error::Device)?.map_err(Error::Damaged)?;
             }
             let content = Damage { what: Rot::Content, ..body.damage() };
-            let taken = to.snapshot_bytes(&batch[..have]).map_err(|refusal| match refusal {
-                Refusal::Damaged => Error::Damaged(content),
-                Refusal::Full => Error::TooMuch,
-            })?;
+            let taken = match to.snapshot_bytes(&batch[..have]) {
+                Ok(taken) => taken,
+                Err(Refusal::Damaged) => return Err(Error::Damaged(content)),
+                Err(Refusal::Full) => {
+                    // Unless it is not what was written: then nobody knows how much it was.
+                    let rest = body.check(nor, *layout, blocks, batch).map_err(Error::Device)?;
+                    rest.map_err(Error::Damaged)?;
+                    return Err(Error::TooMuch);
+                }
+            };
             done = taken.done;
             let all = taken.consumed == have && body.is_done();
             if taken.consumed > have || if done { !all } else { taken.consumed == 0 } {

@@ -66,6 +66,9 @@ impl Fault {
 /// Of so many rounds the worst weather has as many faults as [`Fault::ALL`] says.
 const CALM: u64 = 1000;
 
+/// Of so many rounds one has something more for a board.
+const BOARDS: u64 = 300;
+
 /// What may go wrong in a run, and how often: not everything in every run, so that what remains
 /// goes further.
 #[derive(Clone, Debug)]
@@ -128,6 +131,7 @@ impl World {
         self.disturb();
         self.forget();
         self.misread();
+        self.trouble_boards();
         match self.rng.below(1000) {
             0..=10 if !self.nodes[at].up => self.start(at),
             11..=22 => {
@@ -175,6 +179,18 @@ impl World {
         });
         if has_more && self.more.below(20) == 0 {
             self.suffer(Fault::End, at);
+        }
+    }
+
+    /// Boards lose their power, and bits of their flash, more often than others.
+    fn trouble_boards(&mut self) {
+        if self.nodes.iter().all(Node::has_files) || self.more.below(BOARDS) > 0 {
+            return;
+        }
+        let at = self.more.below(self.nodes.len() as u64) as usize;
+        let fault = [Fault::PowerCut, Fault::PowerCut, Fault::Rot][self.more.below(3) as usize];
+        if !self.nodes[at].has_files() && self.weather.kinds.contains(&fault) {
+            self.suffer(fault, at);
         }
     }
 
@@ -247,6 +263,7 @@ impl World {
                 let seed = self.rng.next_u64();
                 self.nodes[at].wipe(seed);
                 self.met.wiped += 1;
+                self.met.flash_wiped += u64::from(!self.nodes[at].has_files());
             }
             Fault::FullDisk if self.nodes[at].up => {
                 let room = self.rng.below(6000);
@@ -316,12 +333,14 @@ impl World {
         if !self.may_lose(at) {
             return;
         }
-        let Some(Rotten { what, ends }) = self.nodes[at].rot(&mut self.rng) else { return };
+        let Some(Rotten { what, at_rest }) = self.nodes[at].rot(&mut self.rng) else { return };
         self.say(at, &format!("has a bit rotten in {what}"));
         self.nodes[at].ill = true;
+        self.nodes[at].rotten_at_rest = at_rest;
         self.met.rotten += 1;
+        self.met.flash_rotten += u64::from(at_rest);
         // It is noticed when the file is read.
-        if self.nodes[at].up && (ends || self.rng.below(4) > 0) {
+        if self.nodes[at].up && (at_rest || self.rng.below(4) > 0) {
             self.end(at, End::Killed);
         }
     }
@@ -373,6 +392,7 @@ impl World {
         let synced = self.nodes[at].synced;
         let started = self.nodes[at].start(now, seed);
         self.has_read(at, &started, synced);
+        self.has_rotted(at, &started, synced);
         match started {
             Started::Whole(last) => {
                 self.say(at, &format!("starts with a history that ends at {last}"));
@@ -391,6 +411,27 @@ impl World {
             }
             Started::NoMember => panic!("server {} is no member", at + 1),
             Started::Failed(error) => self.say(at, &format!("cannot start: {error}")),
+        }
+    }
+
+    /// A server has started, of whose history a bit may have changed while nothing was under way.
+    fn has_rotted(&mut self, at: usize, started: &Started, synced: Zxid) {
+        let node = &mut self.nodes[at];
+        if !node.rotten_at_rest {
+            return;
+        }
+        match started {
+            Started::Whole(last) => {
+                node.rotten_at_rest = false;
+                node.ill = node.lost;
+                let last = self.agreement.transaction(*last);
+                assert!(last >= synced, "server {} had {synced}, and finds {last}", at + 1);
+            }
+            Started::Damaged => {
+                node.rotten_at_rest = false;
+                self.met.flash_rot_found += 1;
+            }
+            Started::Failed(_) | Started::NoMember => {}
         }
     }
 

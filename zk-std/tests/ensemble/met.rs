@@ -94,6 +94,9 @@ met! {
         flash_mixed: "... beside members with files",
         flash_programs_cut: "power cuts within a program of a flash",
         flash_erases_cut: "power cuts within an erase",
+        flash_rotten: "bits that rotted in a flash",
+        flash_rot_found: "... and were found at the start",
+        flash_wiped: "boards whose flash was lost",
         flash_laps: "times that a whole flash was erased",
         flash_back: "boards that came back, and serve",
     }

@@ -362,7 +362,8 @@ impl Model {
                 }
                 let rest: Vec<String> =
                     all.into_iter().filter(|path| !paths.contains(path)).collect();
-                let bytes = |paths: &[String]| paths.iter().map(|path| 4 + path.len()).sum::<usize>();
+                let bytes =
+                    |paths: &[String]| paths.iter().map(|path| 4 + path.len()).sum::<usize>();
                 assert!(
                     rest.is_empty() || bytes(&paths) + bytes(&rest) > small::CLOSED,
                     "closeSession does not list {rest:?}"

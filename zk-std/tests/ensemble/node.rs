@@ -111,6 +111,8 @@ pub(crate) struct Node {
     pub(crate) ill: bool,
     /// It has lost what it had, and has not served since.
     pub(crate) lost: bool,
+    /// A bit of its history has changed while nothing was under way, and it has not started since.
+    pub(crate) rotten_at_rest: bool,
     /// A sector is read wrongly.
     pub(crate) misread: bool,
     /// Until when, if nothing is read that is read wrongly.
@@ -225,6 +227,7 @@ impl Node {
             full_until: 0,
             ill: false,
             lost: false,
+            rotten_at_rest: false,
             misread: false,
             misread_until: 0,
             differed: 0,

@@ -115,9 +115,15 @@ impl World {
             }
         }
         let mut board = Rng::new(seed ^ 0xb0a2d);
+        let (mut boards, mut first_board) = (servers, 0);
         // (The configuration of boards does not change.)
         if size.limits.is_some() && !reconfig && board.below(2) == 0 {
             size = size.tiny(&mut board);
+            // In some, only one or two.
+            if board.below(3) == 0 {
+                boards = 1 + board.below(2);
+                first_board = board.below(servers);
+            }
         }
         let mut learner = Rng::new(seed ^ 0xac38);
         let may = size.limits.is_none() && learner.below(4) == 0;
@@ -129,6 +135,9 @@ impl World {
                 let mut size = size;
                 if n as usize > voters {
                     size.limits = size.limits.map(|limits| limits.of(observer));
+                }
+                if (n - 1 + servers - first_board) % servers >= boards {
+                    size.flash = None;
                 }
                 let mut node = Node::new(id, servers as u8, fixed, size, seed * 100 + n);
                 if reconfig && config.has(id) {
@@ -176,6 +185,7 @@ impl World {
         world.met.apache += u64::from(apache.is_some());
         world.met.small += u64::from(size.limits.is_some());
         world.met.flash += u64::from(size.flash.is_some());
+        world.met.flash_mixed += u64::from(boards < servers);
         world.met.larger += u64::from(observer == Observer::Larger);
         world.met.smaller += u64::from(observer == Observer::Smaller);
         world.start_all();

@@ -6,12 +6,14 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use zk_core::id::{Epoch, Zxid};
 use zk_core::peer::Epochs;
+use zk_core::tree::snapshot::Taken;
+use zk_core::wire::file::SnapshotDigest;
 
 use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, open, use_store};
 use crate::flash::blocks::Use;
 use crate::flash::layout::{Head, Kind, Layout, Payload, Stamp, encode};
 use crate::flash::simulated::{Flash, Geometry};
-use crate::flash::{Done, Error, Found, Options, Poll, Rot, Store, VERSION};
+use crate::flash::{Block, Done, Error, Found, Load, Options, Poll, Refusal, Rot, Store, VERSION};
 
 /// A flash that was used and is at rest, and what it has.
 fn used(geometry: Geometry, operations: u64, seed: u64) -> (Flash, State) {
@@ -69,6 +71,40 @@ fn a_bit_that_changes_is_found_or_does_no_harm() {
     }
     std::println!("{found_at_start} at the start, {found_by_loading} by loading, {harmless} not");
     assert!(found_at_start > 1000 && found_by_loading > 1000 && harmless > 1000);
+}
+
+/// Takes nothing.
+struct Full;
+
+impl Load for Full {
+    fn reset(&mut self) {}
+
+    fn snapshot_bytes(&mut self, _: &[u8]) -> Result<Taken, Refusal> {
+        Err(Refusal::Full)
+    }
+
+    fn snapshot_done(&mut self, _: Zxid, _: Option<SnapshotDigest>) {}
+
+    fn txn(&mut self, _: Zxid, _: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_bit_that_makes_a_snapshot_too_much_is_damage() {
+    let mut room = Room::new(SMALL);
+    let (mut flash, _) = used(SMALL, 500, 1);
+    let (mut store, _) = Store::open(flash.clone(), room.memory(), OPTIONS).unwrap();
+    assert_eq!(store.load(&mut Full), Err(Error::TooMuch));
+    let is_part = |block: &Block| matches!(block.use_, Use::Snapshot { index: 0, .. });
+    let id = store.snapshot().unwrap().id;
+    let part =
+        (0..SMALL.blocks).find(|&at| is_part(&store.blocks[at]) && store.blocks[at].seq == id);
+    let start = part.unwrap() * SMALL.erase;
+    flash.flip(8 * (start + store.layout.start() as usize + 50));
+    let (mut store, _) = Store::open(flash, room.memory(), OPTIONS).unwrap();
+    let found = store.load(&mut Full);
+    assert!(matches!(found, Err(Error::Damaged(_))), "{found:?}");
 }
 
 /// As long as it is not of the last batch, also before there was a quiet moment.
@@ -330,17 +366,14 @@ fn load_anything(
     store: &mut Store<'_, Flash>,
 ) -> Result<(), Error<crate::flash::simulated::Fault>> {
     struct Anything;
-    impl crate::flash::Load for Anything {
+    impl Load for Anything {
         fn reset(&mut self) {}
-        fn snapshot_bytes(
-            &mut self,
-            bytes: &[u8],
-        ) -> Result<zk_core::tree::snapshot::Taken, crate::flash::Refusal> {
+        fn snapshot_bytes(&mut self, bytes: &[u8]) -> Result<Taken, Refusal> {
             let consumed = bytes.len();
-            Ok(zk_core::tree::snapshot::Taken { consumed, need: 0, done: consumed < 100 })
+            Ok(Taken { consumed, need: 0, done: consumed < 100 })
         }
-        fn snapshot_done(&mut self, _: Zxid, _: Option<zk_core::wire::file::SnapshotDigest>) {}
-        fn txn(&mut self, _: Zxid, _: &[u8]) -> Result<(), crate::flash::Refusal> {
+        fn snapshot_done(&mut self, _: Zxid, _: Option<SnapshotDigest>) {}
+        fn txn(&mut self, _: Zxid, _: &[u8]) -> Result<(), Refusal> {
             Ok(())
         }
     }

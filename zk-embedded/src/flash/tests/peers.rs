@@ -257,6 +257,35 @@ fn a_peer_alone_keeps_what_it_has_answered() {
     assert!(snapshots > 20);
 }
 
+/// The order of nodes and sessions in it is nobody's promise, so a learner that has read half of the
+/// first must not be shown the other half of a second.
+#[test]
+fn a_snapshot_is_not_written_twice() {
+    let now = Now::new(1000, 1_700_000_000_000);
+    let mut board = Board::new(Flash::new(GEOMETRY, 1), 1, None, now, 1);
+    let rest = |board: &mut Board| {
+        for _ in 0..1000 {
+            board.disk.poll(&mut board.peer, now, true, &mut [0; SCRATCH]).unwrap();
+        }
+        board.disk.store().snapshot()
+    };
+    let programmed = |board: &Board| board.disk.store().nor().counts().programs;
+    rest(&mut board);
+    let mut client = Client::open(&mut board.peer, now).unwrap();
+    rest(&mut board);
+    client.take(&mut board.peer, now).unwrap();
+    board.peer.want_snapshot();
+    let first = rest(&mut board);
+    let before = programmed(&board);
+    board.peer.want_snapshot();
+    assert_eq!((rest(&mut board), programmed(&board)), (first, before));
+    client.put(&mut board.peer, now, "/a", &[1], true);
+    rest(&mut board);
+    board.peer.want_snapshot();
+    let second = rest(&mut board).unwrap();
+    assert!(second.zxid > first.unwrap().zxid);
+}
+
 /// A flash with one transaction, which says that it has another zxid, and such epochs; what a member
 /// finds there.
 fn found_by_a_member(record: Zxid, own: Zxid, epochs: Epochs) -> History {

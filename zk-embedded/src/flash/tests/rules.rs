@@ -191,7 +191,7 @@ fn the_smallest_ring_logs_what_no_snapshot_can_have_yet() {
     let mut world = World::new(Flash::new(smallest, 1), &mut room, OPTIONS, 1, &mut watch);
     world.ready();
     let txn = [9; 300];
-    let mut append = |world: &mut World<'_, '_>, zxid: Zxid| {
+    let append = |world: &mut World<'_, '_>, zxid: Zxid| {
         world.store.append([(zxid, &txn[..])].into_iter()).unwrap();
         loop {
             match world.store.poll(false).unwrap() {

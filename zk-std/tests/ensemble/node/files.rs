@@ -291,7 +291,7 @@ impl Storage for Files {
         let offset = rng.below(written as u64) as usize;
         let bit = rng.below(8);
         self.disk.flip(path, offset, 1 << bit);
-        Some(Rotten { what: format!("{path} at {offset}"), ends: false })
+        Some(Rotten { what: format!("{path} at {offset}"), at_rest: false })
     }
 
     fn after_crash(&self, disk: &Disk, _: u64) -> Box<dyn Storage> {

@@ -21,6 +21,9 @@ use super::storage::{Did, Loaded, Member, Rotten, Storage};
 /// Polls of one step, at most.
 const POLLS: u64 = 12;
 
+/// Places that are looked at for a byte that is written.
+const TRIES: usize = 100;
+
 /// The largest write size.
 const WRITE: usize = 8;
 
@@ -30,7 +33,8 @@ const SCRATCH: usize = Entries::room(TINY.txn) + 500;
 /// The device of one of many boards.
 pub(crate) fn any_device(rng: &mut Rng) -> Geometry {
     let write = [1, 1, 4, WRITE][rng.below(4) as usize];
-    let (erase, blocks) = [(4096, TINY.blocks), (4096, TINY.blocks + 4), (8192, TINY.blocks - 4)][rng.below(3) as usize];
+    let (erase, blocks) = [(4096, TINY.blocks), (4096, TINY.blocks + 4), (8192, TINY.blocks - 4)]
+        [rng.below(3) as usize];
     Geometry { write, page: TINY.page, erase, blocks }
 }
 
@@ -191,8 +195,7 @@ impl Storage for Board {
         flash.latency = 1 + self.rng.below(3) as u32;
         flash.slow_erases = [0, 3, 20, 100][self.rng.below(4) as usize];
         let memory = memory(flash.geometry().blocks);
-        let options =
-            Options { first_block: 0, txn_max: TINY.txn, snapshot_max: TINY.snapshot };
+        let options = Options { first_block: 0, txn_max: TINY.txn, snapshot_max: TINY.snapshot };
         let disk = FlashDisk::new(flash, memory, options).map_err(|unfit| unfit.0.to_owned())?;
         self.disk.insert(disk).open().map_err(|error| error.to_string())
     }
@@ -227,7 +230,7 @@ impl Storage for Board {
 
     fn crash(&mut self, off: bool) {
         let Some(disk) = self.disk.take() else { return };
-        self.rested = disk.store().is_at_rest();
+        self.rested = disk.store().is_at_rest() && disk.store().nor().last().is_none();
         let (flash, memory) = disk.into_parts();
         SPARE.with_borrow_mut(|spare| spare.push(memory));
         // A flash goes on when its board is reset.
@@ -252,10 +255,28 @@ impl Storage for Board {
         self.left = Flash::new(self.left.geometry(), seed);
         self.rested = false;
         self.new = false;
+        self.rotten = false;
     }
 
+    /// Only while all is at rest: a bit of a batch of which no record says that it was acknowledged is
+    /// taken for a torn one.
     fn rot(&mut self, _: &mut Rng) -> Option<Rotten> {
-        None
+        let flash = match &mut self.disk {
+            None if self.rested => &mut self.left,
+            Some(disk) if disk.store().is_at_rest() => disk.store_mut().nor_mut(),
+            _ => return None,
+        };
+        if flash.last().is_some() {
+            return None;
+        }
+        let written = |flash: &Flash, at: usize| flash.image()[at] != 0xff;
+        let at = (0..TRIES).find_map(|_| {
+            let at = self.rng.below(flash.image().len() as u64) as usize;
+            written(flash, at).then_some(at)
+        })?;
+        flash.flip(8 * at + self.rng.below(8) as usize);
+        self.rotten = true;
+        Some(Rotten { what: format!("the flash at {at:#x}"), at_rest: true })
     }
 
     fn after_crash(&self, _: &Disk, seed: u64) -> Box<dyn Storage> {

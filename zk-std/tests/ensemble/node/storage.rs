@@ -53,8 +53,8 @@ pub(crate) enum Did {
 pub(crate) struct Rotten {
     /// Where.
     pub(crate) what: String,
-    /// It shows only at a start that comes before anything else.
-    pub(crate) ends: bool,
+    /// Nothing was under way: the next start, which must come at once, finds it, or all that there was.
+    pub(crate) at_rest: bool,
 }
 
 /// Files, or a flash. Faults that only files have are those of the simulated disk.
