@@ -288,6 +288,11 @@ impl Node {
         self.size.flash.is_none()
     }
 
+    /// What its storage is up to.
+    pub(crate) fn storage_state(&self) -> String {
+        self.storage.state()
+    }
+
     /// Adds what its storage has met.
     pub(crate) fn count(&self, met: &mut Met) {
         self.storage.count(met);

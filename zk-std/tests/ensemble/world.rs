@@ -248,7 +248,7 @@ impl World {
     fn states(&self) -> String {
         let nodes = self.nodes.iter().map(|node| {
             format!(
-                "\n{}: up {} {:?} serving {} leader {:?} epochs {:?} tree {} history {:?} config {:x} {:x?}",
+                "\n{}: up {} {:?} serving {} leader {:?} epochs {:?} tree {} history {:?} config {:x} {:x?} {}",
                 node.id.0,
                 node.up,
                 node.peer.state(),
@@ -259,6 +259,7 @@ impl World {
                 node.last,
                 node.peer.config().version(),
                 node.peer.quorums().pending().map(|config| Members::parse(config.text())),
+                node.storage_state(),
             )
         });
         let clients = self.clients.iter().map(|client| {

@@ -13,7 +13,7 @@ use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, open, use_stor
 use crate::flash::blocks::Use;
 use crate::flash::layout::{Head, Kind, Layout, Payload, Stamp, encode};
 use crate::flash::simulated::{Flash, Geometry};
-use crate::flash::{Block, Done, Error, Found, Load, Options, Poll, Refusal, Rot, Store, VERSION};
+use crate::flash::{Done, Error, Found, Load, Options, Poll, Refusal, Rot, Store, VERSION};
 
 /// A flash that was used and is at rest, and what it has.
 fn used(geometry: Geometry, operations: u64, seed: u64) -> (Flash, State) {
@@ -93,18 +93,29 @@ impl Load for Full {
 #[test]
 fn a_bit_that_makes_a_snapshot_too_much_is_damage() {
     let mut room = Room::new(SMALL);
-    let (mut flash, _) = used(SMALL, 500, 1);
+    // Longer than what is shown at once.
+    let mut flash = (0..)
+        .map(|seed| used(SMALL, 500, seed).0)
+        .find(|flash| {
+            let (store, _) = Store::open(flash.clone(), room.memory(), OPTIONS).unwrap();
+            store.snapshot().is_some_and(|snapshot| snapshot.len > 2500)
+        })
+        .unwrap();
     let (mut store, _) = Store::open(flash.clone(), room.memory(), OPTIONS).unwrap();
     assert_eq!(store.load(&mut Full), Err(Error::TooMuch));
-    let is_part = |block: &Block| matches!(block.use_, Use::Snapshot { index: 0, .. });
-    let id = store.snapshot().unwrap().id;
-    let part =
-        (0..SMALL.blocks).find(|&at| is_part(&store.blocks[at]) && store.blocks[at].seq == id);
-    let start = part.unwrap() * SMALL.erase;
-    flash.flip(8 * (start + store.layout.start() as usize + 50));
-    let (mut store, _) = Store::open(flash, room.memory(), OPTIONS).unwrap();
-    let found = store.load(&mut Full);
-    assert!(matches!(found, Err(Error::Damaged(_))), "{found:?}");
+    let snapshot = store.snapshot().unwrap();
+    let first = Use::Snapshot { id: snapshot.id, index: 0 };
+    let part = store.blocks.iter().position(|block| block.use_ == first).unwrap();
+    let (start, len) = (part * SMALL.erase + store.layout.start() as usize, snapshot.len as usize);
+    drop(store);
+    for at in (0..len.min(3500)).step_by(200) {
+        let bit = 8 * (start + at);
+        flash.flip(bit);
+        let (mut store, _) = Store::open(flash.clone(), room.memory(), OPTIONS).unwrap();
+        let found = store.load(&mut Full);
+        assert!(matches!(found, Err(Error::Damaged(_))), "{at}: {found:?}");
+        flash.flip(bit);
+    }
 }
 
 /// As long as it is not of the last batch, also before there was a quiet moment.

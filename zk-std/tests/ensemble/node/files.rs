@@ -304,5 +304,9 @@ impl Storage for Files {
         self.full_since.is_some()
     }
 
+    fn state(&self) -> String {
+        format!("files, syncing {:?}", self.syncing)
+    }
+
     fn count(&self, _: &mut Met) {}
 }

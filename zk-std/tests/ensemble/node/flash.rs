@@ -290,6 +290,21 @@ impl Storage for Board {
         self.disk.as_ref().is_some_and(|disk| disk.store().is_full())
     }
 
+    fn state(&self) -> String {
+        let Some(disk) = &self.disk else { return "flash, off".to_owned() };
+        let store = disk.store();
+        let snapshot = store.snapshot();
+        format!(
+            "flash {:?}, ready {}, appending {:?} behind {}, snapshot {snapshot:?}, full {}, {}",
+            self.left.geometry(),
+            store.is_ready(),
+            self.appending,
+            store.last(),
+            store.is_full(),
+            if store.makes_room() { "makes room" } else { "makes no room" }
+        )
+    }
+
     fn count(&self, met: &mut Met) {
         met.flash_laps += self.counts.laps + laps(self.flash());
         met.flash_programs_cut += self.counts.programs_cut;

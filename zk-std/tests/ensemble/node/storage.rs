@@ -89,6 +89,9 @@ pub(crate) trait Storage {
     /// Whether it has no room for now.
     fn is_full(&self) -> bool;
 
+    /// What it is up to, in words.
+    fn state(&self) -> String;
+
     /// What it has met.
     fn count(&self, met: &mut Met);
 }
