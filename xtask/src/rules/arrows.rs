@@ -16,6 +16,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
+/// Each crate, and those that its tests alone may use: the simulator has members of both kinds.
+const TESTS: &[(&str, &[&str])] = &[("zk-std", &["zk-embedded"])];
+
 /// What firmware images may depend on.
 const BOARDS: &[&str] = &["zk-core", "zk-embedded"];
 
@@ -51,7 +54,11 @@ pub(super) fn crates(root: &Path) -> Vec<Violation> {
         let file = Path::new(member).join("Cargo.toml");
         let Some(text) = read(root, &file, &mut broken) else { continue };
         match CRATES.iter().find(|(name, _)| *name == member) {
-            Some((_, allowed)) => broken.extend(dependencies(&file, &text, allowed)),
+            Some((_, allowed)) => {
+                let tests = TESTS.iter().find(|(name, _)| *name == member);
+                let tests = tests.map_or(&[][..], |(_, tests)| tests);
+                broken.extend(dependencies(&file, &text, allowed, tests));
+            }
             None => broken.push(Violation {
                 file: file.clone(),
                 line: 1,
@@ -71,7 +78,7 @@ pub(super) fn crates(root: &Path) -> Vec<Violation> {
     for member in manifest::members(&images) {
         let file = boards().join(member).join("Cargo.toml");
         let Some(text) = read(root, &file, &mut broken) else { continue };
-        broken.extend(dependencies(&file, &text, BOARDS));
+        broken.extend(dependencies(&file, &text, BOARDS, &[]));
         broken.extend(lints(&file, &text));
     }
     broken
@@ -87,10 +94,13 @@ fn lints(file: &Path, text: &str) -> Option<Violation> {
     })
 }
 
-fn dependencies(file: &Path, text: &str, allowed: &[&str]) -> Vec<Violation> {
+fn dependencies(file: &Path, text: &str, allowed: &[&str], tests: &[&str]) -> Vec<Violation> {
     let found = manifest::own_dependencies(text).into_iter();
     found
         .filter(|(name, _)| !allowed.contains(&name.as_str()))
+        .filter(|(name, line)| {
+            !(tests.contains(&name.as_str()) && manifest::is_for_tests(text, *line))
+        })
         .map(|(name, line)| Violation {
             file: file.to_path_buf(),
             line,
@@ -275,8 +285,11 @@ mod tests {
     #[test]
     fn a_planted_wrong_dependency_is_found() {
         let manifest = "[dependencies]\nzk-core = \"1\"\nzk-std = \"1\"\n";
-        let found = dependencies(Path::new("Cargo.toml"), manifest, &["zk-core"]);
+        let found = dependencies(Path::new("Cargo.toml"), manifest, &["zk-core"], &["zk-std"]);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].line, found[0].what.as_str()), (3, "no arrow leads to `zk-std`"));
+        let manifest = "[dependencies]\nserde = \"1\"\n[dev-dependencies]\nzk-std = \"1\"\n";
+        let found = |tests| dependencies(Path::new("Cargo.toml"), manifest, &[], tests).len();
+        assert_eq!((found(&["zk-std"]), found(&[])), (0, 1));
     }
 }

@@ -31,6 +31,15 @@ pub(super) fn own_dependencies(manifest: &str) -> Vec<(String, u32)> {
     found
 }
 
+/// Whether a line is of a table of dependencies for tests.
+pub(super) fn is_for_tests(manifest: &str, line: u32) -> bool {
+    let before = manifest.lines().take(line as usize);
+    before
+        .filter(|line| line.starts_with('['))
+        .last()
+        .is_some_and(|t| t.contains("dev-dependencies"))
+}
+
 fn is_dependencies(table: &str) -> bool {
     table.ends_with("dependencies") && table != "workspace.dependencies"
 }
