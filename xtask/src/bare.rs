@@ -122,7 +122,8 @@ fn prepared(
         command.args(["--target", triple]);
     }
     if supply == Supply::Debian {
-        command.args(["-Zbuild-std=core,alloc"]);
+        // Tables that save time are hundreds of bytes.
+        command.args(["-Zbuild-std=core,alloc", "-Zbuild-std-features=optimize_for_size"]);
         command.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
         // A wrapper (sccache) would find its answers under the host's compiler.
         command.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");

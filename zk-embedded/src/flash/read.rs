@@ -149,23 +149,6 @@ impl Body {
         }
         Ok(Ok(n))
     }
-
-    /// Reads what is left of it: whether all was right.
-    fn check<N: Nor>(
-        &mut self,
-        nor: &mut N,
-        layout: Layout,
-        blocks: &[Block],
-        room: &mut [u8],
-    ) -> Result<Result<(), Damage>, N::Error> {
-        loop {
-            match self.read(nor, layout, blocks, room)? {
-                Ok(0) => return Ok(Ok(())),
-                Ok(_) => {}
-                Err(damage) => return Ok(Err(damage)),
-            }
-        }
-    }
 }
 
 /// A walk through the log.
@@ -322,11 +305,13 @@ impl<N: Nor> Store<'_, N> {
     ) -> Result<(), Error<N::Error>> {
         let Self { nor, layout, blocks, batch, .. } = self;
         let mut body = Body::new(snapshot);
+        let mut read = |body: &mut Body, room: &mut [u8]| {
+            body.read(nor, *layout, blocks, room).map_err(Error::Device)?.map_err(Error::Damaged)
+        };
         let (mut have, mut done) = (0, false);
         while !done {
             while have < batch.len() && !body.is_done() {
-                let read = body.read(nor, *layout, blocks, &mut batch[have..]);
-                have += read.map_err(Error::Device)?.map_err(Error::Damaged)?;
+                have += read(&mut body, &mut batch[have..])?;
             }
             let content = Damage { what: Rot::Content, ..body.damage() };
             let taken = match to.snapshot_bytes(&batch[..have]) {
@@ -334,8 +319,7 @@ impl<N: Nor> Store<'_, N> {
                 Err(Refusal::Damaged) => return Err(Error::Damaged(content)),
                 Err(Refusal::Full) => {
                     // Unless it is not what was written: then nobody knows how much it was.
-                    let rest = body.check(nor, *layout, blocks, batch).map_err(Error::Device)?;
-                    rest.map_err(Error::Damaged)?;
+                    while read(&mut body, batch)? > 0 {}
                     return Err(Error::TooMuch);
                 }
             };
@@ -348,8 +332,7 @@ impl<N: Nor> Store<'_, N> {
             have -= taken.consumed;
         }
         // Only now is it known that all of it was right.
-        let end = body.read(nor, *layout, blocks, &mut [0]);
-        end.map_err(Error::Device)?.map_err(Error::Damaged)?;
+        read(&mut body, &mut [0])?;
         to.snapshot_done(snapshot.zxid, snapshot.digest);
         Ok(())
     }
