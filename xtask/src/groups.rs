@@ -132,7 +132,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "targets",
         what: "no_std builds of zk-core and zk-embedded for every target",
-        budget: 380,
+        budget: 320,
         long: false,
         needs: &[Need::BareMetal],
         here: everywhere,
@@ -141,7 +141,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "size",
         what: "flash, memory and stack of the core and of the boards' firmware",
-        budget: 180,
+        budget: 240,
         long: false,
         needs: &[Need::BareMetal],
         here: everywhere,
