@@ -39,13 +39,15 @@ const LIVES: usize = 2;
 const START: u8 = b'b';
 
 /// What was found once, and is mended.
-const FOUND: [&[u8]; 3] = [
+const FOUND: [&[u8]; 4] = [
     // A transaction whose record says another zxid than it says itself.
     b"\x02\x01\0r\x01\x03\x01\x10\0\x05|zk\0\x02",
     b"\x02\x01\0r\x01\x03\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02|zk|\
       \x02\x01\0r\x01\x03\x01b\xb4r\x01\x03\xff|\x01\x03k|\x02",
     // Epochs of a block that is void, and was erased before the start had come to its end.
     b"\0\x05\0r\x02\0\x04\0z\x01|\x01\x02\x83\xf4\x05|zk|r\x02\0\x01\0\x04|zk|b\x04\0\x04\x03\x01\0\x04\0\x01",
+    // A damaged block that was erased before the start had written down that a history is lost.
+    b"\x02\0|b\x02\xf4\x01\xff|zk|f\x01\x82|k|zk|b\x02\xf4\0=",
 ];
 
 fn geometry(write: usize) -> Geometry {

@@ -126,6 +126,11 @@ impl<'m, N: Nor> Store<'m, N> {
                 && self.blocks[block].use_ != Use::Retired
                 && self.written(block, content, self.layout.block)?.is_some()
             {
+                // It is kept until the loss is written down: were it erased, and the power cut before that,
+                // the next start would take the board for a new one.
+                self.seq = self.seq.saturating_add(1);
+                let kept = &mut self.blocks[block];
+                (kept.use_, kept.seq, kept.end) = (Use::Log, self.seq, self.layout.block);
                 return Err(damaged(block, self.layout.start(), Rot::Block));
             }
         }

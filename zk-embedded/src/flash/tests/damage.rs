@@ -12,8 +12,8 @@ use zk_core::wire::file::SnapshotDigest;
 use super::world::{OPTIONS, Rng, Room, SMALL, State, World, load, open, use_store};
 use crate::flash::blocks::Use;
 use crate::flash::layout::{Head, Kind, Layout, Payload, Stamp, encode};
-use crate::flash::simulated::{Flash, Geometry};
-use crate::flash::{Done, Error, Found, Load, Options, Poll, Refusal, Rot, Store, VERSION};
+use crate::flash::simulated::{Cut, Flash, Geometry};
+use crate::flash::{Damage, Done, Error, Found, Load, Options, Poll, Refusal, Rot, Store, VERSION};
 
 /// A flash that was used and is at rest, and what it has.
 fn used(geometry: Geometry, operations: u64, seed: u64) -> (Flash, State) {
@@ -324,6 +324,59 @@ fn a_damaged_history_is_given_up_until_a_snapshot_comes() {
     let (mut store, found) = Store::open(flash, room.memory(), OPTIONS).unwrap();
     assert_eq!((found, store.epochs()), (Found::History, epochs));
     assert_eq!(load(&mut store).unwrap().0, state);
+}
+
+/// Cuts the power of a start again and again: that there is a damaged history is never forgotten.
+fn outlives_its_starts(flash: &Flash, depth: usize) {
+    let (mut room, mut other) = (Room::new(SMALL), Room::new(SMALL));
+    let (mut store, found) = open(flash.clone(), &mut room, OPTIONS);
+    assert!(matches!(found, Found::Damaged(Damage { what: Rot::Block, .. })), "{found:?}");
+    store.start(true).unwrap();
+    let mut before = None;
+    while !matches!(store.poll(false).unwrap(), Poll::Done(Done::Started(_))) {
+        let counts = store.nor().counts();
+        if before.replace(counts) == Some(counts) {
+            continue;
+        }
+        for cut in Cut::ALL {
+            let left = store.nor().cut(cut, depth as u64);
+            match open(left.clone(), &mut other, OPTIONS).1 {
+                Found::Damaged(_) if depth > 0 => outlives_its_starts(&left, depth - 1),
+                Found::Damaged(_) | Found::Lost => {}
+                found => panic!("{counts:?}, {cut:?}: {found:?}"),
+            }
+        }
+    }
+    assert!(store.is_lost());
+}
+
+#[test]
+fn damage_outlives_a_start_that_is_cut_off() {
+    let mut room = Room::new(SMALL);
+    let (mut store, _) = open(Flash::new(SMALL, 1), &mut room, OPTIONS);
+    let layout = store.layout;
+    store.start(false).unwrap();
+    // A block has its stamp, and nothing more.
+    while !store.blocks.iter().any(|block| block.use_ == Use::Erased) {
+        store.poll(false).unwrap();
+    }
+    let mut flash = store.nor().clone();
+    let block = store.blocks.iter().position(|block| block.use_ == Use::Erased).unwrap();
+    flash.flip(8 * (block * SMALL.erase + 3000));
+    outlives_its_starts(&flash, 2);
+    // A history in one block, which does not say any more that it is one.
+    while !store.is_ready() {
+        store.poll(false).unwrap();
+    }
+    let epochs = Epochs { accepted: Epoch(2), current: Epoch(1) };
+    store.set_epochs(epochs).unwrap();
+    while store.poll(false).unwrap() != Poll::Done(Done::Epochs(epochs)) {}
+    let newest = store.newest.unwrap();
+    let mut flash = store.into_nor();
+    for at in [layout.opening_at(), layout.start()] {
+        flash.flip(8 * (newest * SMALL.erase + at as usize));
+    }
+    outlives_its_starts(&flash, 2);
 }
 
 #[test]
