@@ -199,7 +199,7 @@ impl<'m, N: Nor> Store<'m, N> {
             last = self.scan_records(block, end, last)?;
             at = blocks::next_log(self.blocks, self.blocks[block].seq);
         }
-        last = self.scan_records(newest, tail.end, last)?;
+        last = self.scan_records(newest, tail.kept, last)?;
         self.end = tail.end;
         let base = self.control.snapshot.map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
         self.last = last.map_or(base, |last| last.max(base));
@@ -232,7 +232,7 @@ impl<'m, N: Nor> Store<'m, N> {
     fn scan_newest(&mut self, block: usize, head: &Head) -> Result<Tail, Error<N::Error>> {
         self.control.reason = self.read_reason(block, self.layout.start())?;
         let mut at = self.layout.content();
-        let (mut settled, mut epochs) = (true, Epochs::from(head.epochs));
+        let (mut settled, mut kept, mut epochs) = (true, at, Epochs::from(head.epochs));
         let limit = self.layout.block;
         while let Frame::Record(record) = self.look(block, at, limit)? {
             settled = record.kind == Kind::Settled;
@@ -241,6 +241,9 @@ impl<'m, N: Nor> Store<'m, N> {
                 self.hear(block, at, &record.kind, &mut epochs)?;
             }
             at = record.end;
+            if !settled {
+                kept = at;
+            }
         }
         if at < head.copied {
             return Err(damaged(block, at, Rot::Record));
@@ -257,7 +260,7 @@ impl<'m, N: Nor> Store<'m, N> {
                 return Err(damaged(block, at, Rot::Record));
             }
         }
-        Ok(Tail { end: at, settled, epochs })
+        Ok(Tail { end: at, settled, kept, epochs })
     }
 
     /// Whether what is behind a broken record shows that it was acknowledged: records up to the last
@@ -428,6 +431,9 @@ impl<'m, N: Nor> Store<'m, N> {
 struct Tail {
     end: u32,
     settled: bool,
+    /// Behind that it says only that it is settled, as the block of the next start does. Were that copied, one
+    /// start after the other would fill the block, up to where a snapshot could not be made to count.
+    kept: u32,
     epochs: Epochs,
 }
 

@@ -543,8 +543,8 @@ impl<'m, N: Nor> Store<'m, N> {
         match self.newest.filter(|_| self.damage.is_none()) {
             None => self.open_log(Why::Begin { lost }, None, None),
             Some(newest) => {
-                let last = self.blocks[newest].last;
-                self.open_log(Why::Start, Some((newest, self.end)), last)
+                let Block { end, last, .. } = self.blocks[newest];
+                self.open_log(Why::Start, Some((newest, end)), last)
             }
         }
     }
@@ -585,7 +585,8 @@ impl<'m, N: Nor> Store<'m, N> {
     }
 
     /// Writes down why the board is reset: [`Done::Noted`]. It stays until another is noted. Of the
-    /// text the first [`REASON_MAX`] bytes count.
+    /// text the first [`REASON_MAX`] bytes count. It may have to wait for room: if epochs take its place
+    /// then, it comes with the next block, and nobody is told.
     ///
     /// # Errors
     /// [`Error::NotReady`].
@@ -594,8 +595,13 @@ impl<'m, N: Nor> Store<'m, N> {
     }
 
     pub(super) fn ask(&mut self, ask: Ask) -> Result<(), Error<N::Error>> {
-        if !self.is_ready() || self.ask.is_some() {
+        if !self.is_ready() {
             return Err(Error::NotReady);
+        }
+        match (self.ask, ask) {
+            (None, _) => {}
+            (Some(Ask::Reset(reason)), Ask::Epochs(_)) => self.control.reason = reason,
+            _ => return Err(Error::NotReady),
         }
         self.ask = Some(ask);
         Ok(())

@@ -12,6 +12,7 @@ use super::Fault;
 use super::world::{Expect, OPTIONS, Room, SMALL, State, Taker, World, load, open, use_store};
 use crate::flash::blocks::Use;
 use crate::flash::simulated::{Flash, Geometry, Worn};
+use crate::flash::store::RESERVE_SNAPSHOT;
 use crate::flash::{
     Block, Done, Error, Found, Load, Memory, Nor, Options, Poll, Refusal, Store, batch_len,
 };
@@ -432,6 +433,123 @@ fn why_a_board_was_reset_is_kept() {
     let flash = store.into_nor();
     let (store, _) = open(flash, &mut room, OPTIONS);
     assert_eq!((store.reason(), store.boots()), (&reason.as_bytes()[..48], 2));
+}
+
+/// A member whose log is full, and which was reset: it must be able to promise an epoch, or it could
+/// follow nobody, and be reset for that.
+#[test]
+fn epochs_do_not_wait_for_the_reason_of_a_reset() {
+    let mut room = Room::new(SMALL);
+    let mut watch = nobody;
+    let mut world = World::new(Flash::new(SMALL, 1), &mut room, OPTIONS, 1, &mut watch);
+    world.ready();
+    let (mut zxid, mut state) = (Zxid::new(Epoch(1), 0), State::EMPTY);
+    let until = |world: &mut World<'_, '_>| loop {
+        match world.poll(false) {
+            Poll::Working => {}
+            poll => break poll,
+        }
+    };
+    let last = loop {
+        zxid = zxid.successor();
+        world.store.append([(zxid, &[9; 300][..])].into_iter()).unwrap();
+        if until(&mut world) == Poll::Idle {
+            break zxid;
+        }
+        state = state.and(zxid, &[9; 300]);
+    };
+    // All the room that is left to such records is used.
+    let mut reason = [b'x'; 48];
+    loop {
+        reason[0] += 1;
+        world.store.note(&reason).unwrap();
+        match until(&mut world) {
+            Poll::Done(Done::Noted) => {}
+            poll => break assert_eq!(poll, Poll::Idle),
+        }
+    }
+    assert_eq!(world.store.note(b"once more"), Err(Error::NotReady));
+    let epochs = Epochs { accepted: Epoch(2), current: Epoch(1) };
+    world.store.set_epochs(epochs).unwrap();
+    assert_eq!(world.store.set_epochs(epochs), Err(Error::NotReady));
+    assert_eq!(world.store.note(b"once more"), Err(Error::NotReady));
+    world.store.begin_snapshot(state.zxid, false).unwrap();
+    let body = state.body();
+    let (mut left, mut done) = (&body[..], vec![]);
+    while done.len() < 3 {
+        if world.store.is_ready() && !left.is_empty() {
+            left = &left[world.store.snapshot_bytes(left)..];
+            if left.is_empty() {
+                world.store.end_snapshot(None);
+            }
+        }
+        if let Poll::Done(event) = world.poll(false) {
+            done.push(event);
+        }
+    }
+    // Epochs take less room.
+    assert!(matches!(done[1], Done::Snapshot(_)), "{done:?}");
+    assert_eq!((done[0], done[2]), (Done::Epochs(epochs), Done::Appended(last)));
+    let flash = world.store.into_nor();
+    let (store, _) = open(flash, &mut room, OPTIONS);
+    assert_eq!((store.epochs(), store.reason()), (epochs, &reason[..]));
+}
+
+/// What a start writes behind what it copies must not take the room of the snapshot that would make more.
+#[test]
+fn a_full_log_is_started_as_often_as_one_likes() {
+    for write in [1, 4, 32] {
+        let geometry = Geometry { write, ..SMALL };
+        let mut room = Room::new(geometry);
+        let mut watch = nobody;
+        let mut world = World::new(Flash::new(geometry, 1), &mut room, OPTIONS, 1, &mut watch);
+        world.ready();
+        let (mut zxid, mut state) = (Zxid::new(Epoch(1), 0), State::EMPTY);
+        loop {
+            zxid = zxid.successor();
+            world.store.append([(zxid, &[9; 300][..])].into_iter()).unwrap();
+            let poll = loop {
+                match world.poll(false) {
+                    Poll::Working => {}
+                    poll => break poll,
+                }
+            };
+            if poll == Poll::Idle {
+                break;
+            }
+            state = state.and(zxid, &[9; 300]);
+        }
+        let mut flash = world.store.into_nor();
+        for _ in 0..60 {
+            let (mut store, _) = open(flash, &mut room, OPTIONS);
+            store.start(false).unwrap();
+            while store.poll(true).unwrap() != Poll::Idle {}
+            assert!(store.end + RESERVE_SNAPSHOT <= store.layout.block);
+            flash = store.into_nor();
+        }
+        let (mut store, _) = open(flash, &mut room, OPTIONS);
+        assert_eq!(load(&mut store).unwrap().0, state);
+        store.start(false).unwrap();
+        let body = state.body();
+        let mut left = None;
+        for _ in 0..10_000 {
+            if store.is_ready() && left.is_none() {
+                store.begin_snapshot(state.zxid, false).unwrap();
+                left = Some(&body[..]);
+            } else if store.is_ready()
+                && let Some(bytes) = left.as_mut().filter(|bytes| !bytes.is_empty())
+            {
+                *bytes = &bytes[store.snapshot_bytes(bytes)..];
+                if bytes.is_empty() {
+                    store.end_snapshot(None);
+                }
+            }
+            if let Poll::Done(Done::Snapshot(_)) = store.poll(false).unwrap() {
+                break;
+            }
+        }
+        assert!(store.snapshot().is_some(), "{write}: there is no room for it");
+    }
 }
 
 #[test]
