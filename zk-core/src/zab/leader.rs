@@ -2,6 +2,7 @@
 //!
 //! Answers to `Leader`.
 
+mod hold;
 mod stream;
 
 use super::sync::{self, Counts, Decision, Lack};
@@ -17,12 +18,11 @@ use crate::wire::quorum::{
     Kind, LEARNER_INFO, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch,
 };
 
+pub use hold::HELD_MAX;
+use hold::Hold;
 pub use stream::Learner;
 use stream::{Step, put_txn};
 pub(crate) use stream::{put, put_limited};
-
-/// Half ticks in a row in which nothing is proposed, so that a follower that reads the log comes to its end.
-pub const HELD_MAX: u8 = 2;
 
 /// Syncs of one learner that may wait for commits. More of its requests wait behind them.
 pub const SYNCS_MAX: usize = if cfg!(zk_handle16) { 4 } else { 32 };
@@ -109,12 +109,7 @@ pub struct Leader<'m> {
     /// The next ping, and whether the quorum is checked then.
     tick_at: Instant,
     second: bool,
-    /// The voter that was told last that others can do without it.
-    spared: Option<usize>,
-    /// How many half ticks nothing was proposed, for those that read the log; and how far behind these were
-    /// when something was, last.
-    held: u8,
-    behind: u32,
+    hold: Hold,
     serial: u32,
     /// Who should lead in the configuration that was proposed last.
     heir: ServerId,
@@ -138,9 +133,7 @@ impl<'m> Leader<'m> {
             deadline: Instant(0),
             tick_at: Instant(0),
             second: false,
-            spared: None,
-            held: 0,
-            behind: u32::MAX,
+            hold: Hold::NONE,
             serial: 0,
             heir: ServerId(0),
             retired: false,
@@ -174,8 +167,7 @@ impl<'m> Leader<'m> {
         self.deadline = now.plus(timing.init());
         self.tick_at = now.plus(u64::from(timing.tick / 2));
         self.second = false;
-        self.spared = None;
-        self.release();
+        self.hold = Hold::NONE;
         self.heir = me;
         self.retired = false;
         for learner in self.learners.iter_mut() {
@@ -800,34 +792,14 @@ impl<'m> Leader<'m> {
         Some(at)
     }
 
-    /// Whether nothing is to be proposed for a while: what a follower reads from the log is written as fast
-    /// as it reads, and it would never serve.
-    ///
-    /// (Apache's leader keeps in memory all that a learner is to hear, without a bound.)
+    /// Whether nothing is to be proposed for a while, for the sake of a follower that reads the log.
     pub fn holds(&self) -> bool {
-        self.held > 0 && self.learners.iter().any(Learner::lags)
+        self.hold.is_on() && self.learners.iter().any(Learner::lags)
     }
 
     /// Whether that was so since the last half tick.
     pub fn has_held(&self) -> bool {
-        self.held > 0
-    }
-
-    fn release(&mut self) {
-        (self.held, self.behind) = (0, u32::MAX);
-    }
-
-    /// Half a tick has passed, and `last` is committed.
-    fn hold(&mut self, last: Zxid) {
-        let behind = |learner: &Learner| match last.epoch() == learner.told.epoch() {
-            true => last.counter().wrapping_sub(learner.told.counter()),
-            false => u32::MAX,
-        };
-        match self.learners.iter().filter(|learner| learner.lags()).map(behind).max() {
-            None => self.release(),
-            Some(behind) if behind >= self.behind && self.held < HELD_MAX => self.held += 1,
-            Some(behind) => (self.held, self.behind) = (0, behind),
-        }
+        self.hold.is_on()
     }
 
     /// Time has passed: pings are due. `false`: there is no quorum behind this leader any more. `last` is
@@ -841,24 +813,26 @@ impl<'m> Leader<'m> {
             return true;
         }
         self.tick_at = now.plus(u64::from((self.timing.tick / 2).max(1)));
-        self.hold(last);
-        // One at a time: two might go, and be needed.
-        let last = self.spared.take();
+        let lagging = self.learners.iter().filter(|learner| learner.lags());
+        self.hold.tick(lagging.map(|learner| hold::behind(learner, last)).max());
+        // One at a time, in turn: two might go, and be needed.
+        let last = self.learners.iter().position(|learner| learner.spared);
+        let mut next = None;
         for at in 0..self.learners.len() {
             let Learner { server, .. } = self.learners[at];
-            if self.spared.is_none_or(|spared| Some(spared) <= last && Some(at) > last)
+            if next.is_none_or(|next| Some(next) <= last && Some(at) > last)
                 && self.learners[at].is_synced()
                 && quorums.is_voter(server)
                 && quorums
                     .has_quorum(|id| id != server && self.has(id, true, &Learner::acknowledges))
             {
-                self.spared = Some(at);
+                next = Some(at);
             }
         }
         for at in 0..self.learners.len() {
             let learner = &mut self.learners[at];
             learner.ping = learner.is_synced();
-            learner.spared = self.spared == Some(at);
+            learner.spared = next == Some(at);
         }
         self.second = !self.second;
         if self.phase != Phase::Broadcast || self.second {
