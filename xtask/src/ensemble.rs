@@ -179,12 +179,10 @@ impl Ensemble {
         }
         // What only Apache's server and one board have decides who is to lead.
         let other = 5 - leader;
-        self.type_line(&format!("kill {leader}"))?;
-        self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
+        self.cut(leader)?;
         self.quorum.line("all that are on serve again", self.deadline)?;
         self.zk(APACHE, &["create", "/without", "the leader"])?;
-        self.type_line(&format!("kill {other}"))?;
-        self.quorum.line(&format!("server {other} is off"), self.deadline)?;
+        self.cut(other)?;
         self.type_line(&format!("start {leader}"))?;
         self.quorum.line(&format!("server {APACHE} leads"), self.deadline)?;
         self.type_line(&format!("start {other}"))?;
@@ -200,8 +198,7 @@ impl Ensemble {
         let leader = self.begin()?;
         let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
 
-        self.type_line(&format!("kill {leader}"))?;
-        self.quorum.line(&format!("server {leader} is off"), self.deadline)?;
+        self.cut(leader)?;
         self.quorum.line("all that are on serve again", self.deadline)?;
         self.zk(other, &["create", "/without", "the leader"])?;
         self.type_line(&format!("start {leader}"))?;
@@ -227,6 +224,12 @@ impl Ensemble {
             self.has_all(id)?;
         }
         Ok(())
+    }
+
+    /// Cuts the power of one.
+    fn cut(&mut self, id: usize) -> Result<(), String> {
+        self.type_line(&format!("kill {id}"))?;
+        self.quorum.line(&format!("server {id} is off"), self.deadline).map(drop)
     }
 
     /// Cuts the power of all at once, while somebody writes, and brings them back.

@@ -267,7 +267,7 @@ impl<D: Directory> Store<D> {
                     Refusal::Damaged(what) | Refusal::Stop(what) => what,
                 },
             })?;
-            // Not every transaction has a digest (a session's has none).
+            // Not every transaction has a digest: an error that was logged has none.
             tail = replay.take_tail().or(tail);
             if let Some(rot) = tail.take() {
                 if load.mismatches() > before {

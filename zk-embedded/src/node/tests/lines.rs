@@ -9,8 +9,7 @@ use std::vec::Vec;
 
 use zk_core::peer::State;
 use zk_core::time::Instant;
-use zk_core::wire::client::{CreateRequest, OPEN_ACL_UNSAFE, PathWatch};
-use zk_core::wire::jute::{Buffer, List};
+use zk_core::wire::client::PathWatch;
 use zk_core::wire::provision::PROVISION_MAX;
 use zk_core::wire::{Code, OpCode};
 
@@ -165,20 +164,8 @@ impl Lines {
         self.client.heard.remove(0)
     }
 
-    /// Asks for a node; false if nobody can be asked.
-    fn ask(&mut self, path: &str, data: &[u8]) -> bool {
-        let mut room = [0; 64];
-        let request = CreateRequest {
-            path: path.into(),
-            data: Buffer(Some(data)),
-            acl: List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap(),
-            flags: 0,
-        };
-        self.client.session.submit(OpCode::Create, &request).is_ok()
-    }
-
     fn create(&mut self, path: &str, data: &[u8]) {
-        assert!(self.ask(path, data));
+        assert!(self.client.asks(path, data));
         let heard = self.heard(60_000);
         assert!(matches!(heard, Heard::Reply(Code::Ok, _)), "{heard:?}");
     }
@@ -264,7 +251,7 @@ fn noise_on_the_lines_costs_time_alone() {
     while written < 8 {
         lines.until("a session", 300_000, |lines| lines.client.session.is_connected());
         lines.client.heard.clear();
-        if !lines.ask(&format!("/n{written}"), &[5; 300]) {
+        if !lines.client.asks(&format!("/n{written}"), &[5; 300]) {
             continue;
         }
         // The session may have moved meanwhile: nobody knows then, and it is asked again.

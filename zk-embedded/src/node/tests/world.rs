@@ -154,6 +154,18 @@ impl<D: Device> Client<D> {
         }
     }
 
+    /// Asks for a node; false if nobody can be asked.
+    pub(super) fn asks(&mut self, path: &str, data: &[u8]) -> bool {
+        let mut room = [0; 64];
+        let request = CreateRequest {
+            path: path.into(),
+            data: Buffer(Some(data)),
+            acl: List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap(),
+            flags: 0,
+        };
+        self.session.submit(OpCode::Create, &request).is_ok()
+    }
+
     pub(super) fn poll(&mut self, now: Instant) -> Option<Instant> {
         while self.net.poll_frame(now) {}
         if let Some(host) = self.session.poll_dial(now) {
@@ -609,14 +621,7 @@ impl World {
     }
 
     pub(super) fn create(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
-        let mut room = [0; 64];
-        let request = CreateRequest {
-            path: path.into(),
-            data: Buffer(Some(data)),
-            acl: List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap(),
-            flags: 0,
-        };
-        self.session(client).session.submit(OpCode::Create, &request).unwrap();
+        assert!(self.session(client).asks(path, data));
         self.replied(client).0
     }
 
