@@ -20,6 +20,7 @@ use zk_core::peer::{
 use zk_core::quorum::{Config, Grouped, Member, Quorums};
 use zk_core::request::changes::{self, Change, Undo};
 use zk_core::session::Session;
+use zk_core::tree::snapshot::IMAGE_MORE;
 use zk_core::tree::watch::{self, Watch, WatchedPath};
 use zk_core::tree::{self, AclEntry, Node, OwnerEntry};
 use zk_core::wire::election::Notification;
@@ -189,6 +190,11 @@ impl Profile {
         WAITING_HEAD + self.frame
     }
 
+    /// Bytes of a snapshot that is being made and wait for the flash: the longest node at least.
+    pub const fn snapshot_buffer(&self) -> usize {
+        self.txn + IMAGE_MORE
+    }
+
     /// Settings that fit.
     pub fn options(&self, server: ServerId) -> peer::Options {
         peer::Options {
@@ -225,7 +231,7 @@ impl Profile {
             + 2 * bytes_of::<Slot>(slots(self.acls))
             + bytes_of::<OwnerEntry>(sessions)
             + bytes_of::<Slot>(slots(sessions))
-            + SNAPSHOT
+            + self.snapshot_buffer()
             // Watches.
             + bytes_of::<WatchedPath>(watches)
             + bytes_of::<Watch>(watches)
@@ -314,7 +320,7 @@ impl Profile {
                 acl_numbers: ram.index(self.acls),
                 owners: ram.table::<OwnerEntry>(sessions),
                 owner_sessions: ram.index(sessions),
-                snapshot: ram.table(SNAPSHOT),
+                snapshot: ram.table(self.snapshot_buffer()),
                 listing: tree::listing::Storage::default(),
             },
             watches: watch::Storage {
@@ -404,11 +410,8 @@ impl Profile {
     }
 }
 
-/// Bytes of a snapshot that is being made and wait for the flash.
-const SNAPSHOT: usize = 512;
-
 /// Bytes of a leader's snapshot that wait for the flash.
-const INSTALL: usize = 512;
+const INSTALL: usize = 416;
 
 /// Tables from a [`Ram`].
 struct Lender<'r, R>(&'r mut R);

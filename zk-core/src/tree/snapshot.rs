@@ -23,6 +23,11 @@ use crate::wire::client::{Acl, Id};
 use crate::wire::file::{SnapshotAcl, SnapshotNode, SnapshotSession};
 use crate::wire::jute::{self, List, Reader, Ustring};
 
+/// Bytes that a node has in a snapshot beyond those of any transaction that could have written it: the
+/// shortest is a setData without a digest. A buffer of less than [`max_txn`](crate::peer::Options::max_txn)
+/// and these takes no snapshot of a tree with a long node.
+pub const IMAGE_MORE: usize = 32;
+
 /// The walk goes on until so many bytes wait for the disk, or half of what may wait.
 const AHEAD: usize = 64 * 1024;
 

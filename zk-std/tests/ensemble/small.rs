@@ -76,7 +76,7 @@ impl Limits {
             owners: TINY.sessions,
             sessions: TINY.sessions,
             changes: TINY.changes,
-            snapshot: 512,
+            snapshot: TINY.snapshot_buffer(),
             watches: TINY.watches,
             frame: TINY.frame,
             txn: TINY.txn,

@@ -363,6 +363,35 @@ fn a_reply_that_never_fits_is_refused_wherever_it_is_asked_for() {
     agree(&mut world);
 }
 
+/// As long as a frame of a client's allows: were a node of it in no snapshot, the log would fill for good.
+#[test]
+fn the_longest_node_fits_a_snapshot() {
+    let (mut world, leader, _) =
+        serving_with(World::with(20, CLIENTS, Geometry { blocks: 17, ..FLASH }, 1));
+    let client = connected(&mut world, &[leader]);
+    assert_eq!(world.create(client, "/l", b""), Code::Ok);
+    // Header, path, length, version.
+    let longest = PROFILE.frame - 8 - (4 + 2) - 4 - 4;
+    assert_eq!(world.set(client, "/l", &vec![7; longest]), Code::Ok);
+    let written = world.at(leader).peer().tree().last_zxid();
+    let is_in = |world: &World| {
+        (0..3).all(|port| {
+            let snapshot = world.at(port).disk().store().snapshot();
+            snapshot.is_some_and(|snapshot| snapshot.zxid > written)
+        })
+    };
+    for turn in 0..400 {
+        if is_in(&world) {
+            break;
+        }
+        assert_eq!(world.set(client, "/", &[turn as u8; 200]), Code::Ok, "{turn}");
+    }
+    world.until("it is in all snapshots", 20_000, is_in);
+    for port in 0..3 {
+        assert_eq!(world.at(port).peer().stats().snapshots_failed, 0);
+    }
+}
+
 #[test]
 fn a_small_flash_makes_writers_wait_and_refuses_nobody() {
     for latency in [1, 20] {
