@@ -3,7 +3,9 @@
 mod apache;
 mod crash;
 mod damage;
+mod replaced;
 mod rules;
+mod writing;
 
 use std::io::Read;
 
@@ -254,4 +256,23 @@ fn untar(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
         at += 512 + len.div_ceil(512) * 512;
     }
     files
+}
+
+fn refused(disk: &Disk) -> Error {
+    match restore(disk) {
+        Ok((_, _, restored)) => panic!("{restored:?}"),
+        Err(e) => e,
+    }
+}
+
+fn cut(disk: &Disk, path: &str, len: usize) {
+    let bytes = disk.read(path).unwrap();
+    disk.write(path, &bytes[..len]);
+}
+
+fn remove(disk: &Disk, path: &str) {
+    let (directory, name) = path.rsplit_once('/').unwrap();
+    let directory = directory.split('/').fold(disk.root(), |d, part| d.join(part));
+    directory.unlink(name).unwrap();
+    directory.sync().unwrap();
 }
