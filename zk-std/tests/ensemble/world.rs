@@ -384,7 +384,8 @@ impl World {
             return;
         }
         for (id, timeout) in closing(&self.nodes[at].peer) {
-            if before.iter().any(|(known, _)| *known == id) {
+            // What waited for a follower may go on now: that a client closes its session, too.
+            if before.iter().any(|(known, _)| *known == id) || self.agreement.is_ending(id) {
                 continue;
             }
             let heard = self.heard[at].get(&id.0).copied().unwrap_or(self.leads_since[at]);
