@@ -336,6 +336,12 @@ impl<'m> Election<'m> {
             // before is void.
             ServerState::Looking if !self.in_turn(&vote) => {
                 self.others[at].heard = None;
+                // Whoever has no history to vote with asks in each round anew who is elected.
+                let asks = self.initial.zxid == Zxid::NONE && vote.zxid != Zxid::NONE;
+                if asks && vote.round > self.vote.round {
+                    self.vote.round = vote.round;
+                    self.tell_all(now, quorums);
+                }
                 return;
             }
             ServerState::Looking if vote.round > self.vote.round => {
