@@ -304,7 +304,10 @@ impl<D: Directory> Replay<D> {
             return if cut { Ok(()) } else { Err(rot(found.unwrap_or(Damage::BelowHint))) };
         }
         let Some(damage) = found else { return Ok(()) };
+        // What repeats an earlier part, and breaks off in it, was not written here: it is another file's.
+        let strays = self.back && self.zxid < last;
         if self.purpose == Purpose::Follow
+            || strays
             || written > self.window
             || !reader.looks_torn(offset, Some(damage), extent)?
         {

@@ -376,6 +376,24 @@ fn repeated_transactions_are_reported_and_loaded() {
     assert_eq!(counters(&left), [1, 2, 3, 4, 3, 4]);
 }
 
+/// A sector of another log, read in place of one of the newest, may begin where a record does.
+#[test]
+fn what_repeats_an_earlier_part_and_breaks_off_in_it_is_refused() {
+    let record = 13 + 72;
+    let torn = |whole: usize| {
+        let (disk, _) = disk_with(&[1..=5, 3..=6]);
+        cut(&disk, &log_path(3), 16 + whole * record + 50);
+        disk
+    };
+    for whole in [1, 2] {
+        let refused = refused(&torn(whole));
+        assert!(matches!(refused, Error::Rot { .. }), "{refused}");
+    }
+    // It has come back to where it was.
+    let (_, _, restored) = restore(&torn(3)).unwrap();
+    assert_eq!(restored.zxid, z(5));
+}
+
 #[test]
 fn directories_are_checked() {
     let disk = Disk::new(1);
