@@ -165,7 +165,7 @@ def mixture(kinds):
 
 
 def places(_options):
-    """reconfig-places: a server joins and then votes, a member moves to other ports, a lost quorum is rescued"""
+    """reconfig-places: a server joins and then votes, who was away comes back, a member moves to other ports, a lost quorum is rescued"""
     acked, sent = {}, {}
     with Ensemble("zzz", {"reconfigEnabled": "true"}) as ensemble:
         ensemble.start()
@@ -189,6 +189,19 @@ def places(_options):
         until("it observes", lambda: ensemble.mode(fourth) == "observer")
         change(leader, joining="%sparticipant;%s:%d" % (line, HOST, port))
         until("it votes", lambda: ensemble.mode(fourth) == "follower")
+
+        # Who comes back when a voter has become an observer hears of too few followers in what it knows.
+        away = next(server for server in ensemble.servers if server not in (leader, follower, fourth))
+        away.kill()
+        votes = next(text for text in shown(leader) if text.startswith("server.%d=" % follower.id))
+        votes += ";%s:%d" % (HOST, follower.port)
+        new = change(leader, joining=votes.replace("participant", "observer"))
+        until("it observes", lambda: ensemble.mode(follower) == "observer")
+        away.launch()
+        until("it is back", lambda: ensemble.mode(away) == "follower")
+        until("it has heard of that", lambda: shows(away, new[:-1]))
+        change(leader, joining=votes)
+        until("it votes again", lambda: ensemble.mode(follower) == "follower")
 
         # A follower is met elsewhere, by members and by clients. Then the leader dies.
         ports = [free_port() for _ in range(3)]

@@ -77,6 +77,8 @@ pub enum Reload {
     Done,
     /// It could not be replaced; it is what it was, and as good.
     Kept,
+    /// It could not be cut; it is what it was.
+    Uncut,
     /// It could not be, and only a snapshot from a leader can help.
     Failed,
 }
@@ -87,6 +89,7 @@ impl Reload {
         match self {
             Self::Done => peer.reloaded(now),
             Self::Kept => peer.reload_failed(now, false),
+            Self::Uncut => peer.cut_failed(now),
             Self::Failed => peer.reload_failed(now, true),
         }
     }
@@ -105,7 +108,11 @@ pub fn truncate<D: Directory>(
         // What is in memory stays as it was.
         Ok(()) if zk_core::planted!(Zk5094) => return Ok(Reload::Done),
         Ok(()) => Reload::Done,
-        Err(error @ (Error::Truncate { .. } | Error::Rot { .. })) => {
+        Err(error @ Error::Truncate { .. }) => {
+            log::warn!("{error}. The next leader is asked for a snapshot");
+            Reload::Uncut
+        }
+        Err(error @ Error::Rot { .. }) => {
             log::error!("{error}");
             Reload::Failed
         }

@@ -40,7 +40,8 @@ pub enum Order<'p> {
     /// Make the epochs durable, then say [`epochs_written`](Peer::epochs_written).
     Epochs(Epochs),
     /// Remove what comes behind that zxid from the disk, load what is left, then say
-    /// [`reloaded`](Peer::reloaded); or load what is there, and say
+    /// [`reloaded`](Peer::reloaded). If it cannot be removed, load what is there, and say
+    /// [`cut_failed`](Peer::cut_failed); if that cannot be loaded,
     /// [`reload_failed`](Peer::reload_failed). No batch is with the disk.
     Truncate(Zxid),
     /// Create a snapshot of that zxid, which is to take the place of the whole history.

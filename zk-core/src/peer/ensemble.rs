@@ -137,6 +137,8 @@ pub(super) struct Ensemble<'m> {
     /// The epoch of the last transaction, when the peer began to look: its leader's history is here.
     floor: Epoch,
     pub(super) damaged: bool,
+    /// The history cannot be cut where a leader wanted it.
+    pub(super) uncut: bool,
     /// The newest whole snapshot on the disk.
     pub(super) snapshot: Option<Zxid>,
     pub(super) files: Files,
@@ -184,6 +186,7 @@ impl<'m> Ensemble<'m> {
             writing: None,
             floor: Epoch(0),
             damaged: false,
+            uncut: false,
             snapshot: None,
             files: Files::Idle,
             install: Pipe::new(install),

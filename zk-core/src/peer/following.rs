@@ -38,6 +38,9 @@ impl Peer<'_> {
         let (me, timing) = (self.options.server, self.timing());
         self.ensemble.learner =
             Learner::of(me, leader, observer, accepted, last, timing, now.monotonic);
+        if self.ensemble.uncut {
+            self.ensemble.learner.cannot_cut();
+        }
         info!("learning from server {}, with a history that ends at zxid {:#x}", leader.0, last.0);
         // A leader that refuses it is not asked all the time.
         let at = self.ensemble.dialled.plus(DIAL_PAUSE).max(now.monotonic);
@@ -238,6 +241,7 @@ impl Peer<'_> {
     /// The history was cut, or replaced, and is loaded again.
     pub fn reloaded(&mut self, now: Now) {
         self.ensemble.damaged = false;
+        self.ensemble.uncut = false;
         self.loaded_history(now);
         self.ensemble.files = Files::Idle;
         if !self.is_learner() {
@@ -262,8 +266,19 @@ impl Peer<'_> {
         self.advance(now);
     }
 
+    /// The history cannot be cut: that is in a snapshot only, or was never there. It is loaded again, as
+    /// whole as it was, and this member votes with it; the next leader is asked for a snapshot in its place.
+    /// Who wants to cut it all the same (as Apache's leaders do) finds a member that has lost it.
+    pub fn cut_failed(&mut self, now: Now) {
+        self.ensemble.damaged = self.ensemble.uncut;
+        self.ensemble.uncut = true;
+        self.loaded_history(now);
+        self.ensemble.files = Files::Idle;
+        self.look(now);
+    }
+
     /// The history could not be cut or replaced; what is on the disk is loaded again. `damaged`: that
-    /// is not to be trusted, or cannot be cut, and only a snapshot from a leader can help.
+    /// is not to be trusted, and only a snapshot from a leader can help.
     pub fn reload_failed(&mut self, now: Now, damaged: bool) {
         if !damaged {
             // The leader's snapshot is none, or more than fits.

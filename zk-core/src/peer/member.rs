@@ -31,9 +31,6 @@ const RETRY: u64 = 100;
 /// Milliseconds in which somebody who comes to the election port must say who it is.
 const HELLO: u64 = 5000;
 
-/// Bytes of a notification that are looked at: the vote, not the configuration behind it.
-const NOTIFICATION_ROOM: usize = Notification::HEAD;
-
 /// Links from one address whose other side has not said who it is. More are refused.
 const STRANGERS: usize = 16;
 
@@ -285,6 +282,10 @@ impl Peer<'_> {
     }
 
     fn hear_election(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        // The configuration behind the vote is for whoever looks for a leader.
+        let adopts = self.state == State::Looking && self.options.reconfig;
+        let config_room = if adopts { self.config().text_room() } else { 0 };
+        let room = Notification::HEAD.saturating_add(config_room);
         let Some(link) = self.ensemble.members.get_mut(at) else { return Ok(Taken::Need(1)) };
         if matches!(link.state, Link::Stranger(_)) {
             return self.hear_hello(now, at, bytes);
@@ -294,7 +295,7 @@ impl Peer<'_> {
             link.skip -= n;
             return Ok(Taken::Bytes(n));
         }
-        let (start, len, taken) = match wire::first(bytes, NOTIFICATION_ROOM) {
+        let (start, len, taken) = match wire::first(bytes, room) {
             Ok(wire::Received::Need(need)) => return Ok(Taken::Need(need)),
             Ok(wire::Received::Frame { start, len, taken, skip }) => {
                 link.skip = skip;
@@ -306,6 +307,7 @@ impl Peer<'_> {
         let Some(from) = link.server else { return Ok(taken) };
         // A message that is no notification is passed over.
         if let Ok(notification) = Notification::decode(start, len) {
+            self.adopt_config(now, from, notification.config);
             let Ensemble { election, quorums, learner, .. } = &mut self.ensemble;
             if notification.state == ServerState::Looking && notification.leader != from {
                 learner.doubt(from);

@@ -9,9 +9,9 @@
 use super::ensemble::Ensemble;
 use super::pipeline::Busy;
 use super::{Peer, State};
-use crate::id::Zxid;
+use crate::id::{ServerId, Zxid};
 use crate::memory::Handle;
-use crate::quorum::{ChangeError, Quorums, Role, change, check, version};
+use crate::quorum::{ChangeError, Quorums, Role, change, check, version, version_for};
 use crate::request::prep::Ask;
 use crate::time::Now;
 use crate::trace::{info, warning};
@@ -149,6 +149,27 @@ impl Peer<'_> {
             warning!("a configuration of {} bytes is not taken; at most {} fit", text.len(), most);
             WRONG
         })
+    }
+
+    /// Somebody, whom this server hears while it looks for a leader, has this configuration in force. If
+    /// it is a member, and its configuration later than the one here, that was committed since, and counts
+    /// from now on: the one here may have no quorum any more. Not if this server is no member there: it
+    /// could not start any more. Answers to what `FastLeaderElection` makes of the configuration in a
+    /// notification.
+    pub(super) fn adopt_config(&mut self, now: Now, from: ServerId, text: &[u8]) {
+        let quorums = &mut self.ensemble.quorums;
+        let told = self.state == State::Looking && self.options.reconfig && quorums.knows(from);
+        let later = version_for(text, self.options.server)
+            .is_some_and(|(version, here)| here && version > quorums.committed.version());
+        if !told || !later {
+            return;
+        }
+        if let Err(error) = quorums.set(text) {
+            warning!("a later configuration is in force, and cannot be held: line {}", error.line);
+            return;
+        }
+        info!("a later configuration is in force: version {}", quorums.committed.version());
+        self.look(now);
     }
 
     /// What the history says of a configuration that is later than the one in force. A configuration

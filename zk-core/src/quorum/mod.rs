@@ -19,7 +19,7 @@ pub use quorums::Quorums;
 pub use server::{
     ADDRESSES_MAX, Address, Host, Role, Server, ServerError, host_and_port, put_host_and_port,
 };
-pub use text::version;
+pub use text::{version, version_for};
 
 /// Sorts a few dozen entries at most, by insertion: the sorts of the standard library take ten
 /// kilobytes of flash. Equal entries keep their order.

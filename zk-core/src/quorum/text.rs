@@ -66,13 +66,20 @@ impl<'a> Iterator for Lines<'a> {
 
 /// The version that a configuration's text says; 0 if it says none. `None`: it is no configuration.
 pub fn version(text: &[u8]) -> Option<i64> {
-    let mut version = 0;
+    version_for(text, ServerId(0)).map(|(version, _)| version)
+}
+
+/// The same, and whether it has a server with that id.
+pub fn version_for(text: &[u8], id: ServerId) -> Option<(i64, bool)> {
+    let (mut version, mut has) = (0, false);
     for said in Lines::new(core::str::from_utf8(text).ok()?) {
-        if let Line::Version(said) = said.ok()?.line {
-            version = said;
+        match said.ok()?.line {
+            Line::Version(said) => version = said,
+            Line::Server(server, _) => has |= server == id,
+            _ => {}
         }
     }
-    Some(version)
+    Some((version, has))
 }
 
 /// What separates keys from values, beside `=` and `:`.

@@ -241,6 +241,10 @@ pub fn put<S: Sink>(
 /// nothing there, and its learners do not look.
 pub const SPARED: &[u8] = &[1];
 
+/// What ACKEPOCH says behind the epoch of a history that is whole and cannot be cut: a snapshot is to take
+/// its place, wherever it ends. Apache's learners say nothing there, and its leaders do not look.
+pub const UNCUT: u8 = 1;
+
 /// The zxid that NEWLEADER, LEADERINFO and their like carry for an epoch.
 pub const fn of_epoch(epoch: Epoch) -> Zxid {
     Zxid::new(epoch, 0)

@@ -15,7 +15,7 @@ use crate::trace::warning;
 use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, Reader};
 use crate::wire::quorum::{
-    Kind, LEARNER_INFO, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, of_epoch,
+    Kind, LEARNER_INFO, LearnerInfo, OVERHEAD, PROTOCOL, Packet, SNAPSHOT_END, UNCUT, of_epoch,
 };
 
 pub use hold::HELD_MAX;
@@ -316,9 +316,9 @@ impl<'m> Leader<'m> {
             }
             (_, Step::Fresh) => Err(Violation("a first packet that is no greeting")),
             (Kind::AckEpoch, Step::Told) => {
-                let current = Reader::new(packet.data.bytes())
-                    .i32()
-                    .map_err(|_| Violation("an ACKEPOCH without an epoch"))?;
+                let mut data = Reader::new(packet.data.bytes());
+                let current = data.i32().map_err(|_| Violation("an ACKEPOCH without an epoch"))?;
+                learner.uncut = data.rest() == [UNCUT];
                 learner.current = (current != -1).then_some(Epoch(current as u32));
                 learner.last = packet.zxid;
                 // Who ends with the same transaction has the same history: only the leader of an epoch that
@@ -546,7 +546,8 @@ impl<'m> Leader<'m> {
                     }
                     learner.history = window.committed;
                     let own = window.last_committed();
-                    match sync::decide(window, learner.last) {
+                    let last = if learner.uncut { Zxid::NONE } else { learner.last };
+                    match sync::decide(window, last) {
                         Decision::Diff { from } => {
                             if !put(out, &Packet::new(Kind::Diff, own)) {
                                 return false;
@@ -577,7 +578,7 @@ impl<'m> Leader<'m> {
                             counts.lacks(lack);
                             if lack == Lack::Damaged {
                                 // It may have acknowledged all of it, and must not pass for whole
-                                // with less.
+                                // with less. (Or it has more, and that is to go.)
                                 learner.last = own;
                             }
                             learner.step = Step::Wanting;

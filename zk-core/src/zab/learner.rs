@@ -11,7 +11,9 @@ use crate::memory::Pipe;
 use crate::time::Instant;
 use crate::wire::capacity::Capacity;
 use crate::wire::jute::{self, Trailing};
-use crate::wire::quorum::{Kind, LEARNER_INFO, LearnerInfo, PROTOCOL, Packet, SPARED, of_epoch};
+use crate::wire::quorum::{
+    Kind, LEARNER_INFO, LearnerInfo, PROTOCOL, Packet, SPARED, UNCUT, of_epoch,
+};
 
 /// Milliseconds in which a leader that has said nothing yet is called again.
 const PATIENCE: u64 = 1000;
@@ -88,6 +90,8 @@ pub struct Learner {
     accepted: Epoch,
     /// The end of the history, as it says.
     last: Zxid,
+    /// That history cannot be cut.
+    uncut: bool,
     /// The epoch was accepted before: it does not count again.
     again: bool,
     /// Number behind the history that NEWLEADER came after.
@@ -116,6 +120,7 @@ impl Default for Learner {
             epoch: Epoch(0),
             accepted: Epoch(0),
             last: Zxid::ZERO,
+            uncut: false,
             again: false,
             history: 0,
             acked: 0,
@@ -143,6 +148,11 @@ impl Learner {
         now: Instant,
     ) -> Self {
         Self { me, leader, observer, accepted, last, timing, heard: now, ..Self::default() }
+    }
+
+    /// Its history cannot be cut: the leader is asked for a snapshot in any case.
+    pub fn cannot_cut(&mut self) {
+        self.uncut = true;
     }
 
     /// Whether packets can be taken: not while the history is cut or replaced.
@@ -414,7 +424,9 @@ impl Learner {
         if self.step == Step::Accepting && accepted >= self.epoch {
             // Who has accepted the epoch before may have promised something then.
             let epoch = if self.again { -1 } else { current.0 as i32 };
-            if !put(out, &Packet::with(Kind::AckEpoch, self.last, &epoch.to_be_bytes())) {
+            let epoch @ [a, b, c, d] = epoch.to_be_bytes();
+            let data: &[u8] = if self.uncut { &[a, b, c, d, UNCUT] } else { &epoch };
+            if !put(out, &Packet::with(Kind::AckEpoch, self.last, data)) {
                 return;
             }
             self.step = Step::Accepted;

@@ -7,6 +7,7 @@ mod mismatch;
 mod played;
 mod reconfig;
 mod starved;
+mod uncut;
 
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -22,7 +23,7 @@ use zk_core::wire::client::{
     ConnectRequest, ConnectResponse, CreateRequest, GetDataReply, OPEN_ACL_UNSAFE, PathWatch,
     ReconfigRequest, ReplyHeader, RequestHeader,
 };
-use zk_core::wire::election::{Notification, ServerState};
+use zk_core::wire::election::{Hello, Notification, ServerState};
 use zk_core::wire::jute::{self, Buffer, List, Reader, Trailing, Ustring};
 use zk_core::wire::quorum::{First, Kind, Packet, first};
 use zk_core::wire::txn::{SetDataTxn, TxnHeader};
@@ -160,6 +161,11 @@ impl Server {
 
 /// A vote for a server, at zxid 0.
 fn vote(leader: i64) -> Vec<u8> {
+    vote_of(CONFIG, leader)
+}
+
+/// The same, of somebody who has that configuration in force.
+fn vote_of(config: &str, leader: i64) -> Vec<u8> {
     let notification = Notification {
         state: ServerState::Looking,
         leader: ServerId(leader),
@@ -167,11 +173,22 @@ fn vote(leader: i64) -> Vec<u8> {
         round: 1,
         peer_epoch: 0,
         version: Notification::VERSION,
-        config: CONFIG.as_bytes(),
+        config: config.as_bytes(),
     };
     let mut bytes = vec![];
     notification.write(&mut bytes).unwrap();
     bytes
+}
+
+/// Server 2 calls server 1 on its election port. The link, at each side.
+fn meet(caller: &mut Server, called: &mut Server) -> [MemberLink; 2] {
+    let dial = caller.peer.poll_dial(caller.now).expect("it calls the others");
+    assert_eq!((dial.server, dial.port), (ServerId(1), Port::Election));
+    caller.peer.connected(dial.link);
+    let hello = caller.says(dial.link);
+    let link = called.peer.accept(called.now, Port::Election, address()).unwrap();
+    called.hears(link, &hello);
+    [dial.link, link]
 }
 
 /// A leader (server 2) and a follower (server 1) that meet on the quorum port. Server 3 is away.
@@ -192,14 +209,9 @@ impl Pair {
 
     fn of(mut leader: Server, mut follower: Server) -> Self {
         // The election: each hears that the other votes for server 2.
-        let to_follower = leader.peer.poll_dial(leader.now).expect("it calls the others");
-        assert_eq!((to_follower.server, to_follower.port), (ServerId(1), Port::Election));
-        leader.peer.connected(to_follower.link);
-        let hello = leader.says(to_follower.link);
-        let to_leader = follower.peer.accept(follower.now, Port::Election, address()).unwrap();
-        follower.hears(to_leader, &hello);
+        let [to_follower, to_leader] = meet(&mut leader, &mut follower);
         follower.elects(to_leader);
-        leader.elects(to_follower.link);
+        leader.elects(to_follower);
         // Two of three agree; a better vote is waited for, in vain.
         for server in [&mut leader, &mut follower] {
             server.now = Now::new(1300, 1300);

@@ -100,7 +100,7 @@ impl Played {
                         leader: ServerId(2),
                         zxid,
                         // Later than any that the follower has begun.
-                        round: 99,
+                        round: 99 + from as i64,
                         peer_epoch: 1,
                         version: Notification::VERSION,
                         config: b"",

@@ -256,6 +256,73 @@ fn the_first_configuration_outlives_the_leader_that_gave_it_a_version() {
     }
 }
 
+/// A configuration with these servers (server 2 among them), later than the first.
+fn later(servers: &[i64]) -> String {
+    let line = |id| format!("server.{id}=127.0.0.1:2211{id}:2212{id}:participant\n");
+    let lines: String = servers.iter().map(line).collect();
+    format!("{lines}version=100000007")
+}
+
+/// Server 1 hears of a configuration in a vote. The version and the voters of its own afterwards.
+fn told(options: &Options, text: &str, piece: usize) -> (i64, Vec<ServerId>) {
+    let mut server = Server::with_options(1, false, options.clone());
+    let [_, link] = meet(&mut Server::new(2), &mut server);
+    let mut shown = vec![];
+    for bytes in vote_of(text, 2).chunks(piece) {
+        shown.extend_from_slice(bytes);
+        let received = server.peer.hear(server.now, link, &shown);
+        shown.drain(..received.consumed);
+    }
+    assert!(shown.is_empty() && !server.peer.member_is_closing(link));
+    assert_eq!(server.peer.state(), State::Looking);
+    let config = server.peer.config();
+    (config.version(), config.voters().collect())
+}
+
+/// Who comes back after all whom it knows have left would look for ever.
+#[test]
+fn a_later_configuration_in_a_vote_counts() {
+    let options = Options { reconfig: true, ..Options::default() };
+    let old = (0, [1, 2, 3].map(ServerId).to_vec());
+    for piece in [1, 7, usize::MAX] {
+        let new = (0x1_0000_0007, [1, 2, 5].map(ServerId).to_vec());
+        assert_eq!(told(&options, &later(&[1, 2, 5]), piece), new);
+        // Of those it is none.
+        assert_eq!(told(&options, &later(&[2, 4, 5]), piece), old);
+        assert_eq!(told(&options, CONFIG, piece), old);
+        assert_eq!(told(&options, "server.1=", piece), old);
+        // It has no room for that; the vote counts.
+        let long = format!("{}\n{}", "#".repeat(zk_core::quorum::TEXT_MAX), later(&[1, 2, 5]));
+        assert_eq!(told(&options, &long, piece), old);
+        assert_eq!(told(&Options::default(), &later(&[1, 2, 5]), piece), old);
+    }
+}
+
+/// Nor can anybody else name a server that is none, whoever it says it is.
+#[test]
+fn a_stranger_has_no_configuration() {
+    let options = Options { reconfig: true, ..Options::default() };
+    let mut server = Server::with_options(1, false, options);
+    let link = server.peer.accept(server.now, Port::Election, address()).unwrap();
+    let hello = Hello { sid: ServerId(4), addresses: "127.0.0.1:22124" };
+    let mut bytes = [0; 64];
+    let len = hello.encode(&mut bytes).unwrap();
+    server.hears(link, &bytes[..len]);
+    server.hears(link, &vote_of(&later(&[1, 2, 4]), 4));
+    assert_eq!(server.peer.config().version(), 0);
+}
+
+/// Whoever follows or leads hears of configurations from the history only.
+#[test]
+fn a_configuration_in_a_vote_is_nothing_to_a_follower() {
+    let mut changing = Changing::new();
+    let before = changing.versions();
+    let election = changing.pair.election;
+    changing.pair.follower.hears(election, &vote_of(&later(&[1, 2, 5]), 2));
+    assert_eq!(changing.versions(), before);
+    assert_eq!(changing.pair.follower.peer.state(), State::Following);
+}
+
 /// What a reply will take is not more when the configuration has grown meanwhile.
 #[test]
 fn replies_that_wait_while_the_configuration_grows_keep_their_room() {

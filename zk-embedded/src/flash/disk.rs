@@ -247,9 +247,10 @@ impl<'m, N: Nor> Disk<'m, N> {
         if let Some(zxid) = cut
             && !self.store.truncate(zxid)?
         {
-            // Only a snapshot can help.
-            self.reload(peer)?;
-            peer.reload_failed(now, true);
+            match self.reload(peer)? {
+                true => peer.cut_failed(now),
+                false => peer.reload_failed(now, true),
+            }
         }
         if let Some((reading, what)) = read {
             self.read(peer, now, reading, what, scratch)?;

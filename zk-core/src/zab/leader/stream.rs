@@ -57,6 +57,8 @@ pub struct Learner {
     /// Epoch and end of its history, as it said; no epoch: it must not count.
     pub(super) current: Option<Epoch>,
     pub(super) last: Zxid,
+    /// It cannot cut its history: it gets a snapshot in any case.
+    pub(super) uncut: bool,
     /// The last transaction that was proposed to it, and that it was told to be committed.
     pub(super) sent: Zxid,
     pub(super) told: Zxid,
@@ -92,6 +94,7 @@ impl Default for Learner {
             accepted: Epoch(0),
             current: None,
             last: Zxid::NONE,
+            uncut: false,
             sent: Zxid::ZERO,
             told: Zxid::ZERO,
             next: 0,

@@ -161,6 +161,9 @@ fn disk(peer: &mut Peer<'_>) {
     if black_box(false) {
         peer.reload_failed(now(), black_box(true));
     }
+    if black_box(false) {
+        peer.cut_failed(now());
+    }
     match read {
         Some((reading, Read::Log { .. })) if black_box(true) => {
             let entry = black_box((Zxid::ZERO, input()));
