@@ -283,16 +283,21 @@ impl World {
             }
         }
         self.connections.retain(|connection| !connection.is_over());
+        self.note_overlap();
+        for c in 0..self.clients.len() {
+            self.client(c, asking);
+        }
+        self.count_changes();
+    }
+
+    /// Notes whether there are two leaders.
+    fn note_overlap(&mut self) {
         let leaders = self.nodes.iter().filter(|node| {
             node.up && node.peer.state() == State::Leading && node.peer.is_serving()
         });
         if leaders.count() > 1 {
             self.overlap = self.step;
         }
-        for c in 0..self.clients.len() {
-            self.client(c, asking);
-        }
-        self.count_changes();
     }
 
     /// Counts reconfigurations that have come into force.
@@ -1014,6 +1019,8 @@ impl World {
         self.met.read += 1;
         if matches!(asked.request, Request::Sync(_)) {
             self.met.synced += 1;
+            // It may have been asked and answered in one moment.
+            self.note_overlap();
             assert!(
                 zxid >= asked.floor || asked.at <= self.overlap,
                 "a sync at {zxid} does not show {}",
