@@ -39,7 +39,11 @@ min_proposal_size
 
 
 def mntr(server):
-    lines = [line.split("\t", 1) for line in server.four_letter("mntr").splitlines()]
+    """What mntr says by key; nothing while the server does not serve."""
+    told = server.four_letter("mntr")
+    if told.startswith("This ZooKeeper instance is not currently serving requests"):
+        return {}
+    lines = [line.split("\t", 1) for line in told.splitlines()]
     return {key.removeprefix("zk_"): value for key, value in lines}
 
 
