@@ -136,6 +136,7 @@ mod layout;
 mod log;
 pub mod nor;
 mod parts;
+pub mod rated;
 mod read;
 #[cfg(any(test, feature = "simulated"))]
 mod seen;
@@ -152,5 +153,6 @@ pub use disk::{Disk, History};
 pub use error::{Damage, Error, Rot, Unfit};
 pub use layout::{REASON_MAX, Snapshot, VERSION, WRITE_SIZE_MAX};
 pub use nor::{Blocking, Failed, Nor};
+pub use rated::{Rated, Rating};
 pub use read::{Entries, Load, Loaded, Refusal};
 pub use store::{Done, Memory, Options, Poll, Store, batch_len};

@@ -19,6 +19,7 @@ use zk_core::wire::jute::{self, Buffer, Trailing};
 use zk_core::wire::{Code, OpCode};
 
 use super::{CLOSE_MS, HELLO_MS, Role, Wall};
+use crate::flash::Rating;
 use crate::flash::simulated::Geometry;
 use crate::net;
 use memory::{CLIENTS, FLASH, PROFILE};
@@ -418,6 +419,35 @@ fn a_slow_flash_costs_nobody_the_leader() {
         assert_eq!(world.create(client, &path, &[1; 200]), Code::Ok, "{path}");
     }
     assert_eq!(world.leader(), Some(leader));
+    agree(&mut world);
+}
+
+/// Sessions of 10 s go on, and so does a reign, whose followers have as long.
+#[test]
+fn erases_of_three_seconds_cost_neither_sessions_nor_leaders() {
+    let world = World::rated(21, CLIENTS, (FLASH, 1), Rating::SLOWEST);
+    let (mut world, leader, [follower, _]) = serving_with(world);
+    let client = connected(&mut world, &[follower]);
+    let epoch = world.at(leader).peer().epochs().current;
+    let erased = |world: &World| {
+        [0, 1, 2].map(|port| {
+            let flash = world.at(port).disk().store().nor().get();
+            flash.erases().iter().sum::<u32>()
+        })
+    };
+    let before = erased(&world);
+    assert_eq!(world.create(client, "/x", b""), Code::Ok);
+    let mut writes = 0u8;
+    while core::iter::zip(before, erased(&world)).any(|(before, after)| after < before + 8) {
+        writes = writes.checked_add(1).expect("flashes that are erased");
+        assert_eq!(world.set(client, "/x", &[writes; 200]), Code::Ok, "{writes}");
+        assert_eq!(
+            (world.leader(), world.at(leader).peer().epochs().current),
+            (Some(leader), epoch)
+        );
+    }
+    // The client would have heard of another connection, and of another session.
+    assert!(world.session(client).heard.is_empty());
     agree(&mut world);
 }
 

@@ -1,8 +1,11 @@
 //! Boards and clients on a switch of ours, in virtual time.
 
+use core::cell::Cell;
 use core::net::Ipv4Addr;
+use std::boxed::Box;
 use std::collections::VecDeque;
 use std::format;
+use std::rc::Rc;
 use std::string::{String, ToString};
 use std::vec;
 use std::vec::Vec;
@@ -20,8 +23,8 @@ use zk_core::wire::{Code, OpCode};
 
 use super::memory::{FLASH, Heap, PROFILE, SERVERS};
 use crate::board::{self, Parts};
-use crate::flash;
 use crate::flash::simulated::{Flash, Geometry};
+use crate::flash::{self, Rated, Rating};
 use crate::net::phy::{self, Device, DeviceCapabilities, Medium};
 use crate::net::{self, Buffers, Net, SocketStorage};
 use crate::node::{Down, Node};
@@ -117,7 +120,8 @@ pub(super) fn sockets_of(sockets: usize, receive: usize) -> net::Storage<'static
     }
 }
 
-pub(super) type Board = Node<'static, Card, flash::Disk<'static, Flash>>;
+pub(super) type Board =
+    Node<'static, Card, flash::Disk<'static, Rated<Flash, Box<dyn Fn() -> Instant>>>>;
 
 /// What an application has heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,10 +288,16 @@ pub(super) struct World {
     rng: u64,
     /// RAM that was lent to one board.
     pub(super) ram: usize,
+    /// How long a board's flash takes.
+    rating: Rating,
+    /// What a board's flash takes for the time.
+    clock: Rc<Cell<u64>>,
 }
 
 /// Milliseconds that a frame is on its way.
 const DELAY: u64 = 1;
+/// How often a board looks at its clock in a millisecond, if it does nothing else.
+const LOOKS: u32 = 100;
 
 impl World {
     /// Three boards, new.
@@ -302,6 +312,16 @@ impl World {
 
     /// The same, on flashes of that size.
     pub(super) fn with(seed: u64, clients: usize, geometry: Geometry, latency: u32) -> Self {
+        Self::rated(seed, clients, (geometry, latency), Rating::default())
+    }
+
+    /// The same, on flashes that take so long.
+    pub(super) fn rated(
+        seed: u64,
+        clients: usize,
+        (geometry, latency): (Geometry, u32),
+        rating: Rating,
+    ) -> Self {
         let mut world = Self {
             now: 1000,
             wall: Some(1_700_000_000_000),
@@ -316,6 +336,8 @@ impl World {
             most_syns: 0,
             rng: seed | 1,
             ram: 0,
+            rating,
+            clock: Rc::default(),
         };
         for port in 0..SERVERS {
             let mut flash = Flash::new(geometry, seed);
@@ -367,9 +389,20 @@ impl World {
         let provision = board::provision(&mut flash, &mut room).unwrap();
         assert_eq!(provision.address, address(port));
         let blocks = flash.geometry().blocks - 1;
+        let clock = Rc::clone(&self.clock);
+        clock.set(self.now);
+        let looks = Cell::new(0u32);
+        let time: Box<dyn Fn() -> Instant> = Box::new(move || {
+            // Whoever only waits takes time as well.
+            looks.set(looks.get() + 1);
+            if looks.get().is_multiple_of(LOOKS) {
+                clock.set(clock.get() + 1);
+            }
+            Instant(clock.get())
+        });
         let parts = Parts {
             device: Card::default(),
-            nor: flash,
+            nor: Rated::new(flash, time, self.rating, |_| {}),
             entropy: 0,
             reason: self.reason,
             wall: self.wall,
@@ -456,7 +489,7 @@ impl World {
         };
         self.wakes[port] = None;
         let (_, _, disk) = board.into_parts();
-        disk.store().nor().cut(flash::simulated::Cut::After, self.now)
+        disk.store().nor().get().cut(flash::simulated::Cut::After, self.now)
     }
 
     pub(super) fn power_on(&mut self, port: usize, flash: Flash, clients: usize) {
@@ -507,7 +540,10 @@ impl World {
             card.inbox.push_back(frame);
             self.wakes[port] = Some(self.now);
         }
+        // A board that has started may have waited for its flash.
+        self.now = self.now.max(self.clock.get());
         let now = Instant(self.now);
+        self.clock.set(self.now);
         for port in 0..self.hosts.len() {
             // A board that says "at once" is asked again; if it never stops, time goes on.
             for _ in 0..20 {
