@@ -12,14 +12,11 @@ use crate::command::{self, End, Outcome};
 use crate::groups::Steps;
 use crate::guest::{Guest, Network, Scratch, Wiring, qemu};
 use crate::qemu::{Next, Progress};
-use crate::targets::{BOARDS, Board, Emulated, SIZED, emulated};
+use crate::targets::{BOARDS, Board, Emulated, SERIAL, SIZED, SLOW, emulated};
 use crate::{ensemble, needs, size};
 
 /// The program of a board's package that tries the drivers.
 const SELFTEST: &str = "selftest";
-
-/// The program whose network is a serial line, and the feature that it is behind.
-const SERIAL: &str = "serial";
 
 /// The other packages of firmware, for the target whose image is measured.
 const OTHERS: [&str; 2] = ["qemu-m3", "size"];
@@ -76,16 +73,24 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
     }
     if cfg!(unix) {
         for Emulated { board, .. } in emulated().filter(|it| it.board.package == SMALLEST) {
-            ensemble(steps, board, false, CUTS);
+            ensemble(steps, board.package, false, CUTS);
             let what = format!("two {} are an ensemble with a server of Apache's", board.package);
             tried(steps, &what, ensemble::CEILING, |deadline| {
                 let script = needs::apache_script().ok_or("there is no zkServer.sh")?;
                 ensemble::beside_apache(checkout, board, &script, deadline)
             });
         }
-        for Emulated { board, .. } in emulated().filter(|it| it.board.serial) {
-            ensemble(steps, board, true, CUTS_SERIAL);
+        for Emulated { board, .. } in emulated().filter(|it| it.board.programs.contains(&SERIAL)) {
+            ensemble(steps, board.package, true, CUTS_SERIAL);
         }
+        for Emulated { board, .. } in emulated().filter(|it| it.board.programs.contains(&SLOW)) {
+            let what = format!("three {} with slow flashes keep their leader", board.package);
+            tried(steps, &what, ensemble::CEILING, |deadline| {
+                ensemble::slow(checkout, board, deadline)
+            });
+        }
+        let all: Vec<_> = emulated().map(|it| it.board.package).collect();
+        ensemble(steps, &all.join(","), false, CUTS_BOTH);
     }
 }
 
@@ -96,6 +101,9 @@ const SMALLEST: &str = "emcraft-sf2";
 const CUTS: usize = 20;
 const CUTS_LONG: usize = 50;
 
+/// And of boards of all architectures.
+const CUTS_BOTH: usize = 2;
+
 /// And on serial lines.
 const CUTS_SERIAL: usize = 2;
 const CUTS_SERIAL_LONG: usize = 9;
@@ -103,19 +111,19 @@ const CUTS_SERIAL_LONG: usize = 9;
 /// The long group: ensembles of the other boards, and on serial lines. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for Emulated { board, .. } in emulated().filter(|it| it.board.package != SMALLEST) {
-        ensemble(steps, board, false, CUTS_LONG);
+        ensemble(steps, board.package, false, CUTS_LONG);
     }
-    for Emulated { board, .. } in emulated().filter(|it| it.board.serial) {
-        ensemble(steps, board, true, CUTS_SERIAL_LONG);
+    for Emulated { board, .. } in emulated().filter(|it| it.board.programs.contains(&SERIAL)) {
+        ensemble(steps, board.package, true, CUTS_SERIAL_LONG);
     }
 }
 
-fn ensemble(steps: &mut Steps<'_>, board: &Board, serial: bool, cuts: usize) {
+fn ensemble(steps: &mut Steps<'_>, kinds: &str, serial: bool, cuts: usize) {
     let checkout = steps.checkout;
     let lines = if serial { " on serial lines" } else { "" };
-    let what = format!("three {}{lines} are an ensemble", board.package);
+    let what = format!("three {kinds}{lines} are an ensemble");
     tried(steps, &what, ensemble::CEILING, |deadline| {
-        ensemble::run(checkout, board, serial, cuts, deadline)
+        ensemble::run(checkout, kinds, serial, cuts, deadline)
     });
 }
 
@@ -136,8 +144,8 @@ fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf
     let checkout = steps.checkout;
     let (mut build, image) = firmware(checkout, supply, board);
     let built = steps.run(&mut build);
-    let feature = board.serial.then_some(SERIAL);
-    steps.run(&mut clippy(checkout, supply, board.triple, board.package, feature));
+    let features = board.programs.join(",");
+    steps.run(&mut clippy(checkout, supply, board.triple, board.package, Some(&features)));
     built.then(|| bare::program(&image, SELFTEST))
 }
 
@@ -149,16 +157,17 @@ pub(crate) fn firmware(checkout: &Checkout, supply: Supply, board: &Board) -> (C
     (build, image)
 }
 
-/// The same of its firmware for a serial line.
+/// The same of another program of its package.
 #[cfg(feature = "quorum")]
-pub(crate) fn serial_firmware(
+pub(crate) fn program(
     checkout: &Checkout,
     supply: Supply,
     board: &Board,
+    name: &str,
 ) -> (Command, PathBuf) {
     let (mut build, image) = firmware(checkout, supply, board);
-    build.args(["--features", SERIAL, "--bin", SERIAL]);
-    (build, bare::program(&image, SERIAL))
+    build.args(["--features", name, "--bin", name]);
+    (build, bare::program(&image, name))
 }
 
 fn clippy(

@@ -1,8 +1,9 @@
 //! Lets boards in QEMU be an ensemble: `cargo xtask quorum`, typed to, and asked with `zk`.
 //!
 //! They elect; `zk` and kazoo use them; the leader's power is cut, and the others go on; it comes back and has
-//! what it missed; the power of all is cut at once, and everything that was acknowledged is there. And two
-//! beside a server of Apache's: it follows one of them, and they follow it.
+//! what it missed; the power of all is cut at once, and everything that was acknowledged is there. Two beside
+//! a server of Apache's: it follows one of them, and they follow it. And three whose flash takes 3 s for an
+//! erase: nobody loses its leader or a session.
 
 use core::time::Duration;
 use std::io::{Read as _, Write as _};
@@ -30,23 +31,37 @@ pub(crate) const CEILING: Duration = Duration::from_secs(900);
 /// How long the boards have to end.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// Runs it, on Ethernet or on serial lines; the power of all is cut so many times.
+/// Blocks that each board erases while somebody writes to slow ones.
+const ERASES: u32 = 4;
+
+/// Runs three boards, of these kinds in turn, on Ethernet or on serial lines; the power of all is cut so
+/// many times.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
 pub(crate) fn run(
     checkout: &Checkout,
-    board: &Board,
+    kinds: &str,
     serial: bool,
     cuts: usize,
     deadline: Instant,
 ) -> Result<(), String> {
     let mut quorum = quorum(checkout);
-    quorum.args(["--board", board.package, "--peers", &PEERS.to_string()]);
+    quorum.args(["--board", kinds, "--peers", &PEERS.to_string()]);
     if serial {
         quorum.arg("--serial");
     }
     Ensemble::run(checkout, quorum, deadline, |ensemble| ensemble.play(cuts))
+}
+
+/// Runs three boards whose flash takes as long as can be.
+///
+/// # Errors
+/// What went wrong, or did not happen in time.
+pub(crate) fn slow(checkout: &Checkout, board: &Board, deadline: Instant) -> Result<(), String> {
+    let mut quorum = quorum(checkout);
+    quorum.args(["--board", board.package, "--peers", &PEERS.to_string(), "--slow"]);
+    Ensemble::run(checkout, quorum, deadline, Ensemble::play_slow)
 }
 
 /// Runs two boards beside a server of Apache's, which its `script` starts.
@@ -191,6 +206,35 @@ impl Ensemble {
             self.has_all(id)?;
         }
         printed(self.kazoo("boards.py").arg(self.clients.join(",")))?;
+        Ok(())
+    }
+
+    /// As long as somebody writes, and all erase, the reign goes on, and so do all sessions.
+    fn play_slow(&mut self) -> Result<(), String> {
+        let leader = self.begin()?;
+        let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
+        self.zk(other, &["create", "/written", "0"])?;
+        let mut writer = self.kazoo("writer.py");
+        let mut writer =
+            Guest::start("writer", writer.arg(self.clients.join(",")).arg("/written"))?;
+        let mut erased = [0; PEERS];
+        self.quorum.until("erased enough", self.deadline, |line| {
+            if line.contains("has expired") || line.contains("looking") || line.contains("leads") {
+                return Some(Err(format!("while all erase: {line}")));
+            }
+            let (id, text) = line.split_once(" | ")?;
+            if text.contains("erases the block") {
+                *erased.get_mut(id.parse::<usize>().ok()?.checked_sub(1)?)? += 1;
+            }
+            erased.iter().all(|&count| count >= ERASES).then_some(Ok(()))
+        })??;
+        writer.type_line("it is enough")?;
+        let written = writer.line("has written ", self.deadline)?;
+        writer.end(self.deadline)?;
+        println!("blocks that the boards have erased: {erased:?}");
+        for id in 1..=PEERS {
+            self.has(id, "/written", &written)?;
+        }
         Ok(())
     }
 

@@ -33,8 +33,8 @@ pub(crate) struct Board {
     /// What stands for it on this machine. Without one it is built and measured, and what does not need
     /// its chip is tested on the host.
     pub(crate) emulator: Option<Emulator>,
-    /// Whether there is firmware for a serial line, too.
-    pub(crate) serial: bool,
+    /// Other firmware than the usual: programs, each behind the feature of its name.
+    pub(crate) programs: &'static [&'static str],
     /// How much its peer can hold.
     pub(crate) profile: &'static str,
     /// Bytes of flash that its firmware may take.
@@ -60,6 +60,15 @@ pub(crate) struct Emulated {
     pub(crate) board: &'static Board,
     pub(crate) emulator: &'static Emulator,
 }
+
+/// A program whose network is a serial line.
+pub(crate) const SERIAL: &str = "serial";
+
+/// One whose flash takes as long as can be.
+pub(crate) const SLOW: &str = "slow";
+
+/// One that holds as little as the smallest boards; and the name of that profile.
+pub(crate) const TINY: &str = "tiny";
 
 /// No alloc: every table is lent by the caller. With alloc: tables may grow.
 const CORE: &[&str] = &["", "alloc"];
@@ -92,8 +101,8 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "emcraft-sf2"],
             flash: 16 << 20,
         }),
-        serial: true,
-        profile: "tiny",
+        programs: &[SERIAL, SLOW],
+        profile: TINY,
         code_max: 192 << 10,
         ram_max: 64 << 10,
     },
@@ -105,7 +114,7 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
             flash: 32 << 20,
         }),
-        serial: false,
+        programs: &[TINY],
         profile: "small",
         code_max: 240_000,
         ram_max: 112 << 10,
@@ -114,7 +123,7 @@ pub(crate) const BOARDS: &[Board] = &[
         package: "w5500-evb-pico2",
         triple: "thumbv8m.main-none-eabihf",
         emulator: None,
-        serial: false,
+        programs: &[],
         profile: "small",
         code_max: 204_000,
         ram_max: 120 << 10,

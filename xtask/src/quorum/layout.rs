@@ -10,7 +10,7 @@ use std::process::Command;
 use super::named;
 use crate::command;
 use crate::switch::host;
-use crate::targets::Emulated;
+use crate::targets::{Emulated, TINY};
 
 /// The board, unless one is named: the one that holds more.
 const USUAL: &str = "sifive-u";
@@ -37,7 +37,8 @@ pub(crate) struct Desktop {
 /// Who belongs to a quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    pub(crate) board: Emulated,
+    /// Kinds of boards, which take turns.
+    pub(crate) kinds: Vec<Emulated>,
     pub(crate) boards: usize,
     /// Server 1, if there is one. Of servers that know as much the one with the greatest number leads, and
     /// a board accepts no leader that holds more than itself.
@@ -51,7 +52,7 @@ impl Layout {
     /// Something else is there, or the directory cannot be used.
     pub(crate) fn of(
         dir: &Path,
-        board: Option<Emulated>,
+        kinds: &[Emulated],
         boards: Option<usize>,
         mixed: bool,
     ) -> Result<Self, String> {
@@ -62,7 +63,7 @@ impl Layout {
             Ok(text) => {
                 let layout = Self::read(&text)
                     .ok_or_else(|| format!("{} says nothing that is known", file.display()))?;
-                let same = board.is_none_or(|board| board == layout.board)
+                let same = (kinds.is_empty() || kinds == layout.kinds)
                     && boards.is_none_or(|boards| boards == layout.boards)
                     && (!mixed || layout.desktop.is_some());
                 if same {
@@ -73,12 +74,16 @@ impl Layout {
                     "{} has a quorum of {} boards ({}){desktop}: name another --data",
                     dir.display(),
                     layout.boards,
-                    layout.board.board.package
+                    layout.names()
                 ))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut kinds = kinds.to_vec();
+                if kinds.is_empty() {
+                    kinds.extend(named(USUAL));
+                }
                 let layout = Self {
-                    board: board.or_else(|| named(USUAL)).ok_or("no board")?,
+                    kinds,
                     // Three members is what the smallest profile of a board holds.
                     boards: boards.unwrap_or(if mixed { 2 } else { 3 }),
                     desktop: mixed.then(Desktop::free).transpose().map_err(wrong)?,
@@ -91,7 +96,7 @@ impl Layout {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("board {}\nboards {}\n", self.board.board.package, self.boards);
+        let mut text = format!("board {}\nboards {}\n", self.names(), self.boards);
         if let Some(Desktop { quorum, election, client }) = self.desktop {
             text += &format!("desktop {quorum} {election} {client}\n");
         }
@@ -99,11 +104,11 @@ impl Layout {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (mut board, mut boards, mut desktop) = (None, None, None);
+        let (mut kinds, mut boards, mut desktop) = (None, None, None);
         for line in text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
-                ["board", name] => board = named(name),
+                ["board", names] => kinds = names.split(',').map(named).collect(),
                 ["boards", count] => boards = count.parse().ok(),
                 ["desktop", quorum, election, client] => {
                     let port = |port: &str| port.parse().ok();
@@ -117,7 +122,25 @@ impl Layout {
             }
         }
         let boards = boards.filter(|boards| (1..=BOARDS_MAX).contains(boards))?;
-        Some(Self { board: board?, boards, desktop })
+        Some(Self { kinds: kinds?, boards, desktop })
+    }
+
+    /// The kinds of boards, with commas between.
+    fn names(&self) -> String {
+        self.kinds.iter().map(|kind| kind.board.package).collect::<Vec<_>>().join(",")
+    }
+
+    /// Which kind of board a server is.
+    pub(crate) fn kind(&self, id: usize) -> usize {
+        (id - self.ids().start) % self.kinds.len()
+    }
+
+    /// The firmware of that kind of board, if not the usual one: members of one ensemble hold the same.
+    pub(crate) fn program(&self, kind: usize) -> Option<&'static str> {
+        let holds = |kind: &Emulated| kind.board.profile;
+        let own = holds(&self.kinds[kind]);
+        let differ = self.kinds.iter().any(|kind| holds(kind) != own);
+        (differ && own != TINY).then_some(TINY)
     }
 
     /// The numbers of the servers that are boards.
@@ -142,14 +165,14 @@ impl Layout {
     pub(crate) fn provision(&self, zk: &Path, dir: &Path) -> Result<(), String> {
         for id in self.ids() {
             let image = image(dir, id);
+            let size = self.kinds[self.kind(id)].emulator.flash;
             match fs::metadata(&image) {
-                Ok(there) if there.len() == self.board.emulator.flash => continue,
+                Ok(there) if there.len() == size => continue,
                 Ok(there) => {
                     return Err(format!(
-                        "{} has {} bytes, not the {} of the board's flash: delete it, and the board is new",
+                        "{} has {} bytes, not the {size} of the board's flash: delete it, and the board is new",
                         image.display(),
-                        there.len(),
-                        self.board.emulator.flash
+                        there.len()
                     ));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -158,7 +181,7 @@ impl Layout {
             let mut provision = Command::new(zk);
             provision.args(["board", "provision", "--id", &id.to_string()]);
             provision.args(["--peers", &self.peers(), "--mac", &hardware(id)]);
-            provision.args(["--size", &self.board.emulator.flash.to_string(), "--out"]).arg(&image);
+            provision.args(["--size", &size.to_string(), "--out"]).arg(&image);
             println!("$ {}", command::named(&provision));
             match provision.status() {
                 Ok(status) if status.success() => {}
@@ -241,33 +264,48 @@ mod tests {
     #[test]
     fn a_quorum_is_the_same_the_next_time() {
         let dir = Dir::new();
-        let first = Layout::of(&dir.0, Some(board(1)), Some(5), true).unwrap();
+        let first = Layout::of(&dir.0, &[board(1)], Some(5), true).unwrap();
         assert_eq!((first.boards, first.ids()), (5, 2..7));
-        assert_eq!(Layout::of(&dir.0, None, None, false), Ok(first.clone()));
-        assert_eq!(Layout::of(&dir.0, Some(board(1)), Some(5), true), Ok(first.clone()));
+        assert_eq!(Layout::of(&dir.0, &[], None, false), Ok(first.clone()));
+        assert_eq!(Layout::of(&dir.0, &[board(1)], Some(5), true), Ok(first.clone()));
         for other in [
-            Layout::of(&dir.0, Some(board(0)), None, false),
-            Layout::of(&dir.0, None, Some(3), false),
+            Layout::of(&dir.0, &[board(0)], None, false),
+            Layout::of(&dir.0, &[board(1), board(0)], None, false),
+            Layout::of(&dir.0, &[], Some(3), false),
         ] {
             assert!(other.unwrap_err().contains("5 boards (sifive-u) and a desktop server"));
         }
         fs::write(dir.0.join(FILE), "boards 4\n").unwrap();
-        assert!(Layout::of(&dir.0, None, None, false).is_err());
+        assert!(Layout::of(&dir.0, &[], None, false).is_err());
 
         let dir = Dir::new();
-        let usual = Layout::of(&dir.0, None, None, false).unwrap();
+        let usual = Layout::of(&dir.0, &[], None, false).unwrap();
         assert_eq!(
-            (usual.board.board.package, usual.ids(), usual.desktop),
-            ("sifive-u", 1..4, None)
+            (usual.names(), usual.ids(), usual.desktop),
+            ("sifive-u".to_owned(), 1..4, None)
         );
-        assert!(Layout::of(&dir.0, None, None, true).is_err());
+        assert!(Layout::of(&dir.0, &[], None, true).is_err());
         assert_eq!(usual.configure(&dir.0, |_, _| 1).unwrap(), None);
+    }
+
+    #[test]
+    fn kinds_take_turns_and_hold_the_same() {
+        let dir = Dir::new();
+        let both = [board(0), board(1)];
+        let mixed = Layout::of(&dir.0, &both, Some(3), true).unwrap();
+        assert_eq!(mixed.ids().map(|id| mixed.kind(id)).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!([0, 1].map(|kind| mixed.program(kind)), [None, Some(TINY)]);
+        assert_eq!(Layout::of(&dir.0, &[], None, false), Ok(mixed));
+        for kind in both {
+            let alike = Layout { kinds: vec![kind], boards: 3, desktop: None };
+            assert_eq!(alike.program(0), None);
+        }
     }
 
     #[test]
     fn members_know_each_other() {
         let desktop = Some(Desktop { quorum: 1, election: 2, client: 3 });
-        let layout = Layout { board: board(0), boards: 2, desktop };
+        let layout = Layout { kinds: vec![board(0)], boards: 2, desktop };
         assert_eq!(layout.peers(), "1=10.0.2.2:1:2;3,2=10.0.2.102,3=10.0.2.103");
         assert_eq!(
             (hardware(10), address(3)),
@@ -286,7 +324,7 @@ mod tests {
     #[test]
     fn what_is_no_flash_is_left_alone() {
         let dir = Dir::new();
-        let layout = Layout { board: board(0), boards: 1, desktop: None };
+        let layout = Layout { kinds: vec![board(0)], boards: 1, desktop: None };
         fs::write(image(&dir.0, 1), "half").unwrap();
         let error = layout.provision(Path::new("no-such-program"), &dir.0).unwrap_err();
         assert!(error.contains("has 4 bytes"), "{error}");

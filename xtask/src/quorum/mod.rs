@@ -27,7 +27,7 @@ use crate::checkout::Checkout;
 use crate::command::{self, first_line};
 use crate::guest::{self, Network, Scratch, Wiring};
 use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
-use crate::targets::{Board, Emulated, emulated};
+use crate::targets::{Board, Emulated, SERIAL, SLOW, emulated};
 
 /// Client ports of 127.0.0.1 that are tried from the usual one on.
 const PORTS_TRIED: u16 = 1000;
@@ -35,13 +35,16 @@ const PORTS_TRIED: u16 = 1000;
 /// What `cargo xtask quorum` is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wish {
-    board: Option<Emulated>,
+    /// Kinds of boards, which take turns; none is the usual one.
+    kinds: Vec<Emulated>,
     boards: Option<usize>,
     mixed: bool,
     /// Apache's `zkServer.sh`: the desktop server is one of Apache's.
     apache: Option<PathBuf>,
     /// The boards' network is serial lines.
     serial: bool,
+    /// The boards' flash takes as long as can be.
+    slow: bool,
     /// Where flash images and the desktop server's files are.
     data: Option<PathBuf>,
     seed: u64,
@@ -60,12 +63,12 @@ impl Wish {
             let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
             match arg.as_str() {
                 "--board" => {
-                    let name = value()?;
                     let known: Vec<_> = emulated().map(|emulated| emulated.board.package).collect();
-                    let board = named(name);
-                    wish.board = Some(board.ok_or_else(|| {
-                        format!("there is no board `{name}`: {}", known.join(", "))
-                    })?);
+                    let board = |name| {
+                        let why = || format!("there is no board `{name}`: {}", known.join(", "));
+                        named(name).ok_or_else(why)
+                    };
+                    wish.kinds = value()?.split(',').map(board).collect::<Result<_, _>>()?;
                 }
                 "--peers" => {
                     let count = value()?.parse().ok().filter(|n| (1..=BOARDS_MAX).contains(n));
@@ -78,6 +81,7 @@ impl Wish {
                     wish.apache = Some(value()?.into());
                 }
                 "--serial" => wish.serial = true,
+                "--slow" => wish.slow = true,
                 "--data" => wish.data = Some(value()?.into()),
                 "--seed" => {
                     wish.seed = value()?.parse().map_err(|_| "--seed is a number".to_owned())?;
@@ -85,15 +89,29 @@ impl Wish {
                 other => return Err(format!("`quorum` does not know `{other}`")),
             }
         }
-        if wish.serial {
-            let speaks = |it: &Emulated| it.board.serial;
-            let board = wish.board.or_else(|| emulated().find(speaks));
-            wish.board = Some(board.filter(speaks).ok_or_else(|| {
-                let known: Vec<_> = emulated().filter(speaks).map(|it| it.board.package).collect();
-                format!("firmware for a serial line is there for {}", known.join(", "))
-            })?);
+        if wish.serial && wish.slow {
+            return Err("there is no firmware with --serial and --slow".to_owned());
+        }
+        if let Some(name) = wish.special() {
+            let known: Vec<_> = emulated().filter(|it| it.board.programs.contains(&name)).collect();
+            if wish.kinds.is_empty() {
+                wish.kinds.extend(known.first());
+            }
+            if wish.kinds.is_empty() || wish.kinds.iter().any(|kind| !known.contains(kind)) {
+                let known: Vec<_> = known.iter().map(|it| it.board.package).collect();
+                return Err(format!("--{name} is there for {}", known.join(", ")));
+            }
         }
         Ok(wish)
+    }
+
+    /// The firmware that all boards have, if not the usual one.
+    fn special(&self) -> Option<&'static str> {
+        match (self.serial, self.slow) {
+            (true, _) => Some(SERIAL),
+            (_, true) => Some(SLOW),
+            _ => None,
+        }
     }
 }
 
@@ -113,20 +131,21 @@ pub(crate) fn wished(checkout: &Checkout, args: &[String]) -> Result<bool, Strin
 }
 
 fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
-    let usual = if wish.serial { "quorum-serial" } else { "quorum" };
+    let usual = wish.special().map_or_else(|| "quorum".to_owned(), |name| format!("quorum-{name}"));
     let data = wish.data.clone().unwrap_or_else(|| checkout.target.join(usual));
-    let layout = Layout::of(&data, wish.board, wish.boards, wish.mixed)?;
+    let layout = Layout::of(&data, &wish.kinds, wish.boards, wish.mixed)?;
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
-    let Emulated { board, emulator } = layout.board;
-    if first_line(emulator.qemu, &["--version"]).is_none() {
-        return Err(format!(
-            "{} is missing: `cargo xtask doctor` says how to get QEMU",
-            emulator.qemu
-        ));
+    let mut firmware = Vec::new();
+    for (at, kind) in layout.kinds.iter().enumerate() {
+        let qemu = kind.emulator.qemu;
+        if first_line(qemu, &["--version"]).is_none() {
+            return Err(format!("{qemu} is missing: `cargo xtask doctor` says how to get QEMU"));
+        }
+        let program = wish.special().or_else(|| layout.program(at));
+        let image = built(checkout, kind.board, program)?;
+        let texts = Arc::new(Texts::read(&image)?);
+        firmware.push((image, texts));
     }
-    let serial = wish.serial;
-    let firmware = firmware(checkout, board, serial)?;
-    let texts = Arc::new(Texts::read(&firmware)?);
     let zk = desktop(checkout)?;
     layout.provision(&zk, &data)?;
 
@@ -153,11 +172,14 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
             command
         }));
     }
+    let serial = wish.serial;
     for (id, port) in layout.ids().zip(1..) {
         let Some(client) = door(id, CLIENT) else { continue };
-        let (firmware, flash, sockets) =
-            (firmware.clone(), image(&data, id), sockets.dir().to_owned());
-        let voice = Voice::Defmt(Arc::clone(&texts));
+        let at = layout.kind(id);
+        let Emulated { board, emulator } = layout.kinds[at];
+        let (firmware, texts) = firmware[at].clone();
+        let (flash, sockets) = (image(&data, id), sockets.dir().to_owned());
+        let voice = Voice::Defmt(texts);
         members.push(Member::new(id, board.package, port, client, voice, move || {
             let (comes, goes) = (board_socket(&sockets, port), port_socket(&sockets, port));
             let network =
@@ -173,14 +195,13 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     running.run().map_err(|error| format!("the quorum has ended: {error}"))
 }
 
-/// Builds the firmware of a board, for its Ethernet or for a serial line.
-fn firmware(checkout: &Checkout, board: &Board, serial: bool) -> Result<PathBuf, String> {
+/// Builds the firmware of a board, the usual one or another program.
+fn built(checkout: &Checkout, board: &Board, program: Option<&str>) -> Result<PathBuf, String> {
     let supply = Facts::gather().supply();
     let supply = supply.ok_or("no compiler for bare-metal targets: see `cargo xtask doctor`")?;
-    let (mut build, image) = if serial {
-        boards::serial_firmware(checkout, supply, board)
-    } else {
-        boards::firmware(checkout, supply, board)
+    let (mut build, image) = match program {
+        Some(program) => boards::program(checkout, supply, board, program),
+        None => boards::firmware(checkout, supply, board),
     };
     succeeds(&mut build)?;
     Ok(image)

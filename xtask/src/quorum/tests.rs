@@ -223,18 +223,27 @@ fn wishes_are_read() {
         |line: &str| Wish::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     assert_eq!(wish(""), Ok(Wish { seed: 1, ..Wish::default() }));
     let all = Wish {
-        board: emulated().nth(1),
+        kinds: emulated().skip(1).take(1).collect(),
         boards: Some(5),
         mixed: true,
         apache: Some("zkServer.sh".into()),
         serial: false,
+        slow: false,
         data: Some("d".into()),
         seed: 9,
     };
     let line = "--board sifive-u --peers 5 --apache zkServer.sh --data d --seed 9";
     assert_eq!(wish(line), Ok(all));
     assert_eq!(wish("--mixed"), Ok(Wish { mixed: true, seed: 1, ..Wish::default() }));
-    let serial = Wish { board: named("emcraft-sf2"), serial: true, seed: 1, ..Wish::default() };
+    let both = wish("--board sifive-u,emcraft-sf2").unwrap().kinds;
+    assert_eq!(
+        both.iter().map(|kind| kind.board.package).collect::<Vec<_>>(),
+        ["sifive-u", "emcraft-sf2"]
+    );
+    let kinds: Vec<_> = named("emcraft-sf2").into_iter().collect();
+    let slow = Wish { kinds: kinds.clone(), slow: true, seed: 1, ..Wish::default() };
+    assert_eq!(wish("--slow"), Ok(slow));
+    let serial = Wish { kinds, serial: true, seed: 1, ..Wish::default() };
     assert_eq!(wish("--board emcraft-sf2 --serial"), wish("--serial"));
     assert_eq!(wish("--serial"), Ok(serial));
     for line in [
@@ -244,6 +253,9 @@ fn wishes_are_read() {
         "--peers 0",
         "--peers 10",
         "--serial --board sifive-u",
+        "--serial --board emcraft-sf2,sifive-u",
+        "--serial --slow",
+        "--board emcraft-sf2,",
         "--seed x",
         "-v",
     ] {

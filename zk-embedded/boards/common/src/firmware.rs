@@ -1,6 +1,7 @@
 //! The firmware of a board that runs a peer: who it is and what it knows are in its flash.
 
 use zk_core::peer::State;
+use zk_core::time::Instant;
 use zk_core::wire::provision::PROVISION_MAX;
 use zk_embedded::board::{self, Parts, Refusal};
 use zk_embedded::flash::{Disk, Nor};
@@ -125,6 +126,11 @@ fn stay_down<D: Mac>(
         let until = watchdog.awake(until, clock.now());
         clock.sleep_until(until, || down.net().device().is_ready());
     }
+}
+
+/// Says that a block is erased which begins there: for flashes that are watched.
+pub fn tell_erase(now: Instant, offset: u32) {
+    defmt::info!("{=u64} ms: erases the block at {=u32:#x}", now.0, offset);
 }
 
 fn name(state: State) -> &'static str {

@@ -82,19 +82,24 @@ impl Clock {
     }
 }
 
+/// The time since a [`Clock`] was started.
+pub fn now() -> Instant {
+    loop {
+        let rounds = ROUNDS.load(Ordering::Relaxed);
+        let left = SYST::get_current();
+        // Its handler may be kept from counting.
+        let pending = SCB::is_pendst_pending() && left > ROUND / 2;
+        if rounds == ROUNDS.load(Ordering::Relaxed) {
+            let rounds = u64::from(rounds) + u64::from(pending);
+            let passed = u64::from(ROUND - 1 - left);
+            return Instant(rounds * ROUND_MS + passed * ROUND_MS / u64::from(ROUND));
+        }
+    }
+}
+
 impl common::clock::Clock for Clock {
     fn now(&self) -> Instant {
-        loop {
-            let rounds = ROUNDS.load(Ordering::Relaxed);
-            let left = SYST::get_current();
-            // Its handler may be kept from counting.
-            let pending = SCB::is_pendst_pending() && left > ROUND / 2;
-            if rounds == ROUNDS.load(Ordering::Relaxed) {
-                let rounds = u64::from(rounds) + u64::from(pending);
-                let passed = u64::from(ROUND - 1 - left);
-                return Instant(rounds * ROUND_MS + passed * ROUND_MS / u64::from(ROUND));
-            }
-        }
+        now()
     }
 
     fn sleep_until(&mut self, until: Option<Instant>, ready: impl Fn() -> bool) {
