@@ -105,11 +105,11 @@ pub(super) fn net_options(port: usize, seed: u64) -> net::Options {
 /// Memory for so many sockets of a client, with so many bytes each for what comes.
 pub(super) fn sockets_of(sockets: usize, receive: usize) -> net::Storage<'static> {
     let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
-    let leak = |len: usize| std::boxed::Box::leak(vec![0; len].into_boxed_slice());
+    let leak = |len: usize| Box::leak(vec![0; len].into_boxed_slice());
     let slots: Vec<SocketStorage<'static>> =
         core::iter::repeat_with(|| SocketStorage::EMPTY).take(sockets).collect();
     net::Storage {
-        sockets: std::boxed::Box::leak(slots.into_boxed_slice()),
+        sockets: Box::leak(slots.into_boxed_slice()),
         clients: Buffers {
             sockets,
             receive: leak(sockets * receive),
@@ -257,10 +257,10 @@ impl Raw {
 
 /// Who is at a port of the switch.
 pub(super) enum Host {
-    Board(std::boxed::Box<Board>),
-    Client(std::boxed::Box<Client>),
-    Raw(std::boxed::Box<Raw>),
-    Down(std::boxed::Box<Down<'static, Card>>),
+    Board(Box<Board>),
+    Client(Box<Client>),
+    Raw(Box<Raw>),
+    Down(Box<Down<'static, Card>>),
     /// Its power is off.
     Off,
 }
