@@ -16,7 +16,7 @@ use crate::targets::{BOARDS, Board, Emulated, SERIAL, SIZED, SLOW, emulated};
 use crate::{ensemble, needs, size};
 
 /// The program of a board's package that tries the drivers.
-const SELFTEST: &str = "selftest";
+pub(crate) const SELFTEST: &str = "selftest";
 
 /// The other packages of firmware, for the target whose image is measured.
 const OTHERS: [&str; 2] = ["qemu-m3", "size"];

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use object::{Object as _, ObjectSymbol as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
 use crate::bare::{self, Supply};
-use crate::boards;
+use crate::boards::{self, SELFTEST};
 use crate::groups::Steps;
 use crate::size::{self, Sizes};
 use crate::stack::{self, Stack};
@@ -16,6 +16,20 @@ const FAULT: u64 = 512;
 
 /// Bytes of flash that the texts of panics take, where `core` comes built and has them.
 const PANICS: u64 = 32 << 10;
+
+/// What the boards' self-test knows the price of, in its order.
+const MORE: [&str; 10] = [
+    "a znode (its name and data besides)",
+    "a cell of 14 bytes of names and data",
+    "a session",
+    "a connection of a client",
+    "a watch (its path besides)",
+    "a server of the ensemble",
+    "a transaction under way (its bytes besides)",
+    "a node that transactions under way change",
+    "an erase block of the flash",
+    "64 bytes of the longest frame, transaction and reply",
+];
 
 /// What an image takes of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +56,12 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
         match measure(&image, bare::sources(steps.checkout)) {
             Ok(footprint) => {
                 print!("{}", shown(board, &footprint));
+                if let Some(prices) = prices(&bare::program(&image, SELFTEST)) {
+                    println!("   bytes  of RAM that one more takes");
+                    for (price, name) in prices.iter().zip(MORE) {
+                        println!("{price:>8}  {name}");
+                    }
+                }
                 let Footprint { flash, ram, stack, ref chain, ref named } = footprint;
                 let texts = if supply == Supply::Installed { PANICS } else { 0 };
                 let within = flash <= board.code_max + texts && ram <= board.ram_max;
@@ -61,6 +81,16 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
             }
         }
     }
+}
+
+/// What one more of each of [`MORE`] takes, where a board's self-test says it.
+fn prices(selftest: &Path) -> Option<Vec<u32>> {
+    let bytes = std::fs::read(selftest).ok()?;
+    let file = object::File::parse(&*bytes).ok()?;
+    let symbol = file.symbols().find(|it| it.name().is_ok_and(|name| name.contains("ZK_MORE")))?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let data = section.data_range(symbol.address(), symbol.size()).ok()??;
+    Some(data.as_chunks::<4>().0.iter().map(|price| u32::from_le_bytes(*price)).collect())
 }
 
 /// Measures an image, and looks for the names of some directories in it.

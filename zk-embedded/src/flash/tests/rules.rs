@@ -735,44 +735,55 @@ fn a_device_that_fails_to_read_stops_the_store() {
     assert!(matches!(store.poll(false), Err(Error::Stopped)));
 }
 
+/// Bytes that are programmed, and blocks that are erased, for one of so many writes, each alone and followed
+/// by a quiet moment.
+fn cost(geometry: Geometry, size: usize, writes: u32) -> (f64, f64) {
+    let mut room = Room::new(geometry);
+    let mut watch = nobody;
+    let mut world = World::new(Flash::new(geometry, 1), &mut room, OPTIONS, 1, &mut watch);
+    world.next_epoch();
+    let begin = world.store.nor().counts();
+    let txn = vec![5; size];
+    for _ in 0..writes {
+        world.ready();
+        let zxid = world.state().zxid;
+        let zxid = if zxid == Zxid::ZERO { Zxid::new(Epoch(1), 1) } else { zxid.successor() };
+        let state = world.state().and(zxid, &txn);
+        world.expect.states.push(state);
+        world.store.append([(zxid, &txn[..])].into_iter()).unwrap();
+        assert_eq!(world.until(), Done::Appended(zxid));
+        world.expect.states = vec![state];
+        world.above.push(state);
+        world.rest();
+        if world.store.wants_snapshot() {
+            world.snapshot_steps(true);
+            world.rest();
+        }
+    }
+    let now = world.store.nor().counts();
+    let each = |of: u64| of as f64 / f64::from(writes);
+    (each(now.programmed - begin.programmed), each(now.erases - begin.erases))
+}
+
 #[test]
 fn what_a_write_costs() {
-    let mut room = Room::new(SMALL);
-    let mut watch = nobody;
-    let mut world = World::new(Flash::new(SMALL, 1), &mut room, OPTIONS, 1, &mut watch);
-    world.next_epoch();
-    for size in [60, 200, 400] {
-        let begin = world.store.nor().counts();
-        let txn = vec![5; size];
-        let writes = 4000;
-        for _ in 0..writes {
-            world.ready();
-            let zxid = world.state().zxid;
-            let zxid = if zxid == Zxid::ZERO { Zxid::new(Epoch(1), 1) } else { zxid.successor() };
-            let state = world.state().and(zxid, &txn);
-            world.expect.states.push(state);
-            world.store.append([(zxid, &txn[..])].into_iter()).unwrap();
-            assert_eq!(world.until(), Done::Appended(zxid));
-            world.expect.states = vec![state];
-            world.above.push(state);
-            world.rest();
-            if world.store.wants_snapshot() {
-                world.snapshot_steps(true);
-                world.rest();
-            }
+    // The smallest, and the boards'.
+    for (erase, blocks, writes) in
+        [(4096, 8, 4000), (65_536, 12, 40_000), (4096, 64, 12_000), (4096, 255, 40_000)]
+    {
+        let geometry = Geometry { erase, blocks, ..SMALL };
+        for size in [60, 200, 400] {
+            let (programmed, erased) = cost(geometry, size, writes);
+            let years = 100_000.0 * blocks as f64 / erased / (365.25 * 86_400.0);
+            std::println!(
+                "{blocks} blocks of {erase} bytes, a transaction of {size}: {programmed:.0} bytes programmed, \
+                 a block erased in {:.1} writes; at one write a second, 100,000 erases last {years:.1} years",
+                1.0 / erased
+            );
+            let frame = (size + 17 + 8).next_multiple_of(4) as f64;
+            assert!(programmed < frame + 4.0 * size as f64 + 150.0, "{programmed}");
+            // Each block is erased for what it held, and for little more.
+            assert!(erased * erase as f64 <= 2.0 * programmed + 64.0, "{erased}");
         }
-        let now = world.store.nor().counts();
-        let each = |of: u64| of as f64 / f64::from(writes);
-        let (programmed, erased) =
-            (each(now.programmed - begin.programmed), each(now.erases - begin.erases));
-        let years = 100_000.0 * 8.0 / erased / (365.25 * 86_400.0);
-        std::println!(
-            "a transaction of {size} bytes: {programmed:.0} bytes programmed, one block of 4 KiB \
-             erased in {:.1} writes; at one write a second, 8 blocks of 100,000 erases last \
-             {years:.1} years",
-            1.0 / erased
-        );
-        let frame = (size + 17 + 8).next_multiple_of(4) as f64;
-        assert!(programmed < frame + 4.0 * size as f64 + 150.0, "{programmed}");
     }
 }
