@@ -104,7 +104,7 @@ pub struct Replay<D: Directory> {
     last: Zxid,
     zxid: Zxid,
     offset: u64,
-    /// Whether the newest log holds the beginning of a record and no whole one.
+    /// Whether a log holds the beginning of a record and no whole one.
     torn_record: bool,
     /// What the end of the log before is, if the transaction in hand begins a later epoch and does not
     /// show the tree that it should.
@@ -122,9 +122,9 @@ impl<D: Directory> Replay<D> {
         Self::new(store, base, base.successor(), purpose)
     }
 
-    /// For seeing what restoring would see, without repair.
-    pub(super) fn look(store: &Store<D>, base: Zxid) -> Result<Self, Error> {
-        Self::new(store, base, base.successor(), Purpose::Look)
+    /// For seeing whether any log has anything, whatever its name is: without repair.
+    pub(super) fn look(store: &Store<D>) -> Result<Self, Error> {
+        Self::new(store, Zxid::ZERO, Zxid(i64::MIN), Purpose::Look)
     }
 
     /// For reading from `start` on, while the store is in use.
@@ -265,11 +265,14 @@ impl<D: Directory> Replay<D> {
         let Some(reader) = &self.reader else { return Ok(()) };
         let (path, offset, last) = (reader.path().to_path_buf(), self.offset, self.last);
         let rot = |damage| Error::Rot { path: path.clone(), offset, last, damage };
+        // Without a whole record the file is not worth its name.
+        let remove = offset <= FileHeader::LEN as u64;
         if self.visible.as_ref().is_some_and(|(name, _)| *name == self.name) {
             return damage.map_or(Ok(()), |damage| Err(rot(damage)));
         }
         let extent = reader.extent(offset)?;
         let written = extent - offset;
+        self.torn_record |= remove && extent > FileHeader::LEN as u64;
         let found = match damage {
             None if written > 0 => Some(Damage::Residue),
             damage => damage,
@@ -313,9 +316,6 @@ impl<D: Directory> Replay<D> {
         {
             return Err(rot(damage));
         }
-        // Without a whole record the file is not worth its name.
-        let remove = offset <= FileHeader::LEN as u64;
-        self.torn_record |= remove && extent > FileHeader::LEN as u64;
         if self.purpose == Purpose::Repair {
             if remove {
                 self.logs

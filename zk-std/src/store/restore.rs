@@ -241,7 +241,7 @@ impl<D: Directory> Store<D> {
         };
         // Logs without a snapshot are refused before anything of them is used or repaired.
         if found.is_none() && !self.options.trust_empty {
-            let mut probe = Replay::look(self, base)?;
+            let mut probe = Replay::look(self)?;
             let alone = match probe.advance(&mut Findings::default()) {
                 // What is missing before a log is the snapshot.
                 Err(Error::Gap { path, .. }) => Some(path),

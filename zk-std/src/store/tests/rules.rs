@@ -67,6 +67,19 @@ fn logs_without_snapshot_are_refused() {
     cut(&torn, &log_path(4), 40);
     assert!(matches!(refused(&torn), Error::LogsAlone { .. }));
     assert!(matches!(refused(&torn), Error::LogsAlone { .. }));
+    // Also in a log that one without a record hides, which is removed then.
+    let hidden = disk.fork(1);
+    hidden.write("data/version-2/log.0", &hidden.read(&log_path(1)).unwrap());
+    remove(&hidden, &log_path(1));
+    remove(&hidden, &log_path(4));
+    hidden.write("data/version-2/log.1", b"ZKLG");
+    let torn = hidden.fork(1);
+    cut(&torn, "data/version-2/log.0", 40);
+    for disk in [&hidden, &torn] {
+        for _ in 0..2 {
+            assert!(matches!(refused(disk), Error::LogsAlone { .. }));
+        }
+    }
     // An upgrade from 3.4.
     let (_, ledger, restored) =
         restore_with(&disk, Options { trust_empty: true, ..options() }).unwrap();
