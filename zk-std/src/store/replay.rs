@@ -277,6 +277,18 @@ impl<D: Directory> Replay<D> {
             None if written > 0 => Some(Damage::Residue),
             damage => damage,
         };
+        // A gap was accepted before a log without a record: it would hide what is logged from here on.
+        if remove
+            && found.is_none()
+            && self.purpose == Purpose::Repair
+            && follows(last, self.named) == Follows::Gap
+        {
+            return self
+                .logs
+                .unlink(&self.name)
+                .and_then(|()| self.logs.sync())
+                .context("remove", || path.clone());
+        }
         if let Some(&(next, ref next_name)) = self.files.front() {
             if let Some(damage) = found
                 && !apache_reads_as_end(damage)

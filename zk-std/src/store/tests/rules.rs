@@ -369,6 +369,27 @@ fn missing_transactions_are_refused() {
     restore(&disk).unwrap();
 }
 
+/// Its name would come before those of the logs that hold what is written next.
+#[test]
+fn a_log_without_a_record_behind_an_accepted_gap_is_removed() {
+    let (disk, _) = disk_with(&[1..=3]);
+    disk.write(&log_path(7), b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0");
+    let accept = Options { accept_gaps: true, ..options() };
+    let (mut store, mut ledger, restored) = restore_with(&disk, accept.clone()).unwrap();
+    assert_eq!(restored.zxid, z(3));
+    for counter in 4..=9 {
+        let entry = txn(z(counter), b"");
+        store.append(z(counter), &entry).unwrap();
+        ledger.add(z(counter), &entry);
+        store.sync().unwrap();
+        if counter == 7 {
+            save(&mut store, &ledger, z(7)).unwrap();
+        }
+    }
+    let (_, again, restored) = restore_with(&disk, accept).unwrap();
+    assert_eq!((restored.zxid, again.entries.len()), (z(9), ledger.entries.len()));
+}
+
 #[test]
 fn repeated_transactions_are_reported_and_loaded() {
     let (disk, _) = disk_with(&[1..=5, 3..=6]);
