@@ -203,6 +203,9 @@ impl<R: Read> SnappyReader<R> {
 
     /// Reads the next chunk; false at the end.
     fn advance(&mut self) -> io::Result<bool> {
+        // Whoever reads on behind an error finds nothing.
+        self.chunk.clear();
+        self.at = 0;
         let mut head = [0; 4];
         loop {
             match self.from.read(&mut head[..1])? {
@@ -234,12 +237,13 @@ impl<R: Read> SnappyReader<R> {
         if unpacked > SNAPPY_CHUNK_MAX {
             return Err(invalid("a snappy chunk is too large"));
         }
-        self.chunk.resize(unpacked, 0);
+        let mut chunk = core::mem::take(&mut self.chunk);
+        chunk.resize(unpacked, 0);
         let n = snap::raw::Decoder::new()
-            .decompress(&self.packed, &mut self.chunk)
+            .decompress(&self.packed, &mut chunk)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        self.chunk.truncate(n);
-        self.at = 0;
+        chunk.truncate(n);
+        self.chunk = chunk;
         Ok(true)
     }
 }
@@ -303,5 +307,27 @@ impl<W: Write> SnappyWriter<W> {
     fn finish(mut self) -> io::Result<W> {
         self.put()?;
         Ok(self.to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_on_behind_an_error_finds_nothing() {
+        let mut stream = SnappyWriter::new(Vec::new());
+        assert_eq!(stream.write(b"one chunk").unwrap(), 9);
+        stream.put().unwrap();
+        let whole = stream.to.len();
+        let mut bytes = stream.finish().unwrap();
+        // Another chunk, which says that it has a byte, and is none.
+        bytes.truncate(whole);
+        bytes.extend([0, 0, 0, 2, 1, 0xff]);
+        let mut reader = SnappyReader::new(&bytes[..]);
+        let mut room = [0; 64];
+        assert_eq!(reader.read(&mut room).unwrap(), 9);
+        assert!(reader.read(&mut room).is_err());
+        assert_eq!(reader.read(&mut room).unwrap(), 0);
     }
 }
