@@ -213,10 +213,7 @@ impl Ensemble {
     fn play_slow(&mut self) -> Result<(), String> {
         let leader = self.begin()?;
         let other = (1..=PEERS).find(|&id| id != leader).unwrap_or(leader);
-        self.zk(other, &["create", "/written", "0"])?;
-        let mut writer = self.kazoo("writer.py");
-        let mut writer =
-            Guest::start("writer", writer.arg(self.clients.join(",")).arg("/written"))?;
+        let mut writer = self.writer(other)?;
         let mut erased = [0; PEERS];
         self.quorum.until("erased enough", self.deadline, |line| {
             if line.contains("has expired") || line.contains("looking") || line.contains("leads") {
@@ -249,10 +246,7 @@ impl Ensemble {
         self.quorum.line(&format!("server {leader} follows"), self.deadline)?;
         self.has_all(leader)?;
 
-        self.zk(other, &["create", "/written", "0"])?;
-        let mut writer = self.kazoo("writer.py");
-        let mut writer =
-            Guest::start("writer", writer.arg(self.clients.join(",")).arg("/written"))?;
+        let mut writer = self.writer(other)?;
         for cut in 1..=cuts {
             // It has found what it was acknowledged, and writes on.
             let behind = writer.line("writes behind ", self.deadline)?;
@@ -321,6 +315,13 @@ impl Ensemble {
 
     fn type_line(&mut self, line: &str) -> Result<(), String> {
         self.quorum.type_line(line)
+    }
+
+    /// One of our programs writes to a node, which is created at a server.
+    fn writer(&self, id: usize) -> Result<Guest, String> {
+        self.zk(id, &["create", "/written", "0"])?;
+        let mut writer = self.kazoo("writer.py");
+        Guest::start("writer", writer.arg(self.clients.join(",")).arg("/written"))
     }
 
     /// What was acknowledged is there, as a server shows it.

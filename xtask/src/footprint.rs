@@ -9,7 +9,7 @@ use crate::boards::{self, SELFTEST};
 use crate::groups::Steps;
 use crate::size::{self, Sizes};
 use crate::stack::{self, Stack};
-use crate::targets::{BOARDS, Board};
+use crate::targets::{BOARDS, Board, TINY};
 
 /// Bytes of stack that the fault takes that a panic is, until it is told and the board is reset.
 const FAULT: u64 = 512;
@@ -56,11 +56,14 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
         match measure(&image, bare::sources(steps.checkout)) {
             Ok(footprint) => {
                 print!("{}", shown(board, &footprint));
-                if let Some(prices) = prices(&bare::program(&image, SELFTEST)) {
+                if board.profile == TINY {
+                    let prices = prices(&bare::program(&image, SELFTEST)).unwrap_or_default();
                     println!("   bytes  of RAM that one more takes");
                     for (price, name) in prices.iter().zip(MORE) {
                         println!("{price:>8}  {name}");
                     }
+                    let what = format!("{}: {} prices are known", board.package, prices.len());
+                    steps.check(&what, prices.len() == MORE.len());
                 }
                 let Footprint { flash, ram, stack, ref chain, ref named } = footprint;
                 let texts = if supply == Supply::Installed { PANICS } else { 0 };

@@ -158,10 +158,9 @@ impl Peer<'_> {
     /// notification.
     pub(super) fn adopt_config(&mut self, now: Now, from: ServerId, text: &[u8]) {
         let quorums = &mut self.ensemble.quorums;
-        let told = self.state == State::Looking && self.options.reconfig && quorums.knows(from);
         let later = version_for(text, self.options.server)
             .is_some_and(|(version, here)| here && version > quorums.committed.version());
-        if !told || !later {
+        if !later || !quorums.knows(from) {
             return;
         }
         if let Err(error) = quorums.set(text) {

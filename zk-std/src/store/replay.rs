@@ -260,6 +260,12 @@ impl<D: Directory> Replay<D> {
         Ok(())
     }
 
+    /// Removes the file.
+    fn unlink(&self) -> Result<(), Error> {
+        let removed = self.logs.unlink(&self.name).and_then(|()| self.logs.sync());
+        removed.context("remove", || self.path())
+    }
+
     /// Judges the end of a file at `self.offset`.
     fn leave(&mut self, damage: Option<Damage>, findings: &mut Findings) -> Result<(), Error> {
         let Some(reader) = &self.reader else { return Ok(()) };
@@ -283,11 +289,7 @@ impl<D: Directory> Replay<D> {
             && self.purpose == Purpose::Repair
             && follows(last, self.named) == Follows::Gap
         {
-            return self
-                .logs
-                .unlink(&self.name)
-                .and_then(|()| self.logs.sync())
-                .context("remove", || path.clone());
+            return self.unlink();
         }
         if let Some(&(next, ref next_name)) = self.files.front() {
             if let Some(damage) = found
@@ -330,10 +332,7 @@ impl<D: Directory> Replay<D> {
         }
         if self.purpose == Purpose::Repair {
             if remove {
-                self.logs
-                    .unlink(&self.name)
-                    .and_then(|()| self.logs.sync())
-                    .context("remove", || path.clone())?;
+                self.unlink()?;
             } else {
                 reader.cut(offset)?;
             }
