@@ -6,6 +6,7 @@
 //! transaction, `r` a transaction's type and record.
 
 use zk_core::id::{SessionId, Xid, Zxid};
+use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options, Peer, State};
 use zk_core::time::Now;
 use zk_core::tree::{self, Seeds};
@@ -93,7 +94,14 @@ fn ceilings(way: u8) -> Ceilings {
         return Ceilings::default();
     }
     Ceilings {
-        tree: tree::Ceilings { nodes: 16, cells: 120, acls: 6, owners: 3, snapshot: 2048 },
+        tree: tree::Ceilings {
+            nodes: 16,
+            cells: 120,
+            unit: Unit::OWN,
+            acls: 6,
+            owners: 3,
+            snapshot: 2048,
+        },
         sessions: 4,
         changes: 16,
         pending: 4,

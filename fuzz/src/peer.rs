@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 
 use zk_core::id::{SessionId, Xid, Zxid};
+use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Link, Options, State};
 use zk_core::tree;
 use zk_core::wire::client::{
@@ -90,7 +91,14 @@ fn ceilings(way: u8) -> Ceilings {
         return Ceilings::default();
     }
     Ceilings {
-        tree: tree::Ceilings { nodes: 24, cells: 300, acls: 12, owners: 4, snapshot: 2048 },
+        tree: tree::Ceilings {
+            nodes: 24,
+            cells: 300,
+            unit: Unit::OWN,
+            acls: 12,
+            owners: 4,
+            snapshot: 2048,
+        },
         watches: 24,
         watch_cells: 60,
         sessions: 6,

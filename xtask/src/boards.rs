@@ -77,7 +77,7 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
             let what = format!("two {} are an ensemble with a server of Apache's", board.package);
             tried(steps, &what, ensemble::CEILING, |deadline| {
                 let script = needs::apache_script().ok_or("there is no zkServer.sh")?;
-                ensemble::beside_apache(checkout, board, &script, deadline)
+                ensemble::beside_desktop(checkout, board.package, Some(&script), deadline)
             });
         }
         for Emulated { board, .. } in emulated().filter(|it| it.board.programs.contains(&SERIAL)) {
@@ -89,8 +89,11 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
                 ensemble::slow(checkout, board, deadline)
             });
         }
-        let all: Vec<_> = emulated().map(|it| it.board.package).collect();
-        ensemble(steps, &all.join(","), false, CUTS_BOTH);
+        let all = emulated().map(|it| it.board.package).collect::<Vec<_>>().join(",");
+        let what = format!("{all} are an ensemble with a server of ours on this machine");
+        tried(steps, &what, ensemble::CEILING, |deadline| {
+            ensemble::beside_desktop(checkout, &all, None, deadline)
+        });
     }
 }
 
@@ -101,14 +104,14 @@ const SMALLEST: &str = "emcraft-sf2";
 const CUTS: usize = 20;
 const CUTS_LONG: usize = 50;
 
-/// And of boards of all architectures.
-const CUTS_BOTH: usize = 2;
-
 /// And on serial lines.
 const CUTS_SERIAL: usize = 2;
 const CUTS_SERIAL_LONG: usize = 9;
 
-/// The long group: ensembles of the other boards, and on serial lines. Members of one ensemble hold the same.
+/// And in the long group of boards of all architectures.
+const CUTS_BOTH: usize = 9;
+
+/// The long group: ensembles of the other boards, on serial lines, and of all kinds. Members of one ensemble hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for Emulated { board, .. } in emulated().filter(|it| it.board.package != SMALLEST) {
         ensemble(steps, board.package, false, CUTS_LONG);
@@ -116,6 +119,8 @@ pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for Emulated { board, .. } in emulated().filter(|it| it.board.programs.contains(&SERIAL)) {
         ensemble(steps, board.package, true, CUTS_SERIAL_LONG);
     }
+    let all: Vec<_> = emulated().map(|it| it.board.package).collect();
+    ensemble(steps, &all.join(","), false, CUTS_BOTH);
 }
 
 fn ensemble(steps: &mut Steps<'_>, kinds: &str, serial: bool, cuts: usize) {

@@ -2,8 +2,8 @@
 //!
 //! They elect; `zk` and kazoo use them; the leader's power is cut, and the others go on; it comes back and has
 //! what it missed; the power of all is cut at once, and everything that was acknowledged is there. Two beside
-//! a server of Apache's: it follows one of them, and they follow it. And three whose flash takes 3 s for an
-//! erase: nobody loses its leader or a session.
+//! a server on this machine, of ours or of Apache's: it follows one of them, and they follow it. And three
+//! whose flash takes 3 s for an erase: nobody loses its leader or a session.
 
 use core::time::Duration;
 use std::io::{Read as _, Write as _};
@@ -21,8 +21,8 @@ use crate::targets::{Board, Emulated};
 /// How many boards.
 const PEERS: usize = 3;
 
-/// The number of Apache's server beside two boards.
-const APACHE: usize = 1;
+/// The number of a server on this machine beside two boards.
+const DESKTOP: usize = 1;
 
 /// One ceiling for all of it, builds included. (TCP does not say that the power of another machine is cut:
 /// a leader is missed after `syncLimit` ticks.)
@@ -64,19 +64,24 @@ pub(crate) fn slow(checkout: &Checkout, board: &Board, deadline: Instant) -> Res
     Ensemble::run(checkout, quorum, deadline, Ensemble::play_slow)
 }
 
-/// Runs two boards beside a server of Apache's, which its `script` starts.
+/// Runs two boards, of these kinds in turn, beside a server on this machine: ours, or one of Apache's, which
+/// its script starts.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
-pub(crate) fn beside_apache(
+pub(crate) fn beside_desktop(
     checkout: &Checkout,
-    board: &Board,
-    script: &Path,
+    kinds: &str,
+    apache: Option<&Path>,
     deadline: Instant,
 ) -> Result<(), String> {
     let mut quorum = quorum(checkout);
-    quorum.args(["--board", board.package, "--peers", "2", "--apache"]).arg(script);
-    Ensemble::run(checkout, quorum, deadline, Ensemble::play_beside_apache)
+    quorum.args(["--board", kinds, "--peers", "2"]);
+    match apache {
+        Some(script) => quorum.arg("--apache").arg(script),
+        None => quorum.arg("--mixed"),
+    };
+    Ensemble::run(checkout, quorum, deadline, Ensemble::play_beside_desktop)
 }
 
 /// A board that cannot start, because its configuration is longer than fits, starts three times and then
@@ -186,20 +191,22 @@ impl Ensemble {
         Ok(leader)
     }
 
-    /// Server 1 is Apache's.
-    fn play_beside_apache(&mut self) -> Result<(), String> {
+    /// Server 1 is on this machine.
+    fn play_beside_desktop(&mut self) -> Result<(), String> {
         let leader = self.begin()?;
-        if leader == APACHE {
-            return Err("Apache's server leads, although the boards have higher numbers".to_owned());
+        if leader == DESKTOP {
+            return Err(
+                "the desktop server leads, although the boards have higher numbers".to_owned()
+            );
         }
-        // What only Apache's server and one board have decides who is to lead.
+        // What only the desktop server and one board have decides who is to lead.
         let other = 5 - leader;
         self.cut(leader)?;
         self.quorum.line("all that are on serve again", self.deadline)?;
-        self.zk(APACHE, &["create", "/without", "the leader"])?;
+        self.zk(DESKTOP, &["create", "/without", "the leader"])?;
         self.cut(other)?;
         self.type_line(&format!("start {leader}"))?;
-        self.quorum.line(&format!("server {APACHE} leads"), self.deadline)?;
+        self.quorum.line(&format!("server {DESKTOP} leads"), self.deadline)?;
         self.type_line(&format!("start {other}"))?;
         self.quorum.line(&format!("server {other} follows"), self.deadline)?;
         for id in 1..=PEERS {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use support::{Client, World, encode, options};
 use zk_core::id::{SessionId, Xid};
+use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options, State};
 use zk_core::tree;
 use zk_core::wire::client::{
@@ -327,7 +328,14 @@ fn answer(frame: &[u8]) -> (Code, &[u8]) {
 
 fn small() -> (Options, Ceilings) {
     let ceilings = Ceilings {
-        tree: tree::Ceilings { nodes: 9, cells: 30, acls: 3, owners: 2, snapshot: 1 << 16 },
+        tree: tree::Ceilings {
+            nodes: 9,
+            cells: 30,
+            unit: Unit::OWN,
+            acls: 3,
+            owners: 2,
+            snapshot: 1 << 16,
+        },
         watches: 6,
         watch_cells: 20,
         sessions: 64,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use zk_core::id::{SessionId, Zxid};
-use zk_core::memory::{Cell, Index, Pipe, Slot, Table};
+use zk_core::memory::{Cell, Index, Pipe, Slot, Table, Unit};
 use zk_core::tree::count::Counted;
 use zk_core::tree::listing::Told;
 use zk_core::tree::snapshot::{Loader, Step};
@@ -404,8 +404,14 @@ fn compare(tree: &DataTree<'_>, model: &Model) {
 }
 
 fn owned_tree() -> DataTree<'static> {
-    let ceilings =
-        Ceilings { nodes: 10_000, cells: 100_000, acls: 1000, owners: 1000, snapshot: 100_000 };
+    let ceilings = Ceilings {
+        nodes: 10_000,
+        cells: 100_000,
+        unit: Unit::OWN,
+        acls: 1000,
+        owners: 1000,
+        snapshot: 100_000,
+    };
     DataTree::new(Storage::owned(ceilings), Seeds(3, 4), true).unwrap()
 }
 
@@ -440,7 +446,12 @@ proptest! {
     #[test]
     fn a_tree_is_its_model(ops in proptest::collection::vec(op(), 0..120)) {
         let ceilings =
-            Ceilings { nodes: 10_000, cells: 100_000, acls: 1000, owners: 1000, snapshot: 100_000 };
+            Ceilings { nodes: 10_000, cells: 100_000, unit: Unit::OWN, acls: 1000, owners: 1000, snapshot: 100_000 };
+        check(Run::new(Storage::owned(ceilings)), &ops);
+
+        // As much as a board holds of its smaller cells.
+        let unit = Unit::of(16).unwrap();
+        let ceilings = Ceilings { nodes: 12, cells: 60, unit, acls: 4, owners: 1, snapshot: 700 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         let (mut nodes, mut cells) = ([Node::EMPTY; 12], [Cell::EMPTY; 40]);
@@ -458,6 +469,7 @@ proptest! {
             nodes: Table::lent(&mut nodes),
             paths: Index::lent(&mut paths),
             cells: Table::lent(&mut cells),
+            unit: Unit::OWN,
             acls: Table::lent(&mut acls),
             acl_contents: Index::lent(&mut contents),
             acl_numbers: Index::lent(&mut numbers),

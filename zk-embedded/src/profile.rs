@@ -12,7 +12,7 @@
 
 use zk_core::election;
 use zk_core::id::ServerId;
-use zk_core::memory::{Cell, Full, Index, Meta, Slot, Table};
+use zk_core::memory::{Cell, Full, Index, Meta, Slot, Table, Unit};
 use zk_core::peer::{
     self, Address, Asking, Connection, EnsembleStorage, MemberConnection, Peer, PendingEntry,
     WAITING_HEAD,
@@ -315,6 +315,7 @@ impl Profile {
                 nodes: ram.table::<Node>(nodes),
                 paths: ram.index(nodes),
                 cells: ram.table::<Cell>(self.cells),
+                unit: Unit::OWN,
                 acls: ram.table::<AclEntry>(self.acls),
                 acl_contents: ram.index(self.acls),
                 acl_numbers: ram.index(self.acls),

@@ -40,8 +40,7 @@ pub(crate) struct Layout {
     /// Kinds of boards, which take turns.
     pub(crate) kinds: Vec<Emulated>,
     pub(crate) boards: usize,
-    /// Server 1, if there is one. Of servers that know as much the one with the greatest number leads, and
-    /// a board accepts no leader that holds more than itself.
+    /// Server 1, if there is one; it accepts what the boards can hold.
     pub(crate) desktop: Option<Desktop>,
 }
 
@@ -143,6 +142,12 @@ impl Layout {
         (differ && own != TINY).then_some(TINY)
     }
 
+    /// What each of them holds.
+    fn profile(&self) -> &'static str {
+        let own = self.kinds.first().map_or(TINY, |kind| kind.board.profile);
+        self.program(0).unwrap_or(own)
+    }
+
     /// The numbers of the servers that are boards.
     pub(crate) fn ids(&self) -> core::ops::Range<usize> {
         let first = if self.desktop.is_some() { 2 } else { 1 };
@@ -208,9 +213,10 @@ impl Layout {
         fs::write(own.join("myid"), "1\n")?;
         let mut text = format!(
             "dataDir={}\ntickTime=2000\ninitLimit=15\nsyncLimit=5\nstandaloneEnabled=false\n\
-             autopurge.purgeInterval=1\n4lw.commands.whitelist=*\n\
+             autopurge.purgeInterval=1\n4lw.commands.whitelist=*\nzk.capacity={}\n\
              server.1=127.0.0.1:{quorum}:{election}:participant;127.0.0.1:{client}\n",
-            own.display()
+            own.display(),
+            self.profile()
         );
         for id in self.ids() {
             let (quorum, election, client) =
@@ -295,10 +301,11 @@ mod tests {
         let mixed = Layout::of(&dir.0, &both, Some(3), true).unwrap();
         assert_eq!(mixed.ids().map(|id| mixed.kind(id)).collect::<Vec<_>>(), [0, 1, 0]);
         assert_eq!([0, 1].map(|kind| mixed.program(kind)), [None, Some(TINY)]);
+        assert_eq!(mixed.profile(), TINY);
         assert_eq!(Layout::of(&dir.0, &[], None, false), Ok(mixed));
         for kind in both {
             let alike = Layout { kinds: vec![kind], boards: 3, desktop: None };
-            assert_eq!(alike.program(0), None);
+            assert_eq!((alike.program(0), alike.profile()), (None, kind.board.profile));
         }
     }
 
@@ -314,6 +321,7 @@ mod tests {
         let dir = Dir::new();
         let file = layout.configure(&dir.0, |id, port| port + id as u16).unwrap().unwrap();
         let text = fs::read_to_string(file).unwrap();
+        assert!(text.contains("\nzk.capacity=tiny\n"), "{text}");
         assert!(text.ends_with(
             "server.1=127.0.0.1:1:2:participant;127.0.0.1:3\n\
              server.2=127.0.0.1:2890:3890:participant;127.0.0.1:2183\n\

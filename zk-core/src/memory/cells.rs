@@ -13,6 +13,10 @@ pub const CELL: usize = 8 * LINK;
 /// Bytes of a link to the next cell.
 const LINK: usize = size_of::<Handle>();
 
+/// Bytes of the smallest cell that a peer has: of one with `--cfg zk_handle16`.
+#[cfg(not(zk_handle16))]
+const SMALLEST: usize = 16;
+
 /// Bytes of content in a cell that has a next one; the last one of a chain holds more.
 pub const CELL_BYTES: usize = CELL - LINK;
 
@@ -54,33 +58,90 @@ pub struct Chain {
     pub len: usize,
 }
 
+/// The cells in which a peer says how much it holds: its own, or smaller ones of others.
+///
+/// What is full is decided by who leads, for all. A peer with larger cells that leads smaller ones must
+/// count as they do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// Bytes of a cell. Those who have the smallest count in no other.
+    #[cfg(not(zk_handle16))]
+    cell: usize,
+}
+
+impl Unit {
+    /// The peer's own.
+    pub const OWN: Self = Self {
+        #[cfg(not(zk_handle16))]
+        cell: CELL,
+    };
+
+    /// Cells of `bytes` bytes. `None`: nobody has them, or this peer's are smaller.
+    pub const fn of(bytes: usize) -> Option<Self> {
+        if bytes == CELL {
+            return Some(Self::OWN);
+        }
+        #[cfg(not(zk_handle16))]
+        if bytes == SMALLEST {
+            return Some(Self { cell: bytes });
+        }
+        None
+    }
+
+    /// Bytes of one.
+    pub const fn bytes(self) -> usize {
+        #[cfg(zk_handle16)]
+        return CELL;
+        #[cfg(not(zk_handle16))]
+        self.cell
+    }
+
+    /// As [`Cells::needed`].
+    pub const fn needed(self, bytes: usize) -> usize {
+        let cell = self.bytes();
+        if bytes <= cell {
+            return (bytes > 0) as usize;
+        }
+        (bytes - cell / 8).div_ceil(cell - cell / 8)
+    }
+
+    /// How many more a string may take when it grows by `bytes` bytes, however long it is.
+    pub const fn grown(self, bytes: usize) -> usize {
+        let cell = self.bytes();
+        bytes.div_ceil(cell - cell / 8)
+    }
+}
+
 /// All byte strings of a peer's tables.
 #[derive(Debug)]
 pub struct Cells<'m> {
     cells: Table<'m, Cell>,
+    unit: Unit,
     free: Handle,
     used: usize,
+    /// In units.
     len: usize,
 }
 
 impl<'m> Cells<'m> {
     /// No chains yet.
     pub fn new(cells: Table<'m, Cell>) -> Self {
-        Self { cells, free: NIL, used: 0, len: 0 }
+        Self::counted(cells, Unit::OWN)
+    }
+
+    /// No chains yet; as many units as there are cells.
+    pub fn counted(cells: Table<'m, Cell>, unit: Unit) -> Self {
+        Self { cells, unit, free: NIL, used: 0, len: 0 }
     }
 
     /// How many cells a string of `bytes` bytes takes.
     pub const fn needed(bytes: usize) -> usize {
-        match bytes {
-            0 => 0,
-            1..=CELL => 1,
-            _ => (bytes - LINK).div_ceil(CELL_BYTES),
-        }
+        Unit::OWN.needed(bytes)
     }
 
-    /// How many cells more a string may take when it grows by `bytes` bytes, however long it is.
-    pub const fn grown(bytes: usize) -> usize {
-        bytes.div_ceil(CELL_BYTES)
+    /// What is counted in.
+    pub fn unit(&self) -> Unit {
+        self.unit
     }
 
     /// Cells in use.
@@ -93,7 +154,7 @@ impl<'m> Cells<'m> {
         self.len == 0
     }
 
-    /// Cells that can still be taken.
+    /// Cells that can still be taken. There are as many: a string takes no more cells than units.
     pub fn available(&self) -> usize {
         self.cells.ceiling().min(NIL as usize) - self.len
     }
@@ -118,7 +179,6 @@ impl<'m> Cells<'m> {
             self.used += 1;
             at
         };
-        self.len += 1;
         Ok(at)
     }
 
@@ -132,7 +192,6 @@ impl<'m> Cells<'m> {
             self.free = at;
             at = next;
         }
-        self.len -= count;
     }
 
     /// Stores the concatenation of `parts`, and returns the chain's head.
@@ -171,7 +230,8 @@ impl<'m> Cells<'m> {
     ) -> Result<Handle, Full> {
         let total = from + first.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         let (had, need) = (Self::needed(chain.len), Self::needed(total));
-        if need > had && need - had > self.available() {
+        let len = self.len - self.unit.needed(chain.len) + self.unit.needed(total);
+        if len > self.len && len - self.len > self.available() {
             return Err(Full);
         }
         let mut head = chain.head;
@@ -218,12 +278,14 @@ impl<'m> Cells<'m> {
         if need < had {
             self.give(cell, had - need);
         }
+        self.len = len;
         Ok(if need == 0 { NIL } else { head })
     }
 
     /// Frees a chain.
     pub fn remove(&mut self, chain: Chain) {
         self.give(chain.head, Self::needed(chain.len));
+        self.len -= self.unit.needed(chain.len);
     }
 
     /// The bytes `[from, from + len)` of a chain, piece by piece.
@@ -375,7 +437,7 @@ mod tests {
                     assert_eq!(cells.len(), Cells::needed(new));
                     assert!(
                         Cells::needed(new)
-                            <= Cells::needed(old) + Cells::grown(new.saturating_sub(old))
+                            <= Cells::needed(old) + Unit::OWN.grown(new.saturating_sub(old))
                     );
                     let expected = [&bytes[..keep], tail].concat();
                     assert_eq!(read(&cells, head, new), expected, "{old} {keep} {new}");
@@ -384,6 +446,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Counted in the cells of the smallest, a table is full when theirs is, and never before its own
+    /// cells are all in use.
+    #[test]
+    #[cfg(not(zk_handle16))]
+    fn a_table_is_full_when_a_table_of_smaller_cells_is() {
+        assert_eq!(Unit::of(CELL), Some(Unit::OWN));
+        assert_eq!([0, 8, 15, 64].map(Unit::of), [None; 4]);
+        let unit = Unit::of(16).unwrap();
+        // As a board needs: 14 bytes in each, and 16 in the last.
+        let lengths = [0, 1, 16, 17, 30, 31, 44, 45, 512];
+        assert_eq!(lengths.map(|len| unit.needed(len)), [0, 1, 1, 2, 2, 3, 3, 4, 37]);
+        for bytes in 0..4 * CELL {
+            assert!(Cells::needed(bytes) <= unit.needed(bytes), "{bytes}");
+            assert!((0..CELL).all(|more| {
+                unit.needed(bytes + more) <= unit.needed(bytes) + unit.grown(more)
+            }));
+        }
+        let mut storage = [Cell::EMPTY; 4];
+        let mut cells = Cells::counted(Table::lent(&mut storage), unit);
+        assert_eq!(cells.insert(&[&[7; 59]]), Err(Full));
+        let chain = Chain { head: cells.insert(&[&[7; 31]]).unwrap(), len: 31 };
+        assert_eq!((cells.len(), cells.available()), (3, 1));
+        assert_eq!(cells.replace(chain, 31, &[7; 28]), Err(Full));
+        let chain = Chain { head: cells.replace(chain, 31, &[7; 27]).unwrap(), len: 58 };
+        assert_eq!((cells.available(), read(&cells, chain.head, 58)), (0, vec![7; 58]));
+        let chain = Chain { head: cells.replace(chain, 16, &[]).unwrap(), len: 16 };
+        assert_eq!(cells.len(), 1);
+        cells.remove(chain);
+        assert!(cells.is_empty());
     }
 
     proptest! {

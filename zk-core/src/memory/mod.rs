@@ -18,7 +18,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 pub(crate) use cells::copy_piece;
-pub use cells::{CELL, CELL_BYTES, Cell, Cells, Chain, Chunks};
+pub use cells::{CELL, CELL_BYTES, Cell, Cells, Chain, Chunks, Unit};
 pub use index::{Index, Slot};
 pub use pipe::Pipe;
 pub use records::{Meta, Records};

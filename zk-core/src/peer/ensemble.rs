@@ -14,7 +14,7 @@ use super::pipeline::PendingEntry;
 use super::{Peer, State};
 use crate::election::{self, Election, ServerState};
 use crate::id::{Epoch, ServerId, Zxid};
-use crate::memory::{Handle, Pipe, Ring, Table};
+use crate::memory::{Handle, Pipe, Ring, Table, Unit};
 use crate::quorum::{Config, ConfigError, Quorums};
 use crate::time::{Instant, Now};
 use crate::trace::{info, warning};
@@ -190,7 +190,7 @@ impl<'m> Ensemble<'m> {
             snapshot: None,
             files: Files::Idle,
             install: Pipe::new(install),
-            scanner: Scanner::new(0),
+            scanner: Scanner::new(0, Unit::OWN),
             settling: false,
             read_only_at: None,
             serving: false,

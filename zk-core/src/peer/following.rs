@@ -122,7 +122,7 @@ impl Peer<'_> {
             }
             Heard::Snapshot(zxid) => {
                 info!("the leader sends a snapshot of zxid {:#x}", zxid.0);
-                self.ensemble.scanner = Scanner::new(self.options.max_txn);
+                self.ensemble.scanner = Scanner::new(self.options.max_txn, self.tree.unit());
                 self.ensemble.install.clear();
                 self.ensemble.files = Files::Begin(zxid);
             }

@@ -61,7 +61,7 @@ use stats::Digests;
 pub use stats::{Counters, DigestEntry, Sizes, Stats, Summary};
 
 use crate::id::{SessionId, Zxid};
-use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table};
+use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table, Unit};
 use crate::request::apply::ApplyError;
 use crate::request::changes::{self, Changes};
 pub use crate::request::options::Options;
@@ -156,6 +156,7 @@ impl Default for Ceilings {
             tree: tree::Ceilings {
                 nodes: most,
                 cells: most,
+                unit: Unit::OWN,
                 acls: most,
                 owners: most,
                 snapshot: 256 << 20,
@@ -284,7 +285,7 @@ impl<'m> Peer<'m> {
         let Cost { nodes, cells, acls, owners } = tree.capacity();
         let changes = Changes::new(storage.changes, seeds, &tree);
         Ok(Self {
-            capacity: Capacity::new([nodes, cells, acls, owners, sessions, longest]),
+            capacity: Capacity::new(tree.unit(), [nodes, cells, acls, owners, sessions, longest]),
             state: State::Recovering,
             tree,
             watches: Watches::new(storage.watches, seeds),

@@ -2,7 +2,7 @@
 
 use super::{DataTree, Owner, path, quota};
 use crate::id::SessionId;
-use crate::memory::Cells;
+use crate::memory::Unit;
 use crate::wire::client::Acl;
 use crate::wire::jute::{List, Reader};
 use crate::wire::txn::Record;
@@ -12,7 +12,7 @@ use crate::wire::txn::Record;
 pub struct Cost {
     /// Znodes.
     pub nodes: usize,
-    /// Cells.
+    /// Cells, in the tree's [unit](DataTree::unit).
     pub cells: usize,
     /// Distinct access control lists.
     pub acls: usize,
@@ -56,13 +56,18 @@ impl DataTree<'_> {
     /// What can still be added.
     pub fn room(&self) -> Cost {
         // Quota counters are text that grows in place, by a few cells at most.
-        let counters = self.limits * Cells::grown(quota::LONGEST);
+        let counters = self.limits * self.unit().grown(quota::LONGEST);
         Cost {
             nodes: self.capacity().nodes - self.nodes.len(),
             cells: self.cells.available().saturating_sub(counters),
             acls: self.acls.available(),
             owners: self.owners.available(),
         }
+    }
+
+    /// The cells in which costs and room are counted.
+    pub fn unit(&self) -> Unit {
+        self.cells.unit()
     }
 
     /// What there is room for in all.
@@ -110,7 +115,7 @@ impl DataTree<'_> {
             Record::SetData(_) => {
                 let at = self.find(record.path()).filter(|_| next);
                 let had = at.and_then(|at| self.data(at)).map_or(0, |(len, _)| len);
-                Cost { cells: Cells::grown(data.saturating_sub(had)), ..Cost::default() }
+                Cost { cells: self.unit().grown(data.saturating_sub(had)), ..Cost::default() }
             }
             _ if record.data().is_some() => self.cost_of(record.path(), data, owner),
             _ => Cost::default(),
@@ -125,10 +130,10 @@ impl DataTree<'_> {
         let new_owner =
             matches!(owner, Owner::Session(session) if self.owners.find(session).is_none());
         // Its counters grow in place later, or as soon as it is there.
-        let counters = if quota::is_counted(path) { Cells::grown(quota::LONGEST) } else { 0 };
+        let counters = if quota::is_counted(path) { self.unit().grown(quota::LONGEST) } else { 0 };
         Cost {
             nodes: 1,
-            cells: Cells::needed(name + data) + counters,
+            cells: self.unit().needed(name + data) + counters,
             acls: 0,
             owners: usize::from(new_owner),
         }
@@ -139,6 +144,6 @@ impl DataTree<'_> {
         if self.acls.contains(&self.cells, acl) {
             return Cost::default();
         }
-        Cost { cells: Cells::needed(acl.raw().len()), acls: 1, ..Cost::default() }
+        Cost { cells: self.unit().needed(acl.raw().len()), acls: 1, ..Cost::default() }
     }
 }

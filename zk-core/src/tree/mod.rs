@@ -106,7 +106,7 @@ impl<'m> DataTree<'m> {
         let mut tree = Self {
             nodes: Slab::new(storage.nodes),
             index: storage.paths,
-            cells: Cells::new(storage.cells),
+            cells: Cells::counted(storage.cells, storage.unit),
             acls,
             owners: Owners::new(Slab::new(storage.owners), storage.owner_sessions, seeds),
             seeds,

@@ -1,7 +1,7 @@
 //! Where a tree's nodes, names, data and lists lie.
 
 use super::{AclEntry, Node, OwnerEntry, listing};
-use crate::memory::{Cell, Index, Slot, Table};
+use crate::memory::{Cell, Index, Slot, Table, Unit};
 
 /// Bytes of names that a list of children may have missed between two slices; past it, it is begun
 /// again.
@@ -17,6 +17,8 @@ pub struct Storage<'m> {
     pub paths: Index<'m>,
     /// Names, data and access control lists.
     pub cells: Table<'m, Cell>,
+    /// What cells are counted in: what others in the ensemble have, if that is smaller.
+    pub unit: Unit,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,
     /// Slots for lists by content.
@@ -40,6 +42,8 @@ pub struct Ceilings {
     pub nodes: usize,
     /// Cells of names, data and lists.
     pub cells: usize,
+    /// The cells that these are.
+    pub unit: Unit,
     /// Distinct access control lists.
     pub acls: usize,
     /// Sessions that have, or had, ephemeral nodes.
@@ -56,6 +60,7 @@ impl<'m> Storage<'m> {
             nodes: Table::owned(ceilings.nodes),
             paths: Index::owned(ceilings.nodes),
             cells: Table::owned(ceilings.cells),
+            unit: ceilings.unit,
             acls: Table::owned(ceilings.acls),
             acl_contents: Index::owned(ceilings.acls),
             acl_numbers: Index::owned(ceilings.acls),
@@ -86,6 +91,7 @@ impl<'m> Storage<'m> {
             nodes: Table::lent(nodes),
             paths: Index::lent(paths),
             cells: Table::lent(cells),
+            unit: Unit::OWN,
             acls: Table::lent(acls),
             acl_contents: Index::lent(acl_slots.0),
             acl_numbers: Index::lent(acl_slots.1),

@@ -9,7 +9,7 @@
 //!          | i32 sessions with ephemeral nodes | i32 sessions | i32 bytes of a transaction
 //! ```
 
-use crate::memory::CELL;
+use crate::memory::Unit;
 
 /// Begins what follows: "zk" and a version. What begins otherwise is not looked at.
 const MARK: i32 = 0x7a6b_0001;
@@ -72,13 +72,15 @@ impl Capacity {
     /// No limits that anybody could compare.
     pub const UNKNOWN: Self = Self { numbers: [i32::MAX; NUMBERS] };
 
-    /// Nothing at all.
-    pub const NONE: Self = Self { numbers: [MARK, CELL as i32, 0, 0, 0, 0, 0, 0] };
+    /// Nothing at all, in those cells.
+    pub const fn none(unit: Unit) -> Self {
+        Self { numbers: [MARK, unit.bytes() as i32, 0, 0, 0, 0, 0, 0] }
+    }
 
     /// So many znodes, cells, access control lists, sessions with ephemeral nodes, sessions, and
     /// bytes of a transaction.
-    pub fn new(limits: [usize; NUMBERS - 2]) -> Self {
-        let mut all = Self::NONE;
+    pub fn new(unit: Unit, limits: [usize; NUMBERS - 2]) -> Self {
+        let mut all = Self::none(unit);
         for (place, limit) in all.numbers.iter_mut().skip(2).zip(limits) {
             *place = number(limit);
         }
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_capacity_is_read_as_it_was_said() {
-        let capacity = Capacity::new([96, 400, 8, 8, 8, 1024]);
+        let capacity = Capacity::new(Unit::OWN, [96, 400, 8, 8, 8, 1024]);
         let mut bytes = capacity.encode();
         assert_eq!(bytes[..12], [0x7a, 0x6b, 0, 1, 0, 0, 0, 32, 0, 0, 0, 96]);
         assert_eq!(Capacity::decode(&bytes), Some(capacity));
@@ -144,13 +146,13 @@ mod tests {
 
     #[test]
     fn the_first_limit_that_is_too_low_is_named() {
-        let small = Capacity::new([96, 400, 8, 8, 8, 1024]);
-        let large = Capacity::new([96, 401, 8, 8, 8, usize::MAX]);
+        let small = Capacity::new(Unit::OWN, [96, 400, 8, 8, 8, 1024]);
+        let large = Capacity::new(Unit::OWN, [96, 401, 8, 8, 8, usize::MAX]);
         assert_eq!(small.lacks(&small), None);
         assert_eq!(large.lacks(&small), None);
         let cells = Lack { what: "cells of names and data", has: 400, needs: 401 };
         assert_eq!(small.lacks(&large), Some(cells));
-        let mut other = Capacity::new([usize::MAX; 6]);
+        let mut other = Capacity::new(Unit::OWN, [usize::MAX; 6]);
         assert!(!other.is_limited() && small.is_limited());
         other.numbers[1] = 16;
         assert_eq!(other.lacks(&small).map(|lack| lack.what), Some("bytes of a cell"));

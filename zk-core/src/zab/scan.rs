@@ -5,7 +5,7 @@
 //! in pieces of any size, and keeps nothing: what the body says is judged when it is loaded.
 
 use super::Violation;
-use crate::memory::CELL;
+use crate::memory::Unit;
 use crate::wire::capacity::{Capacity, Kind};
 use crate::wire::quorum::SNAPSHOT_END;
 
@@ -44,6 +44,7 @@ enum Part {
 pub struct Scanner {
     part: Part,
     needs: Capacity,
+    unit: Unit,
     /// Bytes to pass over before `part`.
     skip: u64,
     /// The bytes of a number, as far as they have come.
@@ -57,15 +58,16 @@ pub struct Scanner {
 
 impl Scanner {
     /// At the start of a body that comes over a link, and whose longest string or data has `most`
-    /// bytes.
-    pub const fn new(most: usize) -> Self {
-        let needs = Capacity::NONE;
-        Self { part: Part::Sessions, needs, skip: 0, number: [0; 4], have: 0, most, marked: true }
+    /// bytes. What it needs is counted in `unit`.
+    pub const fn new(most: usize, unit: Unit) -> Self {
+        let needs = Capacity::none(unit);
+        let (skip, number, have) = (0, [0; 4], 0);
+        Self { part: Part::Sessions, needs, unit, skip, number, have, most, marked: true }
     }
 
     /// At the start of a body in a file: there is no mark behind it.
     pub const fn of_file(most: usize) -> Self {
-        Self { marked: false, ..Self::new(most) }
+        Self { marked: false, ..Self::new(most, Unit::OWN) }
     }
 
     /// What whoever loads the body must hold at least, as far as it has come.
@@ -160,7 +162,7 @@ impl Scanner {
                 Part::Data
             }
             Part::Data if fits => {
-                self.needs.add(Kind::Cells, length as usize / CELL);
+                self.needs.add(Kind::Cells, length as usize / self.unit.bytes());
                 self.skip = length + NODE_TAIL;
                 Part::Path
             }
@@ -251,7 +253,7 @@ mod tests {
         let mut bytes = stream.clone();
         bytes.extend([0, 0, 0, 10]);
         for size in 1..bytes.len() {
-            let mut scanner = Scanner::new(100);
+            let mut scanner = Scanner::new(100, Unit::OWN);
             let (mut seen, mut found) = (0, Vec::new());
             while !scanner.is_done() {
                 let piece = &bytes[seen..bytes.len().min(seen + size)];
@@ -266,7 +268,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_no_snapshot_is_refused_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut scanner = Scanner::new(100);
+            let mut scanner = Scanner::new(100, Unit::OWN);
             if let Ok((inside, looked)) = scanner.feed(&bytes) {
                 prop_assert!(inside <= looked && looked <= bytes.len());
             }
@@ -278,7 +280,7 @@ mod tests {
             let at = at % (bytes.len() - 3);
             bytes[at] = 0x80;
             // Either the byte is inside a value, or the walk goes wrong and says so, or waits.
-            let _ = Scanner::new(100).feed(&bytes);
+            let _ = Scanner::new(100, Unit::OWN).feed(&bytes);
         }
     }
 }

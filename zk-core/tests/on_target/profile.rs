@@ -2,7 +2,7 @@
 
 use core::array::from_fn;
 
-use zk_core::memory::{Cell, Index, Slot, Table};
+use zk_core::memory::{Cell, Index, Slot, Table, Unit};
 use zk_core::tree::{AclEntry, DataTree, Node, OwnerEntry, Seeds, Storage, listing};
 use zk_core::wire::client::{Acl, OPEN_ACL_UNSAFE};
 use zk_core::wire::jute::List;
@@ -44,6 +44,7 @@ impl Profile {
             nodes: Table::lent(&mut self.nodes),
             paths: Index::lent(&mut self.paths),
             cells: Table::lent(&mut self.cells),
+            unit: Unit::OWN,
             acls: Table::lent(&mut self.acls),
             acl_contents: Index::lent(&mut self.acl_contents),
             acl_numbers: Index::lent(&mut self.acl_numbers),

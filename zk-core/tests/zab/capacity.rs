@@ -7,8 +7,14 @@ use super::played::Played;
 use super::*;
 
 /// An empty tree has 4 znodes, in 2 cells, and 1 list besides that of nobody.
-const SMALL: zk_core::tree::Ceilings =
-    zk_core::tree::Ceilings { nodes: 8, cells: 64, acls: 4, owners: 2, snapshot: 1 << 16 };
+const SMALL: zk_core::tree::Ceilings = zk_core::tree::Ceilings {
+    nodes: 8,
+    cells: 64,
+    unit: Unit::OWN,
+    acls: 4,
+    owners: 2,
+    snapshot: 1 << 16,
+};
 
 fn ceilings(tree: zk_core::tree::Ceilings) -> Ceilings {
     Ceilings { tree, sessions: 2, ..Ceilings::default() }
@@ -264,7 +270,7 @@ fn a_snapshot_that_is_too_large_is_given_up() {
         body.extend(encode(&(Ustring::from(&path[..]), Buffer::new(b"x"))));
         body.extend([0; 8 + 60]);
     }
-    let mut scanner = Scanner::new(100);
+    let mut scanner = Scanner::new(100, Unit::OWN);
     scanner.feed(&body).unwrap();
     let needed = scanner.needs();
     let lack = leader.follower.peer.capacity().lacks(needed).unwrap();

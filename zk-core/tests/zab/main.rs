@@ -12,6 +12,7 @@ mod uncut;
 use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
+use zk_core::memory::Unit;
 use zk_core::peer::{
     Ceilings, Disk, Epochs, Link, MemberLink, Membership, Options, Order, Peer, Read, Reading,
     State,

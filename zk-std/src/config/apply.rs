@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::capacity::{Capacity, CapacityError};
 use super::error::{Error, Origin};
 use super::properties::{FormatError, MAX_ENTRIES, MAX_FILE_BYTES, Properties, trim};
 use super::quorum::HostPort;
@@ -83,6 +84,7 @@ impl Config {
         // Apache's default is the value of jute.maxbuffer, and its least is 1024.
         let extra = number_of(s, "jute.maxbuffer.extrasize", self.jute_max_buffer, 0);
         self.jute_max_buffer_extra_size = extra.max(1024);
+        self.capacity = capacity(s)?;
         self.global_outstanding_limit =
             number_of(s, "globalOutstandingLimit", self.global_outstanding_limit, 1);
         self.read_only_mode_enabled = s.property_bool("readonlymode.enabled", false);
@@ -352,6 +354,15 @@ fn four_letter_words(list: Option<String>, read_only_mode: bool) -> FourLetterWo
 }
 
 /// A property that counts something, from `least` to the largest `int`.
+fn capacity(s: &mut Settings) -> Result<Option<Capacity>, Error> {
+    let Some(text) = s.text("zk.capacity") else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: CapacityError| {
+        let remedy =
+            "write tiny, small, or znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576";
+        s.error("zk.capacity", error.to_string(), remedy)
+    })
+}
+
 fn number_of(s: &mut Settings, key: &'static str, default: u32, least: i64) -> u32 {
     let number = s.property_number(key, default.into(), least..=INT_MAX);
     u32::try_from(number).unwrap_or(default)

@@ -1,4 +1,4 @@
-//! Every key that Apache ZooKeeper 3.8 to 3.10 knows, and what zk does with it.
+//! Every key that Apache ZooKeeper 3.8 to 3.10 knows, what zk does with it, and zk's own.
 //!
 //! `zoo.cfg` has two kinds of keys. About fifty are read by name (Apache's `QuorumPeerConfig`) and
 //! their values are checked. Every other key `k` becomes the Java system property `zookeeper.k`,
@@ -367,6 +367,8 @@ pub const KEYS: &[Key] = &[
     harmless("request.timeout", PropertyNumber, NONE, CLIENT_SIDE),
     harmless("shuffleDnsResponse", PropertyBool, NONE, CLIENT_SIDE),
     harmless("hostProvider.dnsSrvRefreshIntervalSeconds", PropertyNumber, NONE, CLIENT_SIDE),
+    // Of zk alone; in Apache it is a property that nobody reads
+    honoured("zk.capacity", Text),
 ];
 
 /// The row for a key: the row of exactly that name, else the longest prefix.

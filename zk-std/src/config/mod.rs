@@ -24,6 +24,7 @@
 //! - Blanks at the end of a server, group or weight line are dropped; Apache refuses them.
 //! - A `metricsProvider.className` that nobody knows is no error: none is loaded.
 
+pub mod capacity;
 pub mod error;
 pub mod keys;
 pub mod properties;
@@ -43,6 +44,7 @@ use std::path::{Path, PathBuf};
 use zk_core::id::ServerId;
 pub use zk_core::quorum::Role;
 
+pub use capacity::Capacity;
 pub use error::{EXIT_CODE, Error, Origin, Warning};
 pub use quorum::{HostPort, Quorum, QuorumRule, QuorumServer, ServerAddress};
 pub use settings::Setting;
@@ -120,6 +122,8 @@ pub struct Config {
     pub jute_max_buffer: u32,
     /// `jute.maxbuffer.extrasize`: bytes that a record on disk or from the leader may be larger.
     pub jute_max_buffer_extra_size: u32,
+    /// `zk.capacity`: what is accepted at most, besides. `None`: what the memory holds.
+    pub capacity: Option<Capacity>,
     /// `globalOutstandingLimit`: requests being worked on, above which no more are read.
     pub global_outstanding_limit: u32,
     /// `4lw.commands.whitelist`.
@@ -331,6 +335,7 @@ impl Config {
             client_tcp_keep_alive: false,
             jute_max_buffer: 0xf_ffff,
             jute_max_buffer_extra_size: 0xf_ffff,
+            capacity: None,
             global_outstanding_limit: 1000,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
             read_only_mode_enabled: false,

@@ -148,7 +148,7 @@ impl Builder {
         let random = RandomState::new();
         let seeds = Seeds(random.hash_one(1), RandomState::new().build_hasher().finish());
         let first = SessionId::first(options.server, now.wall.unsigned_abs());
-        let ceilings = settings::ceilings(&options);
+        let ceilings = settings::ceilings(&config, &options)?;
         let mut peer =
             Peer::owned(options, ceilings, seeds, first, now).map_err(|_| Error::Full)?;
         let mut listener = Listener::open(&config)?;

@@ -4,10 +4,12 @@ use core::fmt;
 use core::time::Duration;
 
 use zk_core::id::ServerId;
+use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options};
+use zk_core::tree;
 
 use super::Error;
-use crate::config::{Config, Mode, Quorum, QuorumRule};
+use crate::config::{Capacity, Config, Mode, Quorum, QuorumRule};
 use crate::store;
 
 /// Bytes of transactions that are synced at once.
@@ -28,7 +30,8 @@ pub(super) fn peer_options(config: &Config) -> Result<Options, Error> {
             refuse("DigestAuthenticationProvider.superDigest is longer than 96 bytes")
         })?),
     };
-    let max_frame = config.jute_max_buffer as usize;
+    let most = config.capacity.map_or(u32::MAX, |capacity| capacity.frame);
+    let max_frame = config.jute_max_buffer.min(most) as usize;
     let member = config.mode() == Mode::Quorum;
     Ok(Options {
         server: config.server_id.filter(|_| member).unwrap_or(ServerId::STANDALONE),
@@ -119,18 +122,30 @@ pub(super) fn config_text(quorum: &Quorum) -> String {
     text
 }
 
-/// How much the core may hold: what an address can count, and a few of the longest transactions.
-pub(super) fn ceilings(options: &Options) -> Ceilings {
+/// How much the core may hold: what an address can count, or `zk.capacity`, and a few of the longest
+/// transactions.
+///
+/// # Errors
+/// [`Error::Config`] for what it cannot do.
+pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, Error> {
     let defaults = Ceilings::default();
     let history = options.max_txn.saturating_mul(4).min(u32::MAX as usize);
-    Ceilings { history: defaults.history.max(history), ..defaults }
+    let all = Ceilings { history: defaults.history.max(history), ..defaults };
+    let Some(Capacity { znodes, cells, acls, sessions, .. }) = config.capacity else {
+        return Ok(all);
+    };
+    let [nodes, cells, acls, sessions] = [znodes, cells, acls, sessions].map(|most| most as usize);
+    let unit = Unit::of(Capacity::CELL)
+        .ok_or_else(|| refuse("zk.capacity: this build of zk counts in other cells than boards"))?;
+    let tree = tree::Ceilings { nodes, cells, unit, acls, owners: sessions, ..all.tree };
+    Ok(Ceilings { tree, sessions, ..all })
 }
 
 /// What the store is told.
 pub(super) fn store_options(config: &Config) -> store::Options {
     store::Options {
         preallocate: config.pre_alloc_size_kib.saturating_mul(1024),
-        record_max: max_txn(config),
+        record_max: longest_txn(config),
         batch_max: FRAMED_BATCH_MAX,
         trust_empty: config.snapshot_trust_empty,
         db_autocreate: config.db_autocreate,
@@ -139,8 +154,15 @@ pub(super) fn store_options(config: &Config) -> store::Options {
     }
 }
 
-fn max_txn(config: &Config) -> usize {
+/// The longest transaction that is stored, or taken from a leader.
+fn longest_txn(config: &Config) -> usize {
     (config.jute_max_buffer as usize).saturating_add(config.jute_max_buffer_extra_size as usize)
+}
+
+/// The longest transaction that is proposed, or applied.
+fn max_txn(config: &Config) -> usize {
+    let most = config.capacity.map_or(usize::MAX, |capacity| capacity.txn as usize);
+    longest_txn(config).min(most)
 }
 
 fn millis(duration: Duration) -> u32 {
@@ -176,10 +198,31 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_counts_as_boards_do_says_what_they_say() {
+        let line = "zk.capacity=znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576\n";
+        let config = parse(line);
+        let options = peer_options(&config).unwrap();
+        assert_eq!((options.max_frame, options.max_txn), (512, 576));
+        // What is on the disk, or comes from a leader, is still read.
+        assert!(store_options(&config).record_max > 1 << 20);
+        let ceilings = ceilings(&config, &options).unwrap();
+        let now = zk_core::time::Now::new(0, 0);
+        let seeds = tree::Seeds(1, 2);
+        let peer =
+            zk_core::peer::Peer::owned(options, ceilings, seeds, zk_core::id::SessionId(1), now);
+        // The mark, cells of 16 bytes, and the limits.
+        let said = [0x7a6b_0001u32, 16, 100, 580, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
+        assert_eq!(peer.unwrap().capacity().encode()[..], said);
+        let smaller = parse(&format!("{line}jute.maxbuffer=300\n"));
+        assert_eq!(peer_options(&smaller).unwrap().max_frame, 300);
+    }
+
+    #[test]
     fn what_a_frame_may_hold_can_be_stored_and_sent() {
         for max in [5_000, 0xf_ffff, 50_000_000, i32::MAX as usize] {
             let options = peer_options(&parse(&format!("jute.maxbuffer={max}\n"))).unwrap();
-            let ceilings = ceilings(&options);
+            let config = parse("");
+            let ceilings = ceilings(&config, &options).unwrap();
             assert!(options.max_txn >= max && options.max_waiting > max);
             assert!(ceilings.history >= options.max_txn && options.max_reply > max + 1024);
         }

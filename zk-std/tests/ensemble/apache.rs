@@ -20,6 +20,7 @@
 use std::collections::VecDeque;
 
 use zk_core::id::Zxid;
+use zk_core::memory::Unit;
 use zk_core::wire::jute::{Buffer, List};
 use zk_core::wire::quorum::{self, First, Kind, LEARNER_INFO, Packet};
 use zk_core::zab::scan::Scanner;
@@ -66,7 +67,7 @@ impl Cut {
             }
         };
         if kind == Kind::Snap {
-            self.body = Some(Scanner::new(MOST));
+            self.body = Some(Scanner::new(MOST, Unit::OWN));
         }
         Some(Piece::Packet { kind, zxid, data, whole: self.bytes.drain(..len).collect() })
     }

@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
+use zk_core::memory::Unit;
 use zk_core::quorum::Port;
 use zk_core::wire::OpCode;
 use zk_core::wire::election::{self, Hello, Notification};
@@ -175,7 +176,7 @@ impl Tap {
                 First::Need(_) => None,
                 First::Whole(packet, len) => {
                     if packet.kind == Kind::Snap {
-                        self.body = Some((Scanner::new(MOST), 0));
+                        self.body = Some((Scanner::new(MOST, Unit::OWN), 0));
                     }
                     let about = about(packet.kind, packet.data.bytes());
                     let message = Message::Packet { kind: packet.kind, zxid: packet.zxid, about };

@@ -2,7 +2,6 @@
 
 use super::acl::fix_acl;
 use super::{Prep, Progress, Refusal, STAT};
-use crate::memory::Cells;
 use crate::request::changes::NodeState;
 use crate::tree::{Cost, Owner, digest, path};
 use crate::wire::Code;
@@ -93,7 +92,7 @@ impl Prep<'_, '_> {
             self.tree.check_quota(path, data_len as i64 - node.data_len as i64, 0)?;
         }
         let version = next_version(node.stat.version, request.version)?;
-        let cells = Cells::grown(data_len.saturating_sub(node.data_len));
+        let cells = self.tree.unit().grown(data_len.saturating_sub(node.data_len));
         let cost = Cost { cells, ..Cost::default() };
         if data_len > node.data_len || self.disk_full {
             self.fits(cost.plus(progress.cost))?;

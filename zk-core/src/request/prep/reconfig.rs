@@ -1,7 +1,6 @@
 //! A reconfiguration: the ensemble's new configuration, as data of `/zookeeper/config`.
 
 use super::{Prep, Progress, Refusal, STAT};
-use crate::memory::Cells;
 use crate::tree::Cost;
 use crate::tree::path::CONFIG;
 use crate::wire::Code;
@@ -24,7 +23,7 @@ impl Prep<'_, '_> {
         let text = self.config?;
         let node = self.state(CONFIG)?;
         self.allows(node.acl, perms::WRITE, ask.ids)?;
-        let cells = Cells::grown(text.len().saturating_sub(node.data_len));
+        let cells = self.tree.unit().grown(text.len().saturating_sub(node.data_len));
         let cost = Cost { cells, ..Cost::default() };
         self.fits(cost.plus(progress.cost))?;
         let (path, data) = (Ustring(Some(CONFIG)), Buffer::new(text));

@@ -2,7 +2,7 @@
 
 use core::array::from_fn;
 
-use zk_core::memory::{Cell, Index, Meta, Slot, Table};
+use zk_core::memory::{Cell, Index, Meta, Slot, Table, Unit};
 use zk_core::peer::{Connection, EnsembleStorage, PendingEntry, Storage};
 use zk_core::request::changes::{self, Change, Undo};
 use zk_core::session::Session;
@@ -67,6 +67,7 @@ impl Memory {
                 nodes: Table::lent(&mut self.nodes),
                 paths: Index::lent(paths),
                 cells: Table::lent(&mut self.cells),
+                unit: Unit::OWN,
                 acls: Table::lent(&mut self.acls),
                 acl_contents: Index::lent(contents),
                 acl_numbers: Index::lent(numbers),

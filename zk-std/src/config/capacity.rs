@@ -1,0 +1,149 @@
+//! How much a server may hold, if that is not what its memory holds: `zk.capacity`.
+
+use core::fmt;
+use core::str::FromStr;
+
+/// What a server accepts, so that members of its ensemble with little memory (boards) hold it, too.
+///
+/// What is full is decided by the leader, for all voters; so a board follows only a leader that says it
+/// accepts no more than the board holds, and with a greater history elects no other. A server that
+/// shares an ensemble with boards is told what they hold, as one text:
+///
+/// ```
+/// use zk_std::config::Capacity;
+///
+/// let text = "znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576";
+/// let capacity: Capacity = text.parse().unwrap();
+/// assert_eq!((capacity.znodes, capacity.txn), (100, 576));
+/// assert_eq!(capacity.to_string(), text);
+/// assert_eq!("tiny".parse(), Ok(capacity));
+/// assert!("znodes:100".parse::<Capacity>().is_err());
+/// ```
+///
+/// The numbers are those of a board's `zk_embedded::profile::Profile`, whose names stand for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Znodes, with the four that are always there.
+    pub znodes: u32,
+    /// Cells of [`CELL`](Self::CELL) bytes for names, data and access control lists.
+    pub cells: u32,
+    /// Distinct access control lists.
+    pub acls: u32,
+    /// Sessions of the whole ensemble.
+    pub sessions: u32,
+    /// Bytes of the longest request, if `jute.maxbuffer` is not less.
+    pub frame: u32,
+    /// Bytes of the longest transaction.
+    pub txn: u32,
+}
+
+impl Capacity {
+    /// Bytes of a cell of a board: 14 of content, and 16 in the last one of a string.
+    pub const CELL: usize = 16;
+
+    /// What a board of the profile `TINY` holds.
+    pub const TINY: Self =
+        Self { znodes: 100, cells: 580, acls: 4, sessions: 8, frame: 512, txn: 576 };
+
+    /// What a board of the profile `SMALL` holds.
+    pub const SMALL: Self =
+        Self { znodes: 132, cells: 760, acls: 8, sessions: 16, frame: 1024, txn: 1088 };
+
+    const NAMES: [&str; 6] = ["znodes", "cells", "acls", "sessions", "frame", "txn"];
+
+    fn numbers(&mut self) -> [&mut u32; 6] {
+        let Self { znodes, cells, acls, sessions, frame, txn } = self;
+        [znodes, cells, acls, sessions, frame, txn]
+    }
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = *self;
+        for (at, (name, number)) in Self::NAMES.iter().zip(all.numbers()).enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            write!(f, "{comma}{name}:{number}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a text that should be a [`Capacity`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapacityError(String);
+
+impl fmt::Display for CapacityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for CapacityError {}
+
+impl FromStr for Capacity {
+    type Err = CapacityError;
+
+    fn from_str(text: &str) -> Result<Self, CapacityError> {
+        match text {
+            "tiny" => return Ok(Self::TINY),
+            "small" => return Ok(Self::SMALL),
+            _ => {}
+        }
+        // Zero is not a limit that a server could keep: it has four znodes.
+        let mut all = Self { znodes: 0, cells: 0, acls: 0, sessions: 0, frame: 0, txn: 0 };
+        for part in text.split(',') {
+            let (name, number) = part.split_once(':').unwrap_or((part, ""));
+            let at = Self::NAMES.iter().position(|&known| known == name.trim());
+            let Some(place) = at.and_then(|at| all.numbers().into_iter().nth(at)) else {
+                return Err(CapacityError(format!("nothing is called {:?}", name.trim())));
+            };
+            let number = number.trim().parse().ok().filter(|&number| number > 0);
+            let number = number.filter(|&number: &u32| i32::try_from(number).is_ok());
+            let Some(number) = number else {
+                let problem = format!("{} needs a number from 1 to {}", name.trim(), i32::MAX);
+                return Err(CapacityError(problem));
+            };
+            if *place != 0 {
+                return Err(CapacityError(format!("{} is there twice", name.trim())));
+            }
+            *place = number;
+        }
+        let missing = Self::NAMES.iter().zip(all.numbers()).find(|(_, number)| **number == 0);
+        match missing {
+            Some((name, _)) => Err(CapacityError(format!("{name} is missing"))),
+            None => Ok(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_of_boards_are_what_they_are_there() {
+        use zk_embedded::profile::{self, Profile};
+        for (ours, board) in [(Capacity::TINY, profile::TINY), (Capacity::SMALL, profile::SMALL)] {
+            let Profile { nodes, cells, acls, sessions, frame, txn, .. } = board;
+            let there = [nodes, cells, acls, sessions, frame, txn];
+            assert_eq!(ours.clone().numbers().map(|number| *number as usize), there);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let wrong = |text: &str| text.parse::<Capacity>().unwrap_err().to_string();
+        assert_eq!(wrong(""), "nothing is called \"\"");
+        assert_eq!(wrong("znodes:1,nodes:2"), "nothing is called \"nodes\"");
+        assert_eq!(wrong("znodes"), "znodes needs a number from 1 to 2147483647");
+        for number in ["0", "-1", "2147483648", "x", ""] {
+            let text = format!("znodes:9,cells:{number}");
+            assert_eq!(wrong(&text), "cells needs a number from 1 to 2147483647");
+        }
+        assert_eq!(wrong("acls:1,acls:1"), "acls is there twice");
+        assert_eq!(wrong("txn:1,frame:1,znodes:1,cells:1,acls:1"), "sessions is missing");
+        let spaces: Capacity =
+            " znodes: 5 ,cells:4,acls:3,sessions:2,frame:6,txn:1".parse().unwrap();
+        assert_eq!(spaces.to_string(), "znodes:5,cells:4,acls:3,sessions:2,frame:6,txn:1");
+    }
+}
