@@ -156,8 +156,18 @@ fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf
 
 /// The command that builds a board's package, and where its firmware is then.
 pub(crate) fn firmware(checkout: &Checkout, supply: Supply, board: &Board) -> (Command, PathBuf) {
-    let (mut build, image) =
-        bare::firmware(checkout, supply, board.triple, board.package, &size::flags(supply));
+    built_alike(checkout, supply, board.triple, board.package)
+}
+
+/// The same of a package that is no board's, with the flags of boards.
+pub(crate) fn built_alike(
+    checkout: &Checkout,
+    supply: Supply,
+    triple: &str,
+    package: &str,
+) -> (Command, PathBuf) {
+    let flags = size::flags(supply);
+    let (mut build, image) = bare::firmware(checkout, supply, triple, package, &flags);
     unstable(&mut build);
     (build, image)
 }

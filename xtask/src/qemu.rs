@@ -1,9 +1,10 @@
-//! Runs zk-core's own tests on an emulated board.
+//! Runs zk-core's own tests on an emulated board, and counts its instructions.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::bare::{self, Facts};
+use crate::boards;
 use crate::command::{self, End, Outcome, Tally};
 use crate::groups::Steps;
 use crate::targets::{Runner, TARGETS};
@@ -12,6 +13,16 @@ use crate::targets::{Runner, TARGETS};
 const TEST: &str = "test ";
 const OK: &str = " ok";
 const DONE: &str = "done ";
+
+/// The program that counts.
+const COUNT: &str = "count";
+
+/// What it counts.
+const COUNTED: usize = 8;
+
+/// An instruction takes 2^3 ns of QEMU's time, and the board's timer, of 25 MHz, counts each 40 ns.
+const ICOUNT: &str = "shift=3";
+const PER_COUNT: u64 = 40 / 8;
 
 /// The group: every target of the table that has a runner.
 pub(crate) fn run(steps: &mut Steps<'_>) {
@@ -25,6 +36,11 @@ pub(crate) fn run(steps: &mut Steps<'_>) {
             bare::firmware(checkout, supply, target.triple, runner.firmware, "");
         if steps.run(&mut build) {
             boot(steps, runner, &image);
+        }
+        let (mut build, image) =
+            boards::built_alike(checkout, supply, target.triple, runner.firmware);
+        if steps.run(&mut build) {
+            count(steps, runner, &bare::program(&image, COUNT));
         }
     }
 }
@@ -53,6 +69,36 @@ fn boot(steps: &mut Steps<'_>, runner: &Runner, image: &Path) {
             }
         }
     }
+}
+
+/// Boots the program that counts, and shows how many instructions each of what it counts takes.
+fn count(steps: &mut Steps<'_>, runner: &Runner, image: &Path) {
+    let mut qemu = Command::new(runner.qemu);
+    qemu.args(["-M", runner.machine, "-nographic", "-monitor", "none", "-serial", "none"]);
+    qemu.args(["-semihosting-config", "enable=on,target=native", "-icount", ICOUNT]);
+    qemu.arg("-kernel").arg(image);
+    let mut counted = Vec::new();
+    let mut done = false;
+    let outcome = command::run_with(&mut qemu, steps.deadline, |line| {
+        done |= line.trim_end() == DONE.trim_end();
+        match instructions(line) {
+            Some(found) => counted.push(found),
+            None => println!("{line}"),
+        }
+    });
+    println!("instructions of a {} for", runner.machine);
+    for (instructions, what) in &counted {
+        println!("{instructions:>12}  {what}");
+    }
+    let what = format!("{COUNT} on {}: {} kinds of requests", runner.machine, counted.len());
+    steps.check(&what, outcome.end == End::Success && done && counted.len() == COUNTED);
+}
+
+/// How many instructions one of something takes, where a line says so.
+fn instructions(line: &str) -> Option<(u64, String)> {
+    let mut words = line.trim_end().strip_prefix("count ")?.splitn(3, ' ');
+    let (counts, times): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(((counts * PER_COUNT).checked_div(times)?, words.next()?.to_owned()))
 }
 
 /// What the firmware has told so far, over all of its boots.
@@ -112,6 +158,15 @@ mod tests {
         let first = progress.next;
         lines.lines().for_each(|line| progress.line(line));
         progress.ended(end, first)
+    }
+
+    #[test]
+    fn counts_are_instructions() {
+        let found = instructions("count 72640 50 getData of 20 bytes\n");
+        assert_eq!(found, Some((7264, "getData of 20 bytes".to_owned())));
+        for line in ["done", "count 7 0 nothing", "count 7 x y", "count 7 7", "test count 1 1 a"] {
+            assert_eq!(instructions(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -14,9 +14,9 @@ pub(crate) const CONNECTIONS: usize = 2;
 /// Bytes of each buffer.
 pub(crate) const FRAME: usize = 256;
 /// Entries of each table.
-const ENTRIES: usize = 8;
+const ENTRIES: usize = 32;
 /// Slots of each index, a power of two.
-const SLOTS: usize = 16;
+const SLOTS: usize = 64;
 
 /// One array for each table.
 pub(crate) struct Memory {

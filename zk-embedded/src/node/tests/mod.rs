@@ -1,5 +1,6 @@
 //! Nodes on a switch, in virtual time: nothing here waits.
 
+mod latency;
 mod lines;
 mod memory;
 mod world;

@@ -141,6 +141,8 @@ pub(super) struct Client<D: Device = Card> {
     dialling: bool,
     unsent: Vec<u8>,
     pub(super) heard: Vec<Heard>,
+    /// When it last took something that had come.
+    pub(super) heard_at: Instant,
 }
 
 impl<D: Device> Client<D> {
@@ -155,6 +157,7 @@ impl<D: Device> Client<D> {
             dialling: false,
             unsent: vec![],
             heard: vec![],
+            heard_at: now,
         }
     }
 
@@ -203,6 +206,9 @@ impl<D: Device> Client<D> {
             self.heard.extend(heard.flatten());
         }
         let consumed = len - rest.len();
+        if consumed > 0 {
+            self.heard_at = now;
+        }
         self.net.take(0, consumed);
         while let Some(event) = self.session.poll_event() {
             self.heard.extend(hear(event));
