@@ -18,6 +18,9 @@ use crate::{ensemble, needs, size};
 /// The program of a board's package that tries the drivers.
 pub(crate) const SELFTEST: &str = "selftest";
 
+/// The feature of boards' packages with which the peer's own logs are in the firmware.
+pub(crate) const LOGS: &str = "defmt";
+
 /// The other packages of firmware, for the target whose image is measured.
 const OTHERS: [&str; 2] = ["qemu-m3", "size"];
 
@@ -149,7 +152,7 @@ fn build(steps: &mut Steps<'_>, supply: Supply, board: &Board) -> Option<PathBuf
     let checkout = steps.checkout;
     let (mut build, image) = firmware(checkout, supply, board);
     let built = steps.run(&mut build);
-    let features = board.programs.join(",");
+    let features = format!("{LOGS},{}", board.programs.join(","));
     steps.run(&mut clippy(checkout, supply, board.triple, board.package, Some(&features)));
     built.then(|| bare::program(&image, SELFTEST))
 }

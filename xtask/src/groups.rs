@@ -382,6 +382,8 @@ fn lint(steps: &mut Steps<'_>) {
         let mut core = checkout.cargo(["clippy", "-p", "zk-core", "--no-default-features"]);
         steps.run(core.args(["--features", features]).args(deny));
     }
+    let mut embedded = checkout.cargo(["clippy", "-p", "zk-embedded", "--features", "log,defmt"]);
+    steps.run(embedded.args(deny));
     let mut fuzz = in_fuzz(checkout, checkout.cargo(["clippy", "--lib", "--tests"]));
     steps.run(fuzz.args(deny));
 }

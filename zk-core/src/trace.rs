@@ -5,6 +5,11 @@
 //! operator should look into, `info` for what happens to the peer and ends sessions against their
 //! client's will, `debug` for each session and snapshot, `trace` for each transaction.
 
+/// Says something at a level: `say!(info, "text {}", argument)`. Crates that stand on this one say what they
+/// have to say with it, too: the features that count are those of who says it, and it names `log` and `defmt`
+/// there.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! say {
     ($level:ident, $($arg:tt)*) => {{
         #[cfg(feature = "log")]
@@ -19,23 +24,23 @@ macro_rules! say {
 }
 
 macro_rules! error {
-    ($($arg:tt)*) => { $crate::trace::say!(error, $($arg)*) };
+    ($($arg:tt)*) => { $crate::say!(error, $($arg)*) };
 }
 
 macro_rules! warning {
-    ($($arg:tt)*) => { $crate::trace::say!(warn, $($arg)*) };
+    ($($arg:tt)*) => { $crate::say!(warn, $($arg)*) };
 }
 
 macro_rules! info {
-    ($($arg:tt)*) => { $crate::trace::say!(info, $($arg)*) };
+    ($($arg:tt)*) => { $crate::say!(info, $($arg)*) };
 }
 
 macro_rules! debug {
-    ($($arg:tt)*) => { $crate::trace::say!(debug, $($arg)*) };
+    ($($arg:tt)*) => { $crate::say!(debug, $($arg)*) };
 }
 
 macro_rules! trace {
-    ($($arg:tt)*) => { $crate::trace::say!(trace, $($arg)*) };
+    ($($arg:tt)*) => { $crate::say!(trace, $($arg)*) };
 }
 
 /// A warning about something that clients can make happen again and again: said the first, the
@@ -49,7 +54,7 @@ macro_rules! repeated {
     };
 }
 
-pub(crate) use {debug, error, info, repeated, say, trace, warning};
+pub(crate) use {debug, error, info, repeated, trace, warning};
 
 /// How often something was worth a warning.
 #[derive(Clone, Copy, Debug, Default)]

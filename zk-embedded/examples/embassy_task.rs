@@ -21,7 +21,7 @@ use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
 use embassy_time::{Timer, with_deadline};
 use zk_core::time::Instant;
-use zk_core::wire::provision::PROVISION_MAX;
+use zk_core::wire::provision::{PROVISION_MAX, Provision};
 use zk_embedded::board::{self, Parts};
 use zk_embedded::flash::{self, Blocking};
 use zk_embedded::net::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -70,9 +70,10 @@ async fn main(spawner: Spawner) {
     let mut chip = Blocking(Chip::provisioned());
     let mut room = [0; PROVISION_MAX];
     let provision = board::provision(&mut chip, &mut room).expect("`zk board provision` wrote it");
-    let device = Port { comes: &TO_BOARD, goes: &FROM_BOARD };
+    let (address, port) = (provision.address, provision.client_port);
+    let device = |_: &Provision<'_>| Port { comes: &TO_BOARD, goes: &FROM_BOARD };
     let parts = Parts { device, nor: chip, entropy: 0, reason: None, wall: None };
-    let node = match board::start(&TINY, &mut Heap, &provision, parts, now()) {
+    let node = match board::start(&TINY, &mut Heap, parts, now()) {
         Ok(node) => node,
         Err(error) => panic!("{error}"),
     };
@@ -80,7 +81,7 @@ async fn main(spawner: Spawner) {
     let mut client = Client::new(Port { comes: &FROM_BOARD, goes: &TO_BOARD });
     for (word, wanted) in [("ruok", "imok"), ("srvr", "Mode: leader")] {
         loop {
-            let answer = client.ask(provision.address, provision.client_port, word).await;
+            let answer = client.ask(address, port, word).await;
             if answer.contains(wanted) {
                 println!("{word}: {answer}");
                 break;

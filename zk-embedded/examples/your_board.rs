@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use zk_core::peer::State;
 use zk_core::time::Instant;
-use zk_core::wire::provision::PROVISION_MAX;
+use zk_core::wire::provision::Provision;
 use zk_embedded::board::{self, Parts};
 use zk_embedded::flash::Blocking;
 use zk_embedded::net::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -30,11 +30,11 @@ const _: () = assert!(PROFILE.ram::<Blocking<Chip>>() <= 96 * 1024);
 
 fn main() {
     let clock = Clock(std::time::Instant::now());
-    let mut chip = Blocking(Chip::provisioned());
-    let mut room = [0; PROVISION_MAX];
-    let provision = board::provision(&mut chip, &mut room).expect("`zk board provision` wrote it");
-    let parts = Parts { device: Mac, nor: chip, entropy: 0, reason: None, wall: None };
-    let mut node = match board::start(&PROFILE, &mut Heap, &provision, parts, clock.now()) {
+    // The first block of the flash, which `zk board provision` wrote, says who the board is.
+    let chip = Blocking(Chip::provisioned());
+    let device = |who: &Provision<'_>| Mac::new(who.hardware);
+    let parts = Parts { device, nor: chip, entropy: 0, reason: None, wall: None };
+    let mut node = match board::start(&PROFILE, &mut Heap, parts, clock.now()) {
         Ok(node) => node,
         // A board notes that, and starts anew.
         Err(error) => panic!("{error}"),
@@ -75,6 +75,12 @@ impl Clock {
 
 /// A network: a driver of smoltcp's. This one has no cable.
 struct Mac;
+
+impl Mac {
+    fn new(_hardware: [u8; 6]) -> Self {
+        Self
+    }
+}
 struct Nothing;
 
 impl RxToken for Nothing {

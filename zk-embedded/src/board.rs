@@ -10,11 +10,9 @@
 //! acknowledged.
 //!
 //! ```text
-//! let mut room = [0; PROVISION_MAX];
-//! let provision = board::provision(&mut nor, &mut room)?;
-//! let device = Mac::new(provision.hardware);
+//! let device = |provision: &Provision<'_>| Mac::new(provision.hardware);
 //! let parts = Parts { device, nor, entropy: 0, reason: None, wall: None };
-//! let mut node = board::start(&TINY, &mut ram, &provision, parts, clock.now())?;
+//! let mut node = board::start(&TINY, &mut ram, parts, clock.now())?;
 //! loop { let until = node.poll(clock.now())?; clock.sleep(until); }
 //! ```
 
@@ -24,6 +22,7 @@ use zk_core::id::{ServerId, SessionId};
 use zk_core::memory::Full;
 use zk_core::peer::{Membership, Peer};
 use zk_core::quorum::ConfigError;
+use zk_core::say;
 use zk_core::time::{Instant, Now};
 use zk_core::tree::Seeds;
 use zk_core::wire::provision::{self, PROVISION_MAX, Provision};
@@ -71,9 +70,9 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for Unprovisioned<E> {}
 
 /// What a board gives.
 #[derive(Debug)]
-pub struct Parts<'r, D, N> {
-    /// The network.
-    pub device: D,
+pub struct Parts<'r, F, N> {
+    /// What makes the network, with the hardware address that the provision says.
+    pub device: F,
     /// The flash.
     pub nor: N,
     /// Something that nobody foresees, or 0: it is mixed into the seeds.
@@ -87,6 +86,8 @@ pub struct Parts<'r, D, N> {
 /// Why a board does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<E> {
+    /// It does not know who it is.
+    Unprovisioned(Unprovisioned<E>),
     /// The flash.
     Flash(flash::Error<E>),
     /// The profile has no room for one frame.
@@ -100,6 +101,7 @@ pub enum Refusal<E> {
 impl<E: fmt::Display> fmt::Display for Refusal<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unprovisioned(error) => error.fmt(f),
             Self::Flash(error) => write!(f, "the flash: {error}"),
             Self::Memory(_) => f.write_str("the profile has no room for one frame"),
             Self::Net(unfit) => write!(f, "the network: {unfit}"),
@@ -109,6 +111,12 @@ impl<E: fmt::Display> fmt::Display for Refusal<E> {
 }
 
 impl<E: fmt::Debug + fmt::Display> core::error::Error for Refusal<E> {}
+
+impl<E> From<Unprovisioned<E>> for Refusal<E> {
+    fn from(error: Unprovisioned<E>) -> Self {
+        Self::Unprovisioned(error)
+    }
+}
 
 impl<E> From<flash::Error<E>> for Refusal<E> {
     fn from(error: flash::Error<E>) -> Self {
@@ -170,11 +178,44 @@ fn net_options(provision: &Provision<'_>, seed: u64) -> net::Options {
 pub fn start<'m, D: Device, N: Nor + 'm>(
     profile: &Profile,
     ram: &mut impl Ram<'m>,
-    provision: &Provision<'_>,
-    parts: Parts<'_, D, N>,
+    parts: Parts<'_, impl FnOnce(&Provision<'_>) -> D, N>,
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
-    let Parts { device, nor, entropy, reason, wall } = parts;
+    let reason = parts.reason;
+    let Member { peer, disk, device, storage, places, options, network, now } =
+        member(profile, ram, parts, now)?;
+    count(disk, peer, reason, now, places.scratch)?;
+    connect(peer, disk, (device, storage, network), (places, options), now.monotonic)
+}
+
+/// A peer that has loaded its history and joined its ensemble, and what it needs to be heard.
+struct Member<'m, D, N: Nor> {
+    peer: &'m mut Peer<'m>,
+    disk: &'m mut Disk<'m, N>,
+    device: D,
+    storage: net::Storage<'m>,
+    places: node::Storage<'m>,
+    options: node::Options,
+    network: net::Options,
+    now: Now,
+}
+
+/// Reads who the board is, and loads what it knows; as [`open`]. Nobody hears of it before the start is
+/// counted.
+#[inline(never)]
+fn member<'m, D: Device, N: Nor + 'm>(
+    profile: &Profile,
+    ram: &mut impl Ram<'m>,
+    parts: Parts<'_, impl FnOnce(&Provision<'_>) -> D, N>,
+    now: Instant,
+) -> Result<Member<'m, D, N>, Refusal<N::Error>> {
+    let Parts { device, mut nor, entropy, wall, .. } = parts;
+    let (storage, places) = profile.net(ram);
+    // Nothing else needs the scratch before the ensemble is joined, and the stack has other things to hold.
+    let room = places.scratch.first_chunk_mut::<PROVISION_MAX>();
+    let room = room.ok_or(Unfit("the scratch has no room for who the board is"))?;
+    let provision = provision(&mut nor, room)?;
+    let device = device(&provision);
     let disk = open(profile, ram, nor)?;
     // The start that is about to be counted.
     let boots = u64::from(disk.store().boots()) + 1;
@@ -187,18 +228,26 @@ pub fn start<'m, D: Device, N: Nor + 'm>(
     let history = disk.load(peer, true)?;
     now.wall = wall.max(peer.last_time());
     disk.start()?;
-    let (storage, places) = profile.net(ram);
-    count(disk, peer, reason, now, places.scratch)?;
     let membership = Membership {
         config: provision.config.as_bytes(),
         proposed: None,
         epochs: disk.store().epochs(),
         damaged: matches!(history, History::Damaged(_)),
     };
+    say!(
+        info,
+        "start {}: history up to zxid {:#x}, epochs {} and {}, {} blocks of the flash are good{}",
+        boots,
+        peer.tree().last_zxid().0,
+        membership.epochs.accepted.0,
+        membership.epochs.current.0,
+        disk.store().good(),
+        if membership.damaged { "; some of the history is lost" } else { "" }
+    );
     peer.join(now, &membership)?;
     let options = node::Options { client_port: provision.client_port, wall: now.wall };
-    let network = net_options(provision, mixed(!seed));
-    connect(peer, disk, (device, storage, network), (places, options), now.monotonic)
+    let network = net_options(&provision, mixed(!seed));
+    Ok(Member { peer, disk, device, storage, places, options, network, now })
 }
 
 /// Gives a peer its network; as [`open`].

@@ -25,6 +25,7 @@ use zk_core::tree::watch::{self, Watch, WatchedPath};
 use zk_core::tree::{self, AclEntry, Node, OwnerEntry};
 use zk_core::wire::election::Notification;
 use zk_core::wire::frame;
+use zk_core::wire::provision::PROVISION_MAX;
 use zk_core::zab::leader::Learner;
 
 use crate::flash::{self, Block, Disk, Entries, Nor, batch_len};
@@ -285,10 +286,12 @@ impl Profile {
         batch_len(self.batch_max, self.txn, self.write)
     }
 
-    /// Bytes for what is read of the log, and for frames that lie in two pieces.
+    /// Bytes for what is read of the log, for frames that lie in two pieces, and at the start for who the
+    /// board is.
     const fn scratch(&self) -> usize {
         let (packet, entry) = (self.packet(), Entries::room(self.txn));
-        if packet > entry { packet } else { entry }
+        let longest = if packet > entry { packet } else { entry };
+        if longest > PROVISION_MAX { longest } else { PROVISION_MAX }
     }
 
     const fn client_receive(&self) -> usize {

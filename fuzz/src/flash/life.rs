@@ -298,7 +298,7 @@ pub(super) fn live(flash: Flash, fate: &Fate<'_>, worn: bool) -> Flash {
     let power = power(flash, (fate.operations, fate.cut, fate.seed));
     let shown = {
         let bump = Bump::new();
-        run(&power, &bump, &provision, fate, (opens, worn))
+        run(&power, &bump, fate, (opens, worn))
     };
     let Power { flash, left, .. } = power.into_inner();
     let left = left.unwrap_or_else(|| flash.cut(Cut::After, 0));
@@ -346,14 +346,14 @@ pub(super) fn live(flash: Flash, fate: &Fate<'_>, worn: bool) -> Flash {
 fn run<'m>(
     power: &'m RefCell<Power>,
     bump: &'m Bump,
-    provision: &Provision<'_>,
     fate: &Fate<'_>,
     (opens, worn): (bool, bool),
 ) -> Shown {
     let chip = Chip(power);
     let profile = profile(chip.write_size());
     let reason = (fate.seed % 4 == 1).then_some(&b"a test"[..]);
-    let parts = Parts { device: Cable, nor: chip, entropy: 0, reason, wall: None };
+    let parts =
+        Parts { device: |_: &Provision<'_>| Cable, nor: chip, entropy: 0, reason, wall: None };
     let mut now = Instant(1000);
     let may = |error: &flash::Error<Fault>| match error {
         flash::Error::Device(Fault) => chip.is_off(),
@@ -361,12 +361,14 @@ fn run<'m>(
         flash::Error::Unfit(why) => why.contains("used up"),
         _ => false,
     };
-    let node = board::start(&profile, &mut Arena(bump), provision, parts, now);
+    let node = board::start(&profile, &mut Arena(bump), parts, now);
     let mut node: Node<'m, Cable, Disk<'m, Chip<'m>>> = match node {
         Ok(node) => node,
         Err(Refusal::Flash(error)) if !opens || may(&error) => return Shown::default(),
         // Who the board is was changed.
-        Err(Refusal::Config(_) | Refusal::Net(_)) => return Shown::default(),
+        Err(Refusal::Config(_) | Refusal::Net(_) | Refusal::Unprovisioned(_)) => {
+            return Shown::default();
+        }
         Err(refusal) => panic!("{refusal}"),
     };
     let mut shown = Shown { boots: node.disk().store().boots(), ..Shown::default() };

@@ -195,6 +195,9 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
     running.run().map_err(|error| format!("the quorum has ended: {error}"))
 }
 
+/// What boards say: as defmt has it.
+const LEVEL: &str = "DEFMT_LOG";
+
 /// Builds the firmware of a board, the usual one or another program.
 fn built(checkout: &Checkout, board: &Board, program: Option<&str>) -> Result<PathBuf, String> {
     let supply = Facts::gather().supply();
@@ -203,6 +206,10 @@ fn built(checkout: &Checkout, board: &Board, program: Option<&str>) -> Result<Pa
         Some(program) => boards::program(checkout, supply, board, program),
         None => boards::firmware(checkout, supply, board),
     };
+    // Whoever asks for more than the usual hears the peer, too.
+    if std::env::var_os(LEVEL).is_some() {
+        build.args(["--features", boards::LOGS]);
+    }
     succeeds(&mut build)?;
     Ok(image)
 }

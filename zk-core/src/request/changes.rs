@@ -19,10 +19,8 @@ pub struct NodeState {
     pub exists: bool,
     /// Its stored metadata.
     pub stat: StatPersisted,
-    /// What its owner means: `stat` says what is stored.
-    pub owner: Owner,
     /// Number of its children.
-    pub children: i64,
+    pub children: u32,
     /// Bytes of its data.
     pub data_len: usize,
     /// CRC of its path and data, from which its digest follows.
@@ -46,7 +44,6 @@ impl NodeState {
             ephemeral_owner: 0,
             pzxid: Zxid::ZERO,
         },
-        owner: Owner::Nobody,
         children: 0,
         data_len: 0,
         content: Crc::START,
@@ -254,15 +251,15 @@ impl<'m> Changes<'m> {
                 NodeState {
                     exists: true,
                     stat: tree.node(at).stat(),
-                    owner: tree.owner(at),
-                    children: tree.child_count(at) as i64,
+                    children: tree.child_count(at) as u32,
                     data_len: tree.node(at).data_len().unwrap_or(0),
                     content: tree.content(at, path),
                     acl: tree.acl_of(at),
                 }
             }
         };
-        let leaving = matches!(state.owner, Owner::Session(id) if sessions.is_closing(id));
+        let owner = tree.owner_of(&state.stat);
+        let leaving = matches!(owner, Owner::Session(id) if sessions.is_closing(id));
         (state.exists && !leaving).then_some(state)
     }
 
@@ -439,7 +436,7 @@ impl<'m> Changes<'m> {
     pub fn next_owned(&self, owner: Owner, from: usize, room: &mut [u8]) -> Option<(usize, usize)> {
         (from..self.changes.used()).find_map(|number| {
             let change = self.changes.get(Handle::try_from(number).ok()?)?;
-            if !change.state.exists || change.state.owner != owner {
+            if !change.state.exists || change.state.stat.ephemeral_owner != owner.raw() {
                 return None;
             }
             let place = room.get_mut(..change.path_len as usize)?;

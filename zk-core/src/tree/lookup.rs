@@ -5,6 +5,7 @@ use super::{DataTree, NO_ACL, Node, Owner, path};
 use crate::id::SessionId;
 use crate::memory::{Chunks, Full, Handle, NIL};
 use crate::wire::client::{Acl, Id, Stat};
+use crate::wire::file::StatPersisted;
 use crate::wire::jute::{self, List, Sink};
 
 impl DataTree<'_> {
@@ -73,8 +74,17 @@ impl DataTree<'_> {
 
     /// What kind of node it is.
     pub fn owner(&self, at: Handle) -> Owner {
+        self.owner_from(self.nodes[at].owner())
+    }
+
+    /// What kind of node has such stored metadata.
+    pub fn owner_of(&self, stat: &StatPersisted) -> Owner {
+        self.owner_from(stat.ephemeral_owner)
+    }
+
+    fn owner_from(&self, stored: i64) -> Owner {
         // What could not be read was never let in.
-        Owner::read(self.nodes[at].owner(), self.extended_types).unwrap_or(Owner::Nobody)
+        Owner::read(stored, self.extended_types).unwrap_or(Owner::Nobody)
     }
 
     pub(super) fn is_ephemeral(&self, at: Handle) -> bool {

@@ -315,6 +315,7 @@ impl<'m, N: Nor> Disk<'m, N> {
     }
 
     /// Loads what there is; false if that is not to be trusted.
+    #[inline(never)] // as above
     fn reload(&mut self, peer: &mut Peer<'_>) -> Result<bool, Error<N::Error>> {
         let loaded = match self.store.load(&mut PeerLoad(peer)) {
             Ok(_) => !self.store.is_lost(),
@@ -327,6 +328,7 @@ impl<'m, N: Nor> Disk<'m, N> {
         Ok(loaded)
     }
 
+    #[inline(never)] // as above
     fn read(
         &mut self,
         peer: &mut Peer<'_>,

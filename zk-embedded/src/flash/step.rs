@@ -1,5 +1,7 @@
 //! What the store does next: one program, one erase, one check of what the last one has left.
 
+use zk_core::say;
+
 use super::blocks::{self, Block, Use, least_erased};
 use super::error::Error;
 use super::layout::{self, Frame, Kind, STAMP_LEN, Snapshot, Stamp, VERSION};
@@ -49,6 +51,12 @@ impl<N: Nor> Store<'_, N> {
     pub(super) fn fail(&mut self, block: usize) -> Step<N::Error> {
         self.task = Task::Idle;
         self.blocks[block].worn = true;
+        say!(
+            warn,
+            "block {} of the flash failed and goes out of use; {} are good",
+            block,
+            self.good()
+        );
         self.check_good()?;
         Ok(Poll::Working)
     }
@@ -241,6 +249,13 @@ impl<N: Nor> Store<'_, N> {
         self.since = 0;
         self.too_long = false;
         self.reclaim();
+        say!(
+            debug,
+            "the snapshot of zxid {:#x} is durable: {} bytes; log is needed from block {} in writing on",
+            snapshot.zxid.0,
+            snapshot.len,
+            self.control.first
+        );
         Poll::Done(Done::Snapshot(snapshot))
     }
 
@@ -379,6 +394,7 @@ impl<N: Nor> Store<'_, N> {
     }
 
     pub(super) fn erase(&mut self, block: usize) -> Poll {
+        say!(trace, "block {} of the flash is erased", block);
         self.fault = self.nor.start_erase(self.layout.at(block, 0)).is_err();
         self.task = Task::Erase(block);
         Poll::Working

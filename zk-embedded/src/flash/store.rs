@@ -474,7 +474,7 @@ impl<'m, N: Nor> Store<'m, N> {
     }
 
     /// Blocks that do what they should.
-    pub(super) fn good(&self) -> u32 {
+    pub(crate) fn good(&self) -> u32 {
         self.blocks.iter().filter(|block| block.use_ != Use::Retired && !block.worn).count() as u32
     }
 
@@ -553,6 +553,7 @@ impl<'m, N: Nor> Store<'m, N> {
     ///
     /// # Errors
     /// [`Error::Transaction`], [`Error::NotReady`]: nothing was taken.
+    #[inline(never)] // as above
     pub fn append<'t>(
         &mut self,
         txns: impl Iterator<Item = (Zxid, &'t [u8])>,
@@ -683,6 +684,7 @@ impl<'m, N: Nor> Store<'m, N> {
     ///
     /// # Errors
     /// [`Error::NotReady`]; those of the device.
+    #[inline(never)] // its frame is not needed below what a peer does
     pub fn truncate(&mut self, zxid: Zxid) -> Result<bool, Error<N::Error>> {
         if !self.is_ready() || self.pending.len > 0 {
             return Err(Error::NotReady);

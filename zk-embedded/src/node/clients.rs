@@ -1,5 +1,6 @@
 //! The connections of clients.
 
+use zk_core::say;
 use zk_core::time::Now;
 
 use super::{CLOSE_MS, Disk, LINKS, Next, Node, Role, SESSION_MS, Shown, words};
@@ -9,6 +10,7 @@ use crate::net::{Pool, State};
 impl<D: Device, S: Disk> Node<'_, D, S> {
     /// Looks at the first four bytes of a connection: a word is answered, anything else is the
     /// peer's.
+    #[inline(never)] // its frame is not needed below what a peer does
     pub(super) fn greet(&mut self, at: usize, now: Now) -> bool {
         let mut word = [0; 4];
         if self.net.copy(at, &mut word) < word.len() {
@@ -32,7 +34,10 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 self.set(at, Role::Client { link, until, settled: false, blocked: false });
             }
             // Nobody is served, or too many are.
-            Some(Err(_)) | None => self.reset(at, now),
+            Some(Err(_)) | None => {
+                say!(debug, "a client is not served: socket {}", at);
+                self.reset(at, now);
+            }
         }
         true
     }
@@ -45,6 +50,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 self.set(at, Role::Client { link, until, settled, blocked: true });
             }
             Next::TooLong => {
+                say!(debug, "a client's frame is longer than there is room for: socket {}", at);
                 self.peer.closed(now, link);
                 self.reset(at, now);
             }
@@ -60,6 +66,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
 
     /// Writes what the peer has for its clients, and closes what it wants closed. Answers whether
     /// there was anything.
+    #[inline(never)] // its frame is not needed below what a peer does
     pub(super) fn write_clients(&mut self, now: Now) -> bool {
         let mut any = false;
         for _ in 0..LINKS {

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use zk_core::peer::Dial;
 use zk_core::quorum::{Port, Quorums};
+use zk_core::say;
 use zk_core::time::Now;
 
 use super::{CONNECT_MS, Disk, Door, HELLO_MS, LINKS, Next, Node, Role, Shown, literal};
@@ -63,6 +64,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             self.dials = turn.wrapping_add(1);
             let address = address(self.peer.quorums(), server, port, turn);
             let at = self.vacant(Door::Member(port));
+            say!(debug, "calls server {}, from socket {}", server.0, at.unwrap_or(usize::MAX));
             match (address, at) {
                 (Some((address, number)), Some(at)) if self.net.connect(at, address, number) => {
                     self.set(at, Role::Dialling(link, now.monotonic.plus(CONNECT_MS)));
@@ -79,6 +81,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
         match next {
             Next::Blocked => self.set(at, Role::Member { link, until, came, blocked: true }),
             Next::TooLong => {
+                say!(warn, "a member's packet is longer than there is room for: socket {}", at);
                 self.peer.member_closed(now, link);
                 self.reset(at, now);
             }
@@ -94,6 +97,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
 
     /// Writes what the peer has for its members, and closes what it wants closed. Answers whether
     /// there was anything.
+    #[inline(never)] // its frame is not needed below what a peer does
     pub(super) fn write_members(&mut self, now: Now) -> bool {
         let mut any = false;
         for _ in 0..LINKS {

@@ -51,6 +51,7 @@ use zk_core::id::ServerId;
 use zk_core::peer::{self, Link, MemberLink, Peer};
 use zk_core::quorum::Port;
 use zk_core::request::apply::ApplyError;
+use zk_core::say;
 use zk_core::session::auth::IDENTITIES_LEN;
 use zk_core::time::{Instant, Now};
 use zk_core::wire::{frame, quorum};
@@ -460,13 +461,17 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     }
 
     /// Notes who has come, and lets somebody listen on each port.
+    #[inline(never)] // its frame is not needed below what a peer does
     fn arm(&mut self, now: Now) {
         for at in 0..self.net.len() {
             let Role::Listening(door, port) = self.role(at) else { continue };
             match self.net.state(at) {
                 net::State::Listening if self.port(door) == Some(port) => {}
                 net::State::Listening | net::State::Closed => self.reset(at, now),
-                _ if door != Door::Client && !self.comes_from_member(at) => self.reset(at, now),
+                _ if door != Door::Client && !self.comes_from_member(at) => {
+                    say!(debug, "who has come to port {} is no member", port);
+                    self.reset(at, now);
+                }
                 _ => self.set(at, Role::Opening(door, now.monotonic.plus(HELLO_MS))),
             }
         }
@@ -484,6 +489,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     }
 
     /// Looks at what has become of each socket. Answers whether anything has changed.
+    #[inline(never)] // its frame is not needed below what a peer does
     fn settle(&mut self, now: Now) -> bool {
         let mut any = false;
         for at in 0..self.net.len() {
@@ -527,6 +533,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                     }
                     net::State::Opening if !late => {}
                     _ => {
+                        say!(debug, "a member cannot be reached: socket {}", at);
                         self.reset(at, now);
                         self.peer.connect_failed(now, link);
                     }
@@ -565,6 +572,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
     }
 
     /// Reads each connection as far as the peer takes it. Answers whether anything was taken.
+    #[inline(never)] // its frame is not needed below what a peer does
     fn read(&mut self, now: Now) -> bool {
         let mut any = false;
         for at in 0..self.net.len() {

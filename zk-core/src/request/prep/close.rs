@@ -93,13 +93,13 @@ impl Prep<'_, '_> {
         let Some(node) = self.changes.state(self.tree, self.sessions, path) else {
             return Ok(());
         };
-        if node.owner != Owner::Session(progress.ask.session) {
+        if self.tree.owner_of(&node.stat) != Owner::Session(progress.ask.session) {
             return Ok(());
         }
         let (parent_path, _) = path::split(path).ok_or(Code::BadArguments)?;
         let parent = self.state(parent_path)?;
         let mut after = parent;
-        after.children -= 1;
+        after.children = after.children.saturating_sub(1);
         after.stat.pzxid = after.stat.pzxid.max(progress.zxid);
         self.change(parent_path, progress.zxid, Some(&parent), after)?;
         if path::is_digested(path) {

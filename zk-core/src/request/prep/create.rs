@@ -69,7 +69,7 @@ impl Prep<'_, '_> {
         if self.state(path).is_ok() {
             return Err(Code::NodeExists.into());
         }
-        if matches!(parent.owner, Owner::Session(_)) {
+        if matches!(self.tree.owner_of(&parent.stat), Owner::Session(_)) {
             return Err(Code::NoChildrenForEphemerals.into());
         }
         let data_len = request.data.bytes().len();
@@ -134,7 +134,7 @@ impl Prep<'_, '_> {
             pzxid: zxid,
             ..Default::default()
         };
-        let node = NodeState { exists: true, stat, owner, children: 0, data_len, content, acl };
+        let node = NodeState { exists: true, stat, children: 0, data_len, content, acl };
         let changed = self
             .change(parent_path, zxid, Some(&parent), after)
             .and_then(|()| self.change(path, zxid, None, node));

@@ -46,7 +46,7 @@ impl Prep<'_, '_> {
         let path = path.0.ok_or(Refusal::Malformed)?;
         let parent_path = Self::parent_of_deleted(path)?;
         let node = self.state(path)?;
-        if !matches!(node.owner, Owner::Container | Owner::Ttl(_)) {
+        if !matches!(self.tree.owner_of(&node.stat), Owner::Container | Owner::Ttl(_)) {
             return Err(Code::BadVersion.into());
         }
         let parent = self.state(parent_path)?;
@@ -67,7 +67,7 @@ impl Prep<'_, '_> {
         }
         jute::write(&DeleteTxn { path: Ustring(Some(path)) }, out)?;
         let mut after = parent;
-        after.children -= 1;
+        after.children = after.children.saturating_sub(1);
         after.stat.pzxid = after.stat.pzxid.max(progress.zxid);
         self.change(parent_path, progress.zxid, Some(&parent), after)?;
         self.change(path, progress.zxid, Some(node), NodeState::GONE)

@@ -61,11 +61,17 @@ impl Lent {
 
     /// A piece for so many entries, aligned for them; nothing else has it.
     fn room<T: 'static>(&mut self, len: usize) -> *mut T {
+        self.piece(align_of::<T>(), len * size_of::<T>()).as_mut_ptr().cast()
+    }
+
+    // Once, and not for each table: that is nearly 1 KB of flash.
+    #[inline(never)]
+    fn piece(&mut self, align: usize, len: usize) -> &'static mut [MaybeUninit<u8>] {
         let rest = core::mem::take(&mut self.rest);
-        let skip = rest.as_ptr().align_offset(align_of::<T>());
-        let (piece, rest) = rest[skip..].split_at_mut(len * size_of::<T>());
+        let skip = rest.as_ptr().align_offset(align);
+        let (piece, rest) = rest[skip..].split_at_mut(len);
         self.rest = rest;
-        piece.as_mut_ptr().cast()
+        piece
     }
 }
 

@@ -2,7 +2,7 @@
 
 use zk_core::peer::State;
 use zk_core::time::Instant;
-use zk_core::wire::provision::PROVISION_MAX;
+use zk_core::wire::provision::{PROVISION_MAX, Provision};
 use zk_embedded::board::{self, Parts, Refusal};
 use zk_embedded::flash::{Disk, Nor};
 use zk_embedded::node::Node;
@@ -77,20 +77,17 @@ fn start<D: Mac, N: Nor + 'static>(
     profile: &Profile,
     mut ram: Lent,
     clock: &impl Clock,
-    mut nor: N,
+    nor: N,
     mac: impl FnOnce([u8; 6]) -> D,
     before: &Last,
 ) -> Result<Node<'static, D, Disk<'static, N>>, Refusal<N::Error>> {
-    let mut room = [0; PROVISION_MAX];
-    let provision = match board::provision(&mut nor, &mut room) {
-        Ok(provision) => provision,
-        Err(error) => stop(&error),
+    let device = |provision: &Provision<'_>| {
+        defmt::info!("server {=i64}, {=[u8]}", provision.server.0, provision.address.octets());
+        mac(provision.hardware)
     };
-    defmt::info!("server {=i64}, {=[u8]}", provision.server.0, provision.address.octets());
-    let device = mac(provision.hardware);
     let reason = (before.count() > 0).then(|| before.why());
     let parts = Parts { device, nor, entropy: 0, reason, wall: None };
-    board::start(profile, &mut ram, &provision, parts, clock.now())
+    board::start(profile, &mut ram, parts, clock.now())
 }
 
 /// Answers `ruok` with why the board does not start. A board that does not even know its address stops.

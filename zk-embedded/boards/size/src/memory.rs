@@ -14,14 +14,16 @@ pub(crate) const CONNECTIONS: usize = 2;
 /// Bytes of each buffer.
 pub(crate) const FRAME: usize = 256;
 /// Entries of each table.
-const ENTRIES: usize = 32;
+const ENTRIES: usize = 8;
+/// Cells.
+const CELLS: usize = 32;
 /// Slots of each index, a power of two.
-const SLOTS: usize = 64;
+const SLOTS: usize = 16;
 
 /// One array for each table.
 pub(crate) struct Memory {
     nodes: [Node; ENTRIES],
-    cells: [Cell; ENTRIES],
+    cells: [Cell; CELLS],
     acls: [AclEntry; ENTRIES],
     owners: [OwnerEntry; ENTRIES],
     watched: [WatchedPath; ENTRIES],

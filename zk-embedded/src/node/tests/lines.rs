@@ -10,7 +10,7 @@ use std::vec::Vec;
 use zk_core::peer::State;
 use zk_core::time::Instant;
 use zk_core::wire::client::PathWatch;
-use zk_core::wire::provision::PROVISION_MAX;
+use zk_core::wire::provision::Provision;
 use zk_core::wire::{Code, OpCode};
 
 use super::memory::{CLIENTS, FLASH, Heap, PROFILE};
@@ -78,14 +78,12 @@ impl Lines {
         world
     }
 
-    fn power_on(&mut self, at: usize, mut flash: Flash) {
-        let mut room = [0; PROVISION_MAX];
-        let provision = board::provision(&mut flash, &mut room).unwrap();
-        let device = serial(&self.lines[2 * at], &self.lines[2 * at + 1]);
+    fn power_on(&mut self, at: usize, flash: Flash) {
+        let device = |_: &Provision<'_>| serial(&self.lines[2 * at], &self.lines[2 * at + 1]);
         let parts = Parts { device, nor: flash, entropy: 0, reason: None, wall: None };
         let profile = Profile { clients: CLIENTS, ..PROFILE };
         let mut ram = Heap::default();
-        let node = board::start(&profile, &mut ram, &provision, parts, Instant(self.now)).unwrap();
+        let node = board::start(&profile, &mut ram, parts, Instant(self.now)).unwrap();
         self.boards[at] = Some(Box::new(node));
     }
 

@@ -389,11 +389,12 @@ impl World {
     }
 
     /// Starts a board from its flash.
-    fn board(&mut self, port: usize, mut flash: Flash, clients: usize) -> Board {
+    fn board(&mut self, port: usize, flash: Flash, clients: usize) -> Board {
         let mut ram = Heap::default();
-        let mut room = [0; PROVISION_MAX];
-        let provision = board::provision(&mut flash, &mut room).unwrap();
-        assert_eq!(provision.address, address(port));
+        let device = |provision: &Provision<'_>| {
+            assert_eq!(provision.address, address(port));
+            Card::default()
+        };
         let blocks = flash.geometry().blocks - 1;
         let clock = Rc::clone(&self.clock);
         clock.set(self.now);
@@ -407,7 +408,7 @@ impl World {
             Instant(clock.get())
         });
         let parts = Parts {
-            device: Card::default(),
+            device,
             nor: Rated::new(flash, time, self.rating, |_| {}),
             entropy: 0,
             reason: self.reason,
@@ -415,7 +416,7 @@ impl World {
         };
         let profile = Profile { clients, blocks, ..PROFILE };
         let at = Instant(self.now);
-        let board = board::start(&profile, &mut ram, &provision, parts, at).unwrap();
+        let board = board::start(&profile, &mut ram, parts, at).unwrap();
         self.ram = ram.0 + size_of::<Board>();
         board
     }
