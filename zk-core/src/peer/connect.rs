@@ -36,7 +36,7 @@ impl Peer<'_> {
         let connection = &mut self.connections[at];
         connection.input.set_limit(self.options.max_waiting);
         connection.output.set_limit(self.options.max_reply);
-        connection.counters.since = now.monotonic;
+        connection.counters.opened(now.monotonic);
         connection.ids = Identities::of(address);
         Ok(Link(at))
     }

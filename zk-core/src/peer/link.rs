@@ -190,7 +190,7 @@ impl<'m> Connection<'m> {
         room[4..12].copy_from_slice(&now.monotonic.0.to_be_bytes());
         room[12] = 0;
         room[WAITING_HEAD..].copy_from_slice(frame);
-        self.counters.queued += 1;
+        self.counters.queued();
         Ok(())
     }
 
@@ -199,7 +199,7 @@ impl<'m> Connection<'m> {
         let len = WAITING_HEAD + waiting.len;
         self.input.take(len);
         self.looked = self.looked.saturating_sub(len);
-        self.counters.queued = self.counters.queued.saturating_sub(1);
+        self.counters.dequeued();
     }
 }
 

@@ -389,8 +389,7 @@ impl<'m> Peer<'m> {
 
     /// Counts anew, all but failed authentications and the sizes of proposals.
     pub fn reset_stats(&mut self) {
-        let Stats { auth_failed, proposals, .. } = self.stats;
-        self.stats = Stats { auth_failed, proposals, ..Stats::default() };
+        self.stats.reset();
     }
 
     /// The connections.
@@ -427,8 +426,7 @@ impl<'m> Peer<'m> {
         for at in 0..self.connections.used() {
             let Ok(at) = crate::memory::Handle::try_from(at) else { return };
             if let Some(connection) = self.connections.get_mut(at) {
-                let Counters { queued, since, .. } = connection.counters;
-                connection.counters = Counters { queued, since, ..Counters::default() };
+                connection.counters.reset();
             }
         }
     }

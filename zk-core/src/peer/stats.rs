@@ -1,13 +1,26 @@
 //! What a peer counts: of itself, of each connection, and the digests that it has come by.
 
+#[cfg(feature = "stats")]
 use super::link::{Class, class};
 use crate::id::{Xid, Zxid};
 use crate::memory::Table;
 use crate::time::Instant;
-use crate::wire::{OpCode, frame};
+use crate::wire::OpCode;
+#[cfg(feature = "stats")]
+use crate::wire::frame;
 
 /// Whether what only a server shows is counted.
 pub(super) const COUNTS: bool = cfg!(feature = "stats");
+
+/// Counts what only a server shows. A board neither does, nor has room for it.
+macro_rules! counts {
+    ($($count:tt)*) => {
+        #[cfg(feature = "stats")]
+        {
+            $($count)*
+        }
+    };
+}
 
 /// Values that were seen, in short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +70,7 @@ pub struct Sizes {
     pub all: Summary,
 }
 
+#[cfg(feature = "stats")]
 impl Sizes {
     fn add(&mut self, sizes: Summary) {
         if sizes.count > 0 {
@@ -67,28 +81,38 @@ impl Sizes {
 }
 
 /// What a peer has counted. What is said of frames, handshakes, requests, replies, events and
-/// proposals is counted with the feature `stats` only.
+/// proposals is there with the feature `stats` only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Frames received from clients.
+    #[cfg(feature = "stats")]
     pub received: u64,
     /// Replies and events made for clients.
+    #[cfg(feature = "stats")]
     pub sent: u64,
     /// How long requests took that changed nothing, ms.
+    #[cfg(feature = "stats")]
     pub reads: Summary,
     /// How long requests took that became a transaction, ms.
+    #[cfg(feature = "stats")]
     pub updates: Summary,
     /// Bytes of replies to requests, without those to pings.
+    #[cfg(feature = "stats")]
     pub reply_bytes: u64,
     /// Bytes of events.
+    #[cfg(feature = "stats")]
     pub event_bytes: u64,
     /// Bytes of single replies and events.
+    #[cfg(feature = "stats")]
     pub replies: Sizes,
     /// Bytes of single transactions that this peer has proposed since it leads.
+    #[cfg(feature = "stats")]
     pub proposals: Sizes,
     /// Handshakes.
+    #[cfg(feature = "stats")]
     pub handshakes: u64,
     /// Those that asked for a session that there was.
+    #[cfg(feature = "stats")]
     pub reconnects: u64,
     /// Sessions that expired.
     pub expired: u64,
@@ -104,43 +128,45 @@ pub struct Stats {
     pub applied: u64,
 }
 
+#[cfg_attr(not(feature = "stats"), allow(unused_variables, clippy::unused_self))]
 impl Stats {
     /// How long requests took, ms.
+    #[cfg(feature = "stats")]
     pub fn latency(&self) -> Summary {
         self.reads.plus(self.updates)
     }
 
     /// A frame came from a client.
     pub(super) fn received(&mut self) {
-        if COUNTS {
+        counts! {
             self.received += 1;
         }
     }
 
     /// A handshake was taken.
     pub(super) fn handshake(&mut self) {
-        if COUNTS {
+        counts! {
             self.handshakes += 1;
         }
     }
 
     /// It asked for a session that there was.
     pub(super) fn reconnect(&mut self) {
-        if COUNTS {
+        counts! {
             self.reconnects += 1;
         }
     }
 
     /// It was answered.
     pub(super) fn responded(&mut self) {
-        if COUNTS {
+        counts! {
             self.sent += 1;
         }
     }
 
     /// A session is there; its request took so long.
     pub(super) fn opened(&mut self, latency: u64) {
-        if COUNTS {
+        counts! {
             self.updates.add(latency);
         }
     }
@@ -148,7 +174,7 @@ impl Stats {
     /// A request took so long, and is answered with a frame of so many bytes; `Error` stands for a
     /// write that failed.
     pub(super) fn answered(&mut self, op: OpCode, bytes: usize, latency: u64) {
-        if COUNTS {
+        counts! {
             let update = op == OpCode::Error || class(op) == Class::Write;
             if update { &mut self.updates } else { &mut self.reads }.add(latency);
             if op != OpCode::Ping {
@@ -160,7 +186,7 @@ impl Stats {
 
     /// A reply was made whose frame takes so many bytes.
     pub(super) fn reply(&mut self, bytes: usize) {
-        if COUNTS {
+        counts! {
             self.sent += 1;
             self.replies.add(payloads(Summary::of(bytes as u64)));
         }
@@ -168,30 +194,43 @@ impl Stats {
 
     /// Events were made whose frames take so many bytes.
     pub(super) fn events(&mut self, frames: Summary) {
-        if COUNTS && frames.count > 0 {
-            self.sent += frames.count;
-            let payloads = payloads(frames);
-            self.event_bytes += payloads.total;
-            self.replies.add(payloads);
+        counts! {
+            if frames.count > 0 {
+                self.sent += frames.count;
+                let payloads = payloads(frames);
+                self.event_bytes += payloads.total;
+                self.replies.add(payloads);
+            }
         }
     }
 
     /// A transaction of so many bytes is proposed.
     pub(super) fn proposed(&mut self, bytes: usize) {
-        if COUNTS {
+        counts! {
             self.proposals.add(Summary::of(bytes as u64));
         }
     }
 
     /// The peer begins to lead.
     pub(super) fn leads(&mut self) {
-        if COUNTS {
+        counts! {
             self.proposals = Sizes::default();
         }
+    }
+
+    /// All of it begins anew, but for what is counted since the start, or since the peer leads.
+    pub(super) fn reset(&mut self) {
+        *self = Self {
+            auth_failed: self.auth_failed,
+            #[cfg(feature = "stats")]
+            proposals: self.proposals,
+            ..Self::default()
+        };
     }
 }
 
 /// Sizes of what is in frames of such sizes.
+#[cfg(feature = "stats")]
 fn payloads(frames: Summary) -> Summary {
     let len = frame::LEN as u64;
     Summary {
@@ -202,43 +241,82 @@ fn payloads(frames: Summary) -> Summary {
     }
 }
 
-/// What `cons` shows of a connection. All but `queued` and `since` is counted with the feature
-/// `stats` only.
+/// What `cons` shows of a connection: with the feature `stats` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "stats"), derive(Default))]
 pub struct Counters {
     /// Frames received.
+    #[cfg(feature = "stats")]
     pub received: u64,
     /// Replies and events sent.
+    #[cfg(feature = "stats")]
     pub sent: u64,
     /// Requests that wait for an answer.
+    #[cfg(feature = "stats")]
     pub queued: u64,
     /// When it was opened.
+    #[cfg(feature = "stats")]
     pub since: Instant,
     /// The last request that was answered, `Error` if there is none, or it was a write that failed.
+    #[cfg(feature = "stats")]
     pub last_op: OpCode,
     /// The number of the last request that was not the client library's own (a ping, a watch).
+    #[cfg(feature = "stats")]
     pub last_cxid: Xid,
     /// The zxid in the last reply.
+    #[cfg(feature = "stats")]
     pub last_zxid: Zxid,
     /// When the last reply was made.
+    #[cfg(feature = "stats")]
     pub last_response: Instant,
     /// How long the last request took, ms.
+    #[cfg(feature = "stats")]
     pub last_latency: u64,
     /// How long requests took, ms.
+    #[cfg(feature = "stats")]
     pub latency: Summary,
 }
 
+#[cfg_attr(not(feature = "stats"), allow(unused_variables, clippy::unused_self))]
 impl Counters {
+    /// The connection is opened.
+    pub(super) fn opened(&mut self, now: Instant) {
+        counts! {
+            self.since = now;
+        }
+    }
+
+    /// All of it begins anew, but for what waits, and since when the connection is there.
+    pub(super) fn reset(&mut self) {
+        counts! {
+            *self = Self { queued: self.queued, since: self.since, ..Self::default() };
+        }
+    }
+
+    /// One request more waits for an answer.
+    pub(super) fn queued(&mut self) {
+        counts! {
+            self.queued += 1;
+        }
+    }
+
+    /// One less.
+    pub(super) fn dequeued(&mut self) {
+        counts! {
+            self.queued = self.queued.saturating_sub(1);
+        }
+    }
+
     /// A frame came.
     pub(super) fn received(&mut self) {
-        if COUNTS {
+        counts! {
             self.received += 1;
         }
     }
 
     /// Frames were made.
     pub(super) fn sent(&mut self, count: u64) {
-        if COUNTS {
+        counts! {
             self.sent += count;
         }
     }
@@ -252,20 +330,20 @@ impl Counters {
         latency: u64,
         now: Instant,
     ) {
-        if !COUNTS {
-            return;
+        counts! {
+            self.last_op = op;
+            if cxid.0 >= 0 {
+                self.last_cxid = cxid;
+            }
+            self.last_zxid = zxid;
+            self.last_response = now;
+            self.last_latency = latency;
+            self.latency.add(latency);
         }
-        self.last_op = op;
-        if cxid.0 >= 0 {
-            self.last_cxid = cxid;
-        }
-        self.last_zxid = zxid;
-        self.last_response = now;
-        self.last_latency = latency;
-        self.latency.add(latency);
     }
 }
 
+#[cfg(feature = "stats")]
 impl Default for Counters {
     fn default() -> Self {
         Self {
