@@ -79,6 +79,7 @@ fn options(way: u8) -> Options {
         max_reply: 4096,
         reply_high_mark: 512,
         max_waiting: 2048,
+        max_shown: 64,
         max_batch: 256,
         max_ephemerals: 4,
         max_watches: 8,

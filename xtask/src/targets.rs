@@ -104,7 +104,7 @@ pub(crate) const BOARDS: &[Board] = &[
         programs: &[SERIAL, SLOW],
         profile: TINY,
         code_max: 192 << 10,
-        ram_max: 64 << 10,
+        ram_max: 60 << 10,
     },
     Board {
         package: "sifive-u",

@@ -2,11 +2,12 @@
 
 mod support;
 
-use support::{World, create, encode};
+use support::{World, create, encode, options};
 use zk_core::id::{SessionId, Xid, Zxid};
+use zk_core::peer::{Options, Received};
 use zk_core::wire::client::{
     AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
-    ReplyHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
+    ReplyHeader, RequestHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
 };
 use zk_core::wire::file::{END, SnapshotNode, StatPersisted};
 use zk_core::wire::jute::{self, Buffer, List, Trailing, Ustring};
@@ -24,10 +25,70 @@ fn set<'a>(path: &'a str, data: &'a [u8], version: i32) -> SetDataRequest<'a> {
     SetDataRequest { path: path.into(), data: data.into(), version }
 }
 
+/// A request as it comes, in its frame.
+fn framed(xid: i32, op: OpCode, body: &impl serde::Serialize) -> Vec<u8> {
+    let mut payload = encode(&RequestHeader { xid: Xid(xid), op });
+    payload.extend(encode(body));
+    let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
+    frame.extend(payload);
+    frame
+}
+
+/// The beginning of a frame that its shell cannot show whole waits, and holds up nothing before it.
+#[test]
+fn a_frame_that_comes_in_parts_waits_until_it_is_whole() {
+    let mut world = World::with(Options { max_shown: 60, max_waiting: 400, ..options() });
+    let client = world.connect();
+    let (link, now) = (client.link, world.now);
+    let taken = |consumed| Received { consumed, need: 1 };
+    let first = framed(1, OpCode::Create, &create("/a", b"", 0));
+    let second = framed(2, OpCode::SetData, &set("/a", &[7; 300], 0));
+    let third = framed(3, OpCode::SetData, &set("/a", &[8; 100], 1));
+    assert_eq!(world.peer.receive(now, link, &first).consumed, first.len());
+    assert_eq!(world.peer.receive(now, link, &second[..50]), taken(50));
+    assert_eq!(world.peer.receive(now, link, &[]), taken(0));
+    // The one before it is answered meanwhile, and time goes on.
+    world.settle();
+    assert_eq!(world.frames(link).len(), 1);
+    world.pass(1000);
+    assert!(world.frames(link).is_empty());
+    assert_eq!(world.peer.tree().last_zxid(), Zxid(2));
+    // Its end, and the beginning of another, for which there is no room before it is answered.
+    let last = [&second[50..], &third[..50]].concat();
+    let blocked = Received { consumed: second.len() - 50, need: 0 };
+    assert_eq!(world.peer.receive(world.now, link, &last), blocked);
+    while world.peer.poll_link().is_some() {}
+    world.settle();
+    assert_eq!(world.peer.poll_link(), Some(link));
+    assert_eq!(world.frames(link).len(), 1);
+    assert_eq!(world.peer.receive(world.now, link, &third[..50]), taken(50));
+    assert_eq!(
+        world.peer.receive(world.now, link, &third[50..]),
+        Received { consumed: third.len() - 50, need: 4 }
+    );
+    world.settle();
+    let reply = world.frames(link).remove(0);
+    let header: ReplyHeader = jute::decode(&reply).unwrap();
+    assert_eq!((header.xid, header.err), (Xid(3), Code::Ok));
+    // A connection that is closed in the middle of one leaves nothing to the next.
+    assert_eq!(world.peer.receive(world.now, link, &second[..50]), taken(50));
+    world.peer.closed(world.now, link);
+    let mut next = world.connect();
+    assert_eq!(world.call(&mut next, OpCode::GetData, &read("/a")).err(), Code::Ok);
+    // No handshake is that long.
+    let stranger = world.peer.open(world.now, std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+    world.peer.receive(world.now, stranger, &second[..50]);
+    assert!(world.peer.is_closing(stranger));
+}
+
 #[test]
 fn a_session_writes_and_reads() {
-    for fragment in [1, 7, 64, usize::MAX] {
-        let mut world = World::new();
+    // The last two see frames in parts, which wait in the peer until they are whole.
+    let whole = usize::MAX;
+    for (fragment, max_shown) in
+        [(1, whole), (7, whole), (64, whole), (whole, whole), (7, 60), (60, 60)]
+    {
+        let mut world = World::with(Options { max_shown, ..options() });
         world.fragment = fragment;
         let mut client = world.connect();
         assert_eq!(client.session, SessionId(0x0100_0000_0000_0001));

@@ -349,6 +349,7 @@ fn small() -> (Options, Ceilings) {
         max_frame: 2 << 10,
         max_txn: 4 << 10,
         max_waiting: 4 << 10,
+        max_shown: 60,
         max_reply: 16 << 10,
         ..options()
     };
@@ -588,7 +589,9 @@ proptest! {
     #[test]
     fn writes_in_flight_are_answered_as_if_alone(steps in proptest::collection::vec(step(), 1..120)) {
         let options = || Options { max_session_timeout: 10_000, ..options() };
-        let mut eager = Run::new(World::with(options()), false);
+        // Frames of the one come in parts, which wait in the peer until they are whole.
+        let mut eager = Run::new(World::with(Options { max_shown: 60, ..options() }), false);
+        eager.world.fragment = 25;
         let mut patient = Run::new(World::with(options()), true);
         for step in &steps {
             // Nothing overtakes a sync or a list, and time lets sessions end: other sessions' writes
@@ -621,7 +624,8 @@ proptest! {
     fn a_peer_without_room_refuses_and_goes_on(steps in proptest::collection::vec(step(), 1..120)) {
         let (options, ceilings) = small();
         let mut run = Run::new(World::bounded(options, ceilings), false);
-        for step in &steps {
+        for (at, step) in steps.iter().enumerate() {
+            run.world.fragment = if at % 2 == 0 { usize::MAX } else { 25 };
             run.step(step);
         }
         run.settle();

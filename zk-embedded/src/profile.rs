@@ -86,6 +86,8 @@ pub struct Profile {
     pub changes: usize,
     /// Cells for them.
     pub change_cells: usize,
+    /// Bytes of a client's socket for what comes: longer frames are put together where they wait.
+    pub client_receive: usize,
     /// Bytes of a client's socket for what goes.
     pub client_send: usize,
     /// Bytes of a socket for the election port for what goes.
@@ -109,21 +111,22 @@ pub const TINY: Profile = Profile {
     clients: 3,
     sessions: 8,
     nodes: 96 + 4,
-    cells: 580,
+    cells: 560,
     acls: 4,
     watches: 32,
     watch_cells: 32,
     frame: 512,
     txn: 576,
     reply: 608,
-    history: 1536,
+    history: 1280,
     proposals: 12,
-    batch_max: 512,
+    batch_max: 384,
     changes: 8,
     change_cells: 32,
+    client_receive: 160,
     client_send: 160,
-    election_send: 128,
-    quorum_send: 256,
+    election_send: 96,
+    quorum_send: 224,
     blocks: 16,
     snapshot: 24 << 10,
     page: 256,
@@ -134,7 +137,7 @@ pub const TINY: Profile = Profile {
 pub const SMALL: Profile = Profile {
     servers: 3,
     config: 256,
-    clients: 5,
+    clients: 8,
     sessions: 16,
     nodes: 128 + 4,
     cells: 760,
@@ -149,6 +152,7 @@ pub const SMALL: Profile = Profile {
     batch_max: 1024,
     changes: 16,
     change_cells: 128,
+    client_receive: 256,
     client_send: 256,
     election_send: 256,
     quorum_send: 256,
@@ -204,6 +208,7 @@ impl Profile {
             max_reply: self.reply,
             reply_high_mark: self.reply / 2,
             max_waiting: self.waiting(),
+            max_shown: self.client_receive,
             max_batch: self.batch_max,
             max_watches: self.watches as u32,
             max_ephemerals: self.nodes,
@@ -275,7 +280,7 @@ impl Profile {
         let sockets = self.clients + self.member_sockets();
         bytes_of::<SocketStorage<'_>>(sockets)
             + bytes_of::<Place>(sockets)
-            + self.clients * (self.client_receive() + self.client_send)
+            + self.clients * (self.client_receive + self.client_send)
             + self.election_sockets() * (GREETING_MAX + self.election_send)
             + self.quorum_sockets() * (self.packet() + self.quorum_send)
             + self.scratch()
@@ -292,10 +297,6 @@ impl Profile {
         let (packet, entry) = (self.packet(), Entries::room(self.txn));
         let longest = if packet > entry { packet } else { entry };
         if longest > PROVISION_MAX { longest } else { PROVISION_MAX }
-    }
-
-    const fn client_receive(&self) -> usize {
-        frame::LEN + self.frame
     }
 
     /// Bytes of the longest packet of a member.
@@ -405,7 +406,7 @@ impl Profile {
         let ram = &mut Lender(ram);
         let storage = net::Storage {
             sockets: ram.0.lend(sockets, || SocketStorage::EMPTY),
-            clients: ram.buffers(self.clients, self.client_receive(), self.client_send),
+            clients: ram.buffers(self.clients, self.client_receive, self.client_send),
             election: ram.buffers(self.election_sockets(), GREETING_MAX, self.election_send),
             quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.quorum_send),
         };
@@ -472,6 +473,24 @@ mod tests {
         fn place<T: 'static>(&mut self, make: impl FnOnce() -> T) -> &'static mut T {
             self.0 += bytes_of::<T>(1);
             Box::leak(Box::new(make()))
+        }
+    }
+
+    /// So many znodes and bytes of names and data fit, however they are spread, with the nodes that are
+    /// always there, the longest configuration, and two lists of who may do what.
+    #[test]
+    fn as_many_nodes_and_bytes_fit_as_is_said() {
+        let unit = Unit::of(16).unwrap();
+        for (profile, nodes, bytes) in [(TINY, 96, 6 << 10), (SMALL, 128, 8 << 10)] {
+            assert!(nodes + 4 <= profile.nodes);
+            // A string of n bytes takes (n + 13) / 14 cells at the most.
+            assert!((1..bytes).all(|len| unit.needed(len) <= (len + 13) / 14));
+            let worst = (bytes + 13 * nodes) / 14;
+            let config = unit.needed("config".len() + profile.config);
+            let always = unit.needed("zookeeper".len()) + unit.needed("quota".len()) + config;
+            let (anyone, digest) = ("world,anyone".len() + 12, "digest,user:".len() + 12 + 28);
+            let lists = unit.needed(anyone) + unit.needed(digest);
+            assert!(worst + always + lists <= profile.cells);
         }
     }
 

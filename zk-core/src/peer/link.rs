@@ -82,6 +82,8 @@ pub struct Connection<'m> {
     pub(super) read_only_field: bool,
     /// Frames that wait, oldest first.
     pub(super) input: Pipe<'m>,
+    /// Bytes that are still to come of the last of them.
+    pub(super) due: usize,
     /// Up to here, frames were looked at for being proposed.
     pub(super) looked: usize,
     pub(super) output: Pipe<'m>,
@@ -120,6 +122,7 @@ impl<'m> Connection<'m> {
             asked: Instant(0),
             read_only_field: false,
             input: Pipe::new(input),
+            due: 0,
             looked: 0,
             output: Pipe::new(output),
             reserved: 0,
@@ -150,8 +153,13 @@ impl<'m> Connection<'m> {
         let bytes = self.input.bytes().get(at..)?;
         let (len, rest) = bytes.split_first_chunk::<4>()?;
         let (since, rest) = rest.split_first_chunk::<8>()?;
+        let len = u32::from_be_bytes(*len) as usize;
+        if self.due > 0 && rest.len() <= len {
+            // Not all of it has come.
+            return None;
+        }
         Some(Waiting {
-            len: u32::from_be_bytes(*len) as usize,
+            len,
             since: Instant(u64::from_be_bytes(*since)),
             submitted: rest.first() == Some(&1),
         })
@@ -182,15 +190,26 @@ impl<'m> Connection<'m> {
         result
     }
 
-    /// Lets a frame wait.
-    pub(super) fn enqueue(&mut self, frame: &[u8], now: Now) -> Result<(), Full> {
-        let len = u32::try_from(frame.len()).map_err(|_| Full)?;
+    /// Lets a frame of `len` bytes wait, or the beginning of one that has so many.
+    pub(super) fn enqueue(&mut self, frame: &[u8], len: usize, now: Now) -> Result<(), Full> {
+        if WAITING_HEAD + len > self.input.free() {
+            return Err(Full);
+        }
         let room = self.input.room(WAITING_HEAD + frame.len())?;
+        self.due = len - frame.len();
+        let len = u32::try_from(len).map_err(|_| Full)?;
         room[..4].copy_from_slice(&len.to_be_bytes());
         room[4..12].copy_from_slice(&now.monotonic.0.to_be_bytes());
         room[12] = 0;
         room[WAITING_HEAD..].copy_from_slice(frame);
         self.counters.queued();
+        Ok(())
+    }
+
+    /// Adds to the last of the frames that wait.
+    pub(super) fn append(&mut self, part: &[u8]) -> Result<(), Full> {
+        self.input.room(part.len())?.copy_from_slice(part);
+        self.due -= part.len();
         Ok(())
     }
 

@@ -61,6 +61,13 @@ impl Peer<'_> {
                 return Received { consumed: bytes.len(), need: frame::LEN };
             }
             connection.active = true;
+            if connection.due > 0 {
+                if rest.is_empty() {
+                    return Received { consumed: bytes.len(), need: 1 };
+                }
+                rest = &rest[self.take_part(at, rest, now)..];
+                continue;
+            }
             let payload = match frame::first(rest, self.options.max_frame) {
                 Err(_) => {
                     repeated!(
@@ -74,6 +81,22 @@ impl Peer<'_> {
                     self.drop_link(at);
                     return Received { consumed: bytes.len(), need: frame::LEN };
                 }
+                Ok(Frame::Need(need)) if need > self.options.max_shown => {
+                    let connection = &mut self.connections[at];
+                    if connection.state == LinkState::Fresh {
+                        // No handshake is that long.
+                        self.drop_malformed(at);
+                        return Received { consumed: bytes.len(), need: frame::LEN };
+                    }
+                    let part = &rest[frame::LEN..];
+                    if connection.state != LinkState::Open
+                        || connection.enqueue(part, need - frame::LEN, now).is_err()
+                    {
+                        connection.blocked = true;
+                        return Received { consumed: bytes.len() - rest.len(), need: 0 };
+                    }
+                    return Received { consumed: bytes.len(), need: 1 };
+                }
                 Ok(Frame::Need(need)) => {
                     return Received { consumed: bytes.len() - rest.len(), need };
                 }
@@ -85,6 +108,23 @@ impl Peer<'_> {
             }
             rest = &rest[frame::LEN + payload.len()..];
         }
+    }
+
+    /// Takes what comes of a frame whose beginning waits; how much of it there is.
+    fn take_part(&mut self, at: Handle, bytes: &[u8], now: Now) -> usize {
+        let connection = &mut self.connections[at];
+        let len = bytes.len().min(connection.due);
+        if connection.append(&bytes[..len]).is_err() {
+            // Its room was looked at; the memory is not there after all.
+            self.drop_link(at);
+        } else if connection.due == 0 {
+            if let Some(session) = self.sessions.usable(connection.session) {
+                self.sessions.touch(session, now.monotonic);
+            }
+            self.count_received(at);
+            self.pump(at, now);
+        }
+        len
     }
 
     /// `false` if it cannot be taken now.
@@ -139,7 +179,7 @@ impl Peer<'_> {
             self.count_received(at);
             return true;
         }
-        if self.connections[at].enqueue(payload, now).is_err() {
+        if self.connections[at].enqueue(payload, payload.len(), now).is_err() {
             return false;
         }
         self.count_received(at);

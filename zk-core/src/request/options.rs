@@ -44,6 +44,9 @@ pub struct Options {
     pub reply_high_mark: usize,
     /// Bytes of requests of one connection that wait for earlier ones.
     pub max_waiting: usize,
+    /// Bytes that the shell can show at once of what a client has sent. The beginning of a longer frame is
+    /// taken to where frames wait, and its rest as it comes.
+    pub max_shown: usize,
     /// `extendedTypesEnabled`: nodes with a time to live.
     pub extended_types: bool,
     /// `enforceQuota`: hard quotas refuse.
@@ -94,6 +97,7 @@ impl Default for Options {
             max_reply: 64 << 20,
             reply_high_mark: 256 << 10,
             max_waiting: 4 << 20,
+            max_shown: usize::MAX,
             extended_types: false,
             enforce_quota: false,
             skip_acl: false,

@@ -91,6 +91,9 @@ const SENDS: usize = 16;
 /// configuration's longest form, or the vote at the beginning of a notification.
 pub const GREETING_MAX: usize = 256;
 
+/// Bytes of a client's socket for what comes, at least: a handshake, or a word.
+pub const HANDSHAKE_MAX: usize = 64;
+
 /// Milliseconds after which a disk that works is looked at again.
 const DISK_MS: u64 = 1;
 
@@ -258,10 +261,12 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
             return Err(Unfit("there are fewer places than sockets"));
         }
         let limits = peer.options();
-        let frame = frame::LEN.saturating_add(limits.max_frame);
+        // Of a longer one the beginning is taken before its end comes.
+        let shown = frame::LEN.saturating_add(limits.max_frame).min(limits.max_shown);
         let packet = packet_max(limits.max_frame, limits.max_txn);
         for (pool, least, why) in [
-            (Pool::Clients, frame, "a client's longest frame does not fit"),
+            (Pool::Clients, shown, "a client's longest frame does not fit"),
+            (Pool::Clients, HANDSHAKE_MAX, "a handshake does not fit"),
             (Pool::Election, GREETING_MAX, "a greeting does not fit"),
             (Pool::Quorum, packet, "a member's longest packet does not fit"),
         ] {

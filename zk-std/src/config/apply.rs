@@ -358,7 +358,7 @@ fn capacity(s: &mut Settings) -> Result<Option<Capacity>, Error> {
     let Some(text) = s.text("zk.capacity") else { return Ok(None) };
     text.parse().map(Some).map_err(|error: CapacityError| {
         let remedy =
-            "write tiny, small, or znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576";
+            "write tiny, small, or znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576";
         s.error("zk.capacity", error.to_string(), remedy)
     })
 }

@@ -12,7 +12,7 @@ use core::str::FromStr;
 /// ```
 /// use zk_std::config::Capacity;
 ///
-/// let text = "znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576";
+/// let text = "znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576";
 /// let capacity: Capacity = text.parse().unwrap();
 /// assert_eq!((capacity.znodes, capacity.txn), (100, 576));
 /// assert_eq!(capacity.to_string(), text);
@@ -43,7 +43,7 @@ impl Capacity {
 
     /// What a board of the profile `TINY` holds.
     pub const TINY: Self =
-        Self { znodes: 100, cells: 580, acls: 4, sessions: 8, frame: 512, txn: 576 };
+        Self { znodes: 100, cells: 560, acls: 4, sessions: 8, frame: 512, txn: 576 };
 
     /// What a board of the profile `SMALL` holds.
     pub const SMALL: Self =

@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_server_that_counts_as_boards_do_says_what_they_say() {
-        let line = "zk.capacity=znodes:100,cells:580,acls:4,sessions:8,frame:512,txn:576\n";
+        let line = "zk.capacity=znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576\n";
         let config = parse(line);
         let options = peer_options(&config).unwrap();
         assert_eq!((options.max_frame, options.max_txn), (512, 576));
@@ -211,7 +211,7 @@ mod tests {
         let peer =
             zk_core::peer::Peer::owned(options, ceilings, seeds, zk_core::id::SessionId(1), now);
         // The mark, cells of 16 bytes, and the limits.
-        let said = [0x7a6b_0001u32, 16, 100, 580, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
+        let said = [0x7a6b_0001u32, 16, 100, 560, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
         assert_eq!(peer.unwrap().capacity().encode()[..], said);
         let smaller = parse(&format!("{line}jute.maxbuffer=300\n"));
         assert_eq!(peer_options(&smaller).unwrap().max_frame, 300);
