@@ -92,7 +92,7 @@
 //!
 //! | limit | |
 //! |---|---|
-//! | blocks | [`Memory::blocks`]; `2 s + 2` good ones at least, else [`Error::Worn`] |
+//! | blocks | [`Memory::blocks`]; `2 s + 2` good ones at least: two snapshots, a block of log, and one that is ready for what comes next; else [`Error::Worn`] |
 //! | bytes of a transaction | [`Options::txn_max`] |
 //! | bytes of a batch | [`Memory::batch`] ([`batch_len`]), less than a block |
 //! | bytes of a snapshot | [`Options::snapshot_max`] (up to whole blocks): [`Done::SnapshotFailed`], full |
