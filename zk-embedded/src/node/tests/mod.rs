@@ -614,3 +614,31 @@ fn a_closed_client_gives_its_socket_back() {
     let free = world.at(follower).places[..CLIENTS].iter().filter(|p| p.0 == Role::Free).count();
     assert_eq!(free, CLIENTS - 1);
 }
+
+#[test]
+fn the_smallest_ring_with_a_full_tree_goes_on() {
+    let world = World::with(29, CLIENTS, Geometry { blocks: 17, ..FLASH }, 1);
+    let (mut world, leader, [follower, _]) = serving_with(world);
+    let client = connected(&mut world, &[follower]);
+    // Long paths make a long snapshot.
+    let (mut parent, mut made) = (String::new(), 0);
+    loop {
+        let path = std::format!("{parent}/{made:0>24}");
+        match world.create(client, &path, &[7; 36]) {
+            Code::Ok => made += 1,
+            Code::SystemError => break,
+            code => panic!("{path}: {code:?}"),
+        }
+        if made % 12 == 0 {
+            parent = if parent.len() > 300 { String::new() } else { path };
+        }
+    }
+    for number in 0..1000u32 {
+        let data = [number as u8; 36];
+        let path = std::format!("/{:0>24}", number % 12);
+        assert_eq!(world.set(client, &path, &data), Code::Ok, "{number}");
+    }
+    let snapshot = world.at(leader).disk().store().snapshot();
+    assert!(snapshot.is_some_and(|snapshot| snapshot.len > 20_000), "{made}: {snapshot:?}");
+    agree(&mut world);
+}
