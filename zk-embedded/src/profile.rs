@@ -484,7 +484,7 @@ mod tests {
         for (profile, nodes, bytes) in [(TINY, 96, 6 << 10), (SMALL, 128, 8 << 10)] {
             assert!(nodes + 4 <= profile.nodes);
             // A string of n bytes takes (n + 13) / 14 cells at the most.
-            assert!((1..bytes).all(|len| unit.needed(len) <= (len + 13) / 14));
+            assert!((1..bytes).all(|len| unit.needed(len) <= len.div_ceil(14)));
             let worst = (bytes + 13 * nodes) / 14;
             let config = unit.needed("config".len() + profile.config);
             let always = unit.needed("zookeeper".len()) + unit.needed("quota".len()) + config;

@@ -89,6 +89,10 @@ pub struct Replay<D: Directory> {
     hint: Option<Hint>,
     /// Files that were not opened yet.
     files: VecDeque<(Zxid, String)>,
+    /// Files before the first of those: its name hides what they have from there on.
+    hidden: Vec<(Zxid, String)>,
+    /// Whether the file in hand is that first one.
+    first: bool,
     /// The end of the log in use.
     visible: Option<(String, u64)>,
     reader: Option<LogReader<D::File>>,
@@ -137,14 +141,17 @@ impl<D: Directory> Replay<D> {
 
     fn new(store: &Store<D>, last: Zxid, start: Zxid, purpose: Purpose) -> Result<Self, Error> {
         let logs = store.logs.clone();
-        let all = name::list(&logs, name::LOG).context("list", || logs.path(""))?;
+        let mut hidden = name::list(&logs, name::LOG).context("list", || logs.path(""))?;
+        let files = hidden.split_off(hidden.len() - from(&hidden, start).len());
         Ok(Self {
             purpose,
             window: store.options.torn_window(),
             record: store.options.record_max,
             accept_gaps: store.options.accept_gaps,
             hint: hint::read(&logs),
-            files: from(&all, start).iter().cloned().collect(),
+            files: files.into(),
+            hidden,
+            first: false,
             logs,
             visible: None,
             reader: None,
@@ -204,7 +211,8 @@ impl<D: Directory> Replay<D> {
     fn open(&mut self, findings: &mut Findings) -> Result<bool, Error> {
         let Some((first, name)) = self.files.pop_front() else { return Ok(false) };
         // As between logs, the name counts, whether there is a whole record behind it or not.
-        if self.name.is_empty() && follows(self.last, first) == Follows::Gap {
+        self.first = self.name.is_empty();
+        if self.first && follows(self.last, first) == Follows::Gap {
             self.gap(self.logs.path(&name), 0, first, findings)?;
         }
         let file = self.logs.open(&name).context("open", || self.logs.path(&name))?;
@@ -260,10 +268,20 @@ impl<D: Directory> Replay<D> {
         Ok(())
     }
 
-    /// Removes the file.
-    fn unlink(&self) -> Result<(), Error> {
-        let removed = self.logs.unlink(&self.name).and_then(|()| self.logs.sync());
-        removed.context("remove", || self.path())
+    /// Removes the file, if anything is to be repaired. What its name has hidden comes next: at the next
+    /// start it would.
+    fn unlink(&mut self) -> Result<(), Error> {
+        if self.purpose == Purpose::Repair {
+            let removed = self.logs.unlink(&self.name).and_then(|()| self.logs.sync());
+            removed.context("remove", || self.path())?;
+        }
+        if self.first
+            && let Some(before) = self.hidden.pop()
+        {
+            self.files.push_front(before);
+            self.name.clear();
+        }
+        Ok(())
     }
 
     /// Judges the end of a file at `self.offset`.
@@ -330,12 +348,11 @@ impl<D: Directory> Replay<D> {
         {
             return Err(rot(damage));
         }
-        if self.purpose == Purpose::Repair {
-            if remove {
-                self.unlink()?;
-            } else {
-                reader.cut(offset)?;
-            }
+        if !remove && self.purpose == Purpose::Repair {
+            reader.cut(offset)?;
+        }
+        if remove {
+            self.unlink()?;
         }
         let offset = if remove { 0 } else { offset };
         findings.add(Finding::Torn { path, offset, extent, damage });

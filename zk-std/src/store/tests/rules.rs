@@ -81,8 +81,16 @@ fn logs_without_snapshot_are_refused() {
         }
     }
     // An upgrade from 3.4.
-    let (_, ledger, restored) =
-        restore_with(&disk, Options { trust_empty: true, ..options() }).unwrap();
+    let trust = Options { trust_empty: true, ..options() };
+    // What is hidden is seen before it would be at the next start.
+    hidden.write("data/version-2/log.0", &disk.read(&log_path(4)).unwrap());
+    for _ in 0..2 {
+        match restore_with(&hidden, trust.clone()).err() {
+            Some(Error::Gap { last: Zxid::ZERO, found, .. }) => assert_eq!(found, z(4)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (_, ledger, restored) = restore_with(&disk, trust).unwrap();
     assert_eq!(ledger.entries, expected.entries);
     assert_eq!((restored.zxid, restored.needs_snapshot), (z(6), true));
 }
