@@ -39,7 +39,7 @@ const LIVES: usize = 2;
 const START: u8 = b'b';
 
 /// What was found once, and is mended.
-const FOUND: [&[u8]; 5] = [
+const FOUND: [&[u8]; 6] = [
     // A transaction whose record says another zxid than it says itself.
     b"\x02\x01\0r\x01\x03\x01\x10\0\x05|zk\0\x02",
     b"\x02\x01\0r\x01\x03\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02|zk|\
@@ -50,6 +50,8 @@ const FOUND: [&[u8]; 5] = [
     b"\x02\0|b\x02\xf4\x01\xff|zk|f\x01\x82|k|zk|b\x02\xf4\0=",
     // Epochs to be written while the reason of a reset waits for room.
     b"zkfl\xff\xff\xff\xff|zk|k|\x05|zk|k\x03\x01|zk|b\x90\x03\x01\x05",
+    // Epochs before that of the history, on a board whose number is 1.
+    b"\0\x05\0r\xfd\0\x04\0|(|b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0pzp",
 ];
 
 fn geometry(write: usize) -> Geometry {

@@ -98,6 +98,7 @@ fn ceilings(way: u8) -> Ceilings {
             nodes: 16,
             cells: 120,
             unit: Unit::OWN,
+            kept: 0,
             acls: 6,
             owners: 3,
             snapshot: 2048,

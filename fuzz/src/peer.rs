@@ -96,6 +96,7 @@ fn ceilings(way: u8) -> Ceilings {
             nodes: 24,
             cells: 300,
             unit: Unit::OWN,
+            kept: 0,
             acls: 12,
             owners: 4,
             snapshot: 2048,

@@ -81,7 +81,11 @@ pub(crate) fn beside_desktop(
         Some(script) => quorum.arg("--apache").arg(script),
         None => quorum.arg("--mixed"),
     };
-    Ensemble::run(checkout, quorum, deadline, Ensemble::play_beside_desktop)
+    Ensemble::run(checkout, quorum, deadline, |ensemble| {
+        ensemble.play_beside_desktop()?;
+        // Apache's server knows no limits.
+        apache.map_or_else(|| ensemble.fill(), |_| Ok(()))
+    })
 }
 
 /// A board that cannot start, because its configuration is longer than fits, starts three times and then
@@ -213,6 +217,27 @@ impl Ensemble {
             self.has_all(id)?;
         }
         printed(self.kazoo("boards.py").arg(self.clients.join(",")))?;
+        Ok(())
+    }
+
+    /// What is created at the desktop server, which leads, is refused where the boards have no room.
+    fn fill(&mut self) -> Result<(), String> {
+        let mut made = 0;
+        let refusal = loop {
+            let path = format!("/full{made}");
+            match self.zk(DESKTOP, &["create", &path, &"x".repeat(58)]) {
+                Ok(_) => made += 1,
+                Err(error) => break error,
+            }
+        };
+        if !refusal.contains("(SystemError)") {
+            return Err(format!("{made} nodes, and then: {refusal}"));
+        }
+        println!("{made} nodes of 58 bytes, and no room for more");
+        let last = format!("/full{}", made - 1);
+        for id in 1..=PEERS {
+            self.has(id, &last, &"x".repeat(58))?;
+        }
         Ok(())
     }
 

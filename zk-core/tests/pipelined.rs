@@ -332,6 +332,7 @@ fn small() -> (Options, Ceilings) {
             nodes: 9,
             cells: 30,
             unit: Unit::OWN,
+            kept: 0,
             acls: 3,
             owners: 2,
             snapshot: 1 << 16,

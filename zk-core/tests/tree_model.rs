@@ -408,6 +408,7 @@ fn owned_tree() -> DataTree<'static> {
         nodes: 10_000,
         cells: 100_000,
         unit: Unit::OWN,
+        kept: 0,
         acls: 1000,
         owners: 1000,
         snapshot: 100_000,
@@ -446,12 +447,12 @@ proptest! {
     #[test]
     fn a_tree_is_its_model(ops in proptest::collection::vec(op(), 0..120)) {
         let ceilings =
-            Ceilings { nodes: 10_000, cells: 100_000, unit: Unit::OWN, acls: 1000, owners: 1000, snapshot: 100_000 };
+            Ceilings { nodes: 10_000, cells: 100_000, unit: Unit::OWN, kept: 0, acls: 1000, owners: 1000, snapshot: 100_000 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         // As much as a board holds of its smaller cells.
         let unit = Unit::of(16).unwrap();
-        let ceilings = Ceilings { nodes: 12, cells: 60, unit, acls: 4, owners: 1, snapshot: 700 };
+        let ceilings = Ceilings { nodes: 12, cells: 60, unit, kept: 0, acls: 4, owners: 1, snapshot: 700 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         let (mut nodes, mut cells) = ([Node::EMPTY; 12], [Cell::EMPTY; 40]);
@@ -470,6 +471,7 @@ proptest! {
             paths: Index::lent(&mut paths),
             cells: Table::lent(&mut cells),
             unit: Unit::OWN,
+            kept: 0,
             acls: Table::lent(&mut acls),
             acl_contents: Index::lent(&mut contents),
             acl_numbers: Index::lent(&mut numbers),

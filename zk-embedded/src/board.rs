@@ -182,39 +182,39 @@ pub fn start<'m, D: Device, N: Nor + 'm>(
     now: Instant,
 ) -> Result<Node<'m, D, Disk<'m, N>>, Refusal<N::Error>> {
     let reason = parts.reason;
-    let Member { peer, disk, device, storage, places, options, network, now } =
-        member(profile, ram, parts, now)?;
-    count(disk, peer, reason, now, places.scratch)?;
+    let Loaded { peer, disk, device, storage, places, options, network, damaged, now } =
+        load(profile, ram, parts, now)?;
+    count(disk, peer, reason, now)?;
+    join(peer, disk, places.scratch, damaged, now)?;
     connect(peer, disk, (device, storage, network), (places, options), now.monotonic)
 }
 
-/// A peer that has loaded its history and joined its ensemble, and what it needs to be heard.
-struct Member<'m, D, N: Nor> {
+/// A peer that has loaded its history, and what it needs to be heard.
+struct Loaded<'m, D, N: Nor> {
     peer: &'m mut Peer<'m>,
     disk: &'m mut Disk<'m, N>,
     device: D,
     storage: net::Storage<'m>,
+    /// Its scratch has who the board is.
     places: node::Storage<'m>,
     options: node::Options,
     network: net::Options,
+    damaged: bool,
     now: Now,
 }
 
-/// Reads who the board is, and loads what it knows; as [`open`]. Nobody hears of it before the start is
-/// counted.
+/// Reads who the board is, and loads what it knows; as [`open`].
 #[inline(never)]
-fn member<'m, D: Device, N: Nor + 'm>(
+fn load<'m, D: Device, N: Nor + 'm>(
     profile: &Profile,
     ram: &mut impl Ram<'m>,
     parts: Parts<'_, impl FnOnce(&Provision<'_>) -> D, N>,
     now: Instant,
-) -> Result<Member<'m, D, N>, Refusal<N::Error>> {
+) -> Result<Loaded<'m, D, N>, Refusal<N::Error>> {
     let Parts { device, mut nor, entropy, wall, .. } = parts;
     let (storage, places) = profile.net(ram);
     // Nothing else needs the scratch before the ensemble is joined, and the stack has other things to hold.
-    let room = places.scratch.first_chunk_mut::<PROVISION_MAX>();
-    let room = room.ok_or(Unfit("the scratch has no room for who the board is"))?;
-    let provision = provision(&mut nor, room)?;
+    let provision = provision(&mut nor, room_in(places.scratch)?)?;
     let device = device(&provision);
     let disk = open(profile, ram, nor)?;
     // The start that is about to be counted.
@@ -225,29 +225,42 @@ fn member<'m, D: Device, N: Nor + 'm>(
     let session = SessionId::first(provision.server, boots);
     let peer = peer(profile, ram, provision.server, seed, session, now)?;
     // Where nothing was written, the member is new.
-    let history = disk.load(peer, true)?;
+    let damaged = matches!(disk.load(peer, true)?, History::Damaged(_));
     now.wall = wall.max(peer.last_time());
     disk.start()?;
-    let membership = Membership {
-        config: provision.config.as_bytes(),
-        proposed: None,
-        epochs: disk.store().epochs(),
-        damaged: matches!(history, History::Damaged(_)),
-    };
+    let options = node::Options { client_port: provision.client_port, wall: now.wall };
+    let network = net_options(&provision, mixed(!seed));
+    Ok(Loaded { peer, disk, device, storage, places, options, network, damaged, now })
+}
+
+fn room_in(scratch: &mut [u8]) -> Result<&mut [u8; PROVISION_MAX], Unfit> {
+    scratch.first_chunk_mut().ok_or(Unfit("the scratch has no room for who the board is"))
+}
+
+/// Joins the ensemble that is named in who the board is; as [`open`].
+#[inline(never)]
+fn join<N: Nor>(
+    peer: &mut Peer<'_>,
+    disk: &Disk<'_, N>,
+    scratch: &mut [u8],
+    damaged: bool,
+    now: Now,
+) -> Result<(), Refusal<N::Error>> {
+    let provision = provision::decode(room_in(scratch)?).map_err(Unprovisioned::Refused)?;
+    let store = disk.store();
+    let epochs = store.epochs();
     say!(
         info,
         "start {}: history up to zxid {:#x}, epochs {} and {}, {} blocks of the flash are good{}",
-        boots,
+        store.boots(),
         peer.tree().last_zxid().0,
-        membership.epochs.accepted.0,
-        membership.epochs.current.0,
-        disk.store().good(),
-        if membership.damaged { "; some of the history is lost" } else { "" }
+        epochs.accepted.0,
+        epochs.current.0,
+        store.good(),
+        if damaged { "; some of the history is lost" } else { "" }
     );
-    peer.join(now, &membership)?;
-    let options = node::Options { client_port: provision.client_port, wall: now.wall };
-    let network = net_options(&provision, mixed(!seed));
-    Ok(Member { peer, disk, device, storage, places, options, network, now })
+    let config = provision.config.as_bytes();
+    Ok(peer.join(now, &Membership { config, proposed: None, epochs, damaged })?)
 }
 
 /// Gives a peer its network; as [`open`].
@@ -306,8 +319,9 @@ fn count<N: Nor>(
     peer: &mut Peer<'_>,
     reason: Option<&[u8]>,
     now: Now,
-    scratch: &mut [u8],
 ) -> Result<(), flash::Error<N::Error>> {
+    // No learner reads: nothing needs it.
+    let scratch = &mut [];
     while !matches!(disk.poll(peer, now, false, scratch)?, Poll::Done(Done::Started(_))) {}
     let Some(reason) = reason else { return Ok(()) };
     while !disk.store().is_ready() {

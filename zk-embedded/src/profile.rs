@@ -30,7 +30,7 @@ use zk_core::zab::leader::Learner;
 
 use crate::flash::{self, Block, Disk, Entries, Nor, batch_len};
 use crate::net::{self, Buffers, SocketStorage};
-use crate::node::{self, GREETING_MAX, Place, packet_max};
+use crate::node::{self, GREETING_MAX, HANDSHAKE_MAX, Place, packet_max};
 
 /// Memory of a board, handed out piece by piece and for good.
 pub trait Ram<'m> {
@@ -217,7 +217,11 @@ impl Profile {
     }
 
     /// Bytes that all of it takes, with what aligns it, on a board whose flash is an `N`.
+    ///
+    /// # Panics
+    /// When a client's socket is too short for a handshake: so a board with such a profile is not built.
     pub const fn ram<N: Nor>(&self) -> usize {
+        assert!(self.client_receive >= HANDSHAKE_MAX);
         self.tables() + bytes_of::<MadePeer<'_>>(1) + bytes_of::<MadeDisk<'_, N>>(1)
     }
 
@@ -295,8 +299,14 @@ impl Profile {
     /// board is.
     const fn scratch(&self) -> usize {
         let (packet, entry) = (self.packet(), Entries::room(self.txn));
-        let longest = if packet > entry { packet } else { entry };
-        if longest > PROVISION_MAX { longest } else { PROVISION_MAX }
+        let mut longest = PROVISION_MAX;
+        if packet > longest {
+            longest = packet;
+        }
+        if entry > longest {
+            longest = entry;
+        }
+        if self.client_receive > longest { self.client_receive } else { longest }
     }
 
     /// Bytes of the longest packet of a member.
@@ -320,6 +330,7 @@ impl Profile {
                 paths: ram.index(nodes),
                 cells: ram.table::<Cell>(self.cells),
                 unit: Unit::OWN,
+                kept: Unit::OWN.needed(CONFIG_NAME + self.config),
                 acls: ram.table::<AclEntry>(self.acls),
                 acl_contents: ram.index(self.acls),
                 acl_numbers: ram.index(self.acls),
@@ -414,6 +425,9 @@ impl Profile {
         (storage, node::Storage { places, scratch: ram.bytes(self.scratch()) })
     }
 }
+
+/// Bytes of the name of `/zookeeper/config`.
+const CONFIG_NAME: usize = "config".len();
 
 /// Bytes of a leader's snapshot that wait for the flash.
 const INSTALL: usize = 416;

@@ -366,9 +366,8 @@ fn run<'m>(
         Ok(node) => node,
         Err(Refusal::Flash(error)) if !opens || may(&error) => return Shown::default(),
         // Who the board is was changed.
-        Err(Refusal::Config(_) | Refusal::Net(_) | Refusal::Unprovisioned(_)) => {
-            return Shown::default();
-        }
+        Err(Refusal::Config(_) | Refusal::Net(_)) => return Shown::default(),
+        Err(Refusal::Unprovisioned(_)) if chip.is_off() => return Shown::default(),
         Err(refusal) => panic!("{refusal}"),
     };
     let mut shown = Shown { boots: node.disk().store().boots(), ..Shown::default() };

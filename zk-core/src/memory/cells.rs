@@ -14,8 +14,9 @@ pub const CELL: usize = 8 * LINK;
 const LINK: usize = size_of::<Handle>();
 
 /// Bytes of the smallest cell that a peer has: of one with `--cfg zk_handle16`.
-#[cfg(not(zk_handle16))]
 const SMALLEST: usize = 16;
+#[cfg(zk_handle16)]
+const _: () = assert!(CELL == SMALLEST);
 
 /// Bytes of content in a cell that has a next one; the last one of a chain holds more.
 pub const CELL_BYTES: usize = CELL - LINK;

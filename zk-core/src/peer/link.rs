@@ -213,6 +213,20 @@ impl<'m> Connection<'m> {
         Ok(())
     }
 
+    /// Drops the last of the frames that wait; none of them is in part.
+    pub(super) fn drop_last(&mut self) {
+        let mut at = 0;
+        while let Some(waiting) = self.waiting(at) {
+            let behind = Self::behind(at, waiting);
+            if behind == self.input.len() {
+                self.input.truncate(at);
+                self.counters.dequeued();
+                return;
+            }
+            at = behind;
+        }
+    }
+
     /// Drops the frame at the head.
     pub(super) fn dequeue(&mut self, waiting: Waiting) {
         let len = WAITING_HEAD + waiting.len;

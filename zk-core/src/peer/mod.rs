@@ -157,6 +157,7 @@ impl Default for Ceilings {
                 nodes: most,
                 cells: most,
                 unit: Unit::OWN,
+                kept: 0,
                 acls: most,
                 owners: most,
                 snapshot: 256 << 20,

@@ -20,7 +20,8 @@ use crate::wire::{Code, OpCode};
 /// What [`Peer::receive`] made of its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Bytes of whole frames that were taken; show the rest again.
+    /// Bytes that were taken, of whole frames, or of one that is longer than can be shown; show the rest
+    /// again.
     pub consumed: usize,
     /// So many bytes must be shown next time, the rest of now included; 0: the peer can take no more
     /// now. Stop reading the socket until [`Peer::poll_link`] names the link.
@@ -49,7 +50,8 @@ enum Served {
 }
 
 impl Peer<'_> {
-    /// Takes frames from what a client has sent: `bytes` is contiguous, and starts with a frame.
+    /// Takes frames from what a client has sent: `bytes` is contiguous, and starts with a frame, or goes on
+    /// with one of which a part was taken ([`max_shown`](Options::max_shown)).
     pub fn receive(&mut self, now: Now, link: Link, bytes: &[u8]) -> Received {
         let at = link.0;
         let mut rest = bytes;
@@ -81,7 +83,7 @@ impl Peer<'_> {
                     self.drop_link(at);
                     return Received { consumed: bytes.len(), need: frame::LEN };
                 }
-                Ok(Frame::Need(need)) if need > self.options.max_shown => {
+                Ok(Frame::Need(need)) if need > self.options.max_shown.max(frame::LEN) => {
                     let connection = &mut self.connections[at];
                     if connection.state == LinkState::Fresh {
                         // No handshake is that long.
@@ -118,8 +120,10 @@ impl Peer<'_> {
             // Its room was looked at; the memory is not there after all.
             self.drop_link(at);
         } else if connection.due == 0 {
-            if let Some(session) = self.sessions.usable(connection.session) {
-                self.sessions.touch(session, now.monotonic);
+            match self.sessions.usable(connection.session) {
+                Some(session) => self.sessions.touch(session, now.monotonic),
+                // Apache drops what an expired session still sends.
+                None => connection.drop_last(),
             }
             self.count_received(at);
             self.pump(at, now);

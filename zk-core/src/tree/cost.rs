@@ -58,8 +58,8 @@ impl DataTree<'_> {
         // Quota counters are text that grows in place, by a few cells at most.
         let counters = self.limits * self.unit().grown(quota::LONGEST);
         Cost {
-            nodes: self.capacity().nodes - self.nodes.len(),
-            cells: self.cells.available().saturating_sub(counters),
+            nodes: self.nodes.ceiling().min(self.index.ceiling()) - self.nodes.len(),
+            cells: self.cells.available().saturating_sub(counters + self.spare()),
             acls: self.acls.available(),
             owners: self.owners.available(),
         }
@@ -70,11 +70,21 @@ impl DataTree<'_> {
         self.cells.unit()
     }
 
-    /// What there is room for in all.
+    /// Cells that are kept for the configuration, and that it does not take.
+    fn spare(&self) -> usize {
+        if self.kept == 0 {
+            return 0;
+        }
+        let shown = self.find(path::CONFIG).and_then(|at| self.data(at));
+        let name = path::CONFIG.len() - "/zookeeper/".len();
+        self.kept.saturating_sub(self.unit().needed(name + shown.map_or(0, |(len, _)| len)))
+    }
+
+    /// What there is room for in all, without the configuration.
     pub fn capacity(&self) -> Cost {
         Cost {
             nodes: self.nodes.ceiling().min(self.index.ceiling()),
-            cells: self.cells.available() + self.cells.len(),
+            cells: (self.cells.available() + self.cells.len()).saturating_sub(self.kept),
             acls: self.acls.available() + self.acls.len(),
             owners: self.owners.ceiling(),
         }

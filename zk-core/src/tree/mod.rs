@@ -73,6 +73,8 @@ pub struct DataTree<'m> {
     nodes: Slab<'m, Node>,
     index: Index<'m>,
     cells: Cells<'m>,
+    /// Cells for the configuration.
+    kept: usize,
     acls: AclTable<'m>,
     owners: Owners<'m>,
     seeds: Seeds,
@@ -107,6 +109,7 @@ impl<'m> DataTree<'m> {
             nodes: Slab::new(storage.nodes),
             index: storage.paths,
             cells: Cells::counted(storage.cells, storage.unit),
+            kept: storage.kept,
             acls,
             owners: Owners::new(Slab::new(storage.owners), storage.owner_sessions, seeds),
             seeds,

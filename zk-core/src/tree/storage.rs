@@ -19,6 +19,9 @@ pub struct Storage<'m> {
     pub cells: Table<'m, Cell>,
     /// What cells are counted in: what others in the ensemble have, if that is smaller.
     pub unit: Unit,
+    /// Cells that are kept for `/zookeeper/config`. Its text is each server's own: without these, servers
+    /// that hold as much would have room for different amounts of all else.
+    pub kept: usize,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,
     /// Slots for lists by content.
@@ -44,6 +47,8 @@ pub struct Ceilings {
     pub cells: usize,
     /// The cells that these are.
     pub unit: Unit,
+    /// How many of them are kept for `/zookeeper/config`.
+    pub kept: usize,
     /// Distinct access control lists.
     pub acls: usize,
     /// Sessions that have, or had, ephemeral nodes.
@@ -61,6 +66,7 @@ impl<'m> Storage<'m> {
             paths: Index::owned(ceilings.nodes),
             cells: Table::owned(ceilings.cells),
             unit: ceilings.unit,
+            kept: ceilings.kept,
             acls: Table::owned(ceilings.acls),
             acl_contents: Index::owned(ceilings.acls),
             acl_numbers: Index::owned(ceilings.acls),
@@ -92,6 +98,7 @@ impl<'m> Storage<'m> {
             paths: Index::lent(paths),
             cells: Table::lent(cells),
             unit: Unit::OWN,
+            kept: 0,
             acls: Table::lent(acls),
             acl_contents: Index::lent(acl_slots.0),
             acl_numbers: Index::lent(acl_slots.1),

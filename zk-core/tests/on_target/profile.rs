@@ -45,6 +45,7 @@ impl Profile {
             paths: Index::lent(&mut self.paths),
             cells: Table::lent(&mut self.cells),
             unit: Unit::OWN,
+            kept: 0,
             acls: Table::lent(&mut self.acls),
             acl_contents: Index::lent(&mut self.acl_contents),
             acl_numbers: Index::lent(&mut self.acl_numbers),

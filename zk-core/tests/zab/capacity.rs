@@ -11,6 +11,7 @@ const SMALL: zk_core::tree::Ceilings = zk_core::tree::Ceilings {
     nodes: 8,
     cells: 64,
     unit: Unit::OWN,
+    kept: 0,
     acls: 4,
     owners: 2,
     snapshot: 1 << 16,
@@ -43,12 +44,19 @@ fn members_with_limits_tell_each_other() {
     );
     assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
     // The leader refuses what is too much; nobody is lost.
+    assert_eq!(filled(&mut pair, b"", 9), 4);
+}
+
+/// Creates nodes through the follower, so many or as many as there is room for: how many.
+fn filled(pair: &mut Pair, data: &[u8], most: i32) -> i32 {
     let client = pair.open_session();
-    for number in 0..9 {
+    let mut made = 0;
+    for number in 0..most {
         let mut room = [0; 64];
         let acl = List::encode(&[OPEN_ACL_UNSAFE], &mut room).unwrap();
         let path = format!("/{number}");
-        let create = CreateRequest { path: path[..].into(), data: Buffer(None), acl, flags: 0 };
+        let data = Buffer(Some(data).filter(|data| !data.is_empty()));
+        let create = CreateRequest { path: path[..].into(), data, acl, flags: 0 };
         let xid = zk_core::id::Xid(number);
         let mut request = encode(&RequestHeader { xid, op: OpCode::Create });
         request.extend(encode(&create));
@@ -58,10 +66,37 @@ fn members_with_limits_tell_each_other() {
         let reply = pair.follower.peer.output(client).to_vec();
         pair.follower.peer.sent(pair.follower.now, client, reply.len());
         let header: ReplyHeader = Reader::new(&reply[4..]).read().unwrap();
-        let fits = number < 4;
-        assert_eq!(header.err, if fits { Code::Ok } else { Code::SystemError }, "{number}");
+        match header.err {
+            Code::Ok => made += 1,
+            other => assert_eq!(other, Code::SystemError, "{number}"),
+        }
     }
+    assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
     assert_eq!(pair.leader.peer.tree().digest(), pair.follower.peer.tree().digest());
+    made
+}
+
+/// Each server shows its own text of the configuration, in its own cells; all else has as much room on each.
+#[test]
+fn a_longer_text_of_the_configuration_takes_no_room_from_the_rest() {
+    let kept = Unit::OWN.needed("config".len() + 256);
+    let tree = zk_core::tree::Ceilings { nodes: 100, cells: 40, kept, acls: 9, owners: 2, ..SMALL };
+    let longer = CONFIG.replace("participant", "participant;0.0.0.0:2181");
+    let member = |id, config: &str| {
+        Server::with_config(id, false, Options::default(), ceilings(tree), config)
+    };
+    let mut made = vec![];
+    for (leader, follower) in [(CONFIG, &longer[..]), (&longer[..], CONFIG), (CONFIG, CONFIG)] {
+        let mut pair = Pair::of(member(2, leader), member(1, follower));
+        pair.talk(usize::MAX);
+        let texts = [&pair.leader, &pair.follower].map(|server| {
+            let tree = server.peer.tree();
+            tree.data(tree.find(b"/zookeeper/config").unwrap()).unwrap().0
+        });
+        assert_eq!(texts, [leader.len(), follower.len()]);
+        made.push(filled(&mut pair, &[7; 20], 60));
+    }
+    assert!(made[0] > 20 && made.iter().all(|&count| count == made[0]), "{made:?}");
 }
 
 /// Two members that have room for two sessions each let three clients in at a time: the leader refuses

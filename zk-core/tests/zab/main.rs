@@ -71,6 +71,17 @@ impl Server {
     }
 
     fn with_ceilings(id: i64, damaged: bool, options: Options, ceilings: Ceilings) -> Self {
+        Self::with_config(id, damaged, options, ceilings, CONFIG)
+    }
+
+    /// The same, whose configuration has its own text.
+    fn with_config(
+        id: i64,
+        damaged: bool,
+        options: Options,
+        ceilings: Ceilings,
+        config: &str,
+    ) -> Self {
         let now = Now::new(1000, 1000);
         let options = Options {
             server: ServerId(id),
@@ -85,7 +96,7 @@ impl Server {
             Peer::owned(options, ceilings, Seeds(1, 2), SessionId(id << 56), now).unwrap();
         peer.load_reset();
         let membership = Membership {
-            config: CONFIG.as_bytes(),
+            config: config.as_bytes(),
             proposed: None,
             epochs: Epochs::default(),
             damaged,

@@ -135,9 +135,11 @@ impl<'m, N: Nor> Disk<'m, N> {
     }
 
     /// A member logs transactions of an epoch, or lets it be its own, when it has promised itself to it.
+    /// What was loaded ends where the log goes on.
     fn agrees(&self, peer: &Peer<'_>, loaded: Loaded) -> Result<Loaded, Error<N::Error>> {
         let Epochs { accepted, current } = self.store.epochs();
-        if !peer.options().ensemble || accepted >= current.max(loaded.zxid.epoch()) {
+        let promised = !peer.options().ensemble || accepted >= current.max(loaded.zxid.epoch());
+        if promised && loaded.zxid == self.store.last {
             return Ok(loaded);
         }
         let block = self.store.newest.unwrap_or(0) as u32;

@@ -102,7 +102,8 @@ const DISK_MS: u64 = 1;
 pub fn board_options(server: ServerId) -> peer::Options {
     peer::Options {
         server,
-        ensemble: server != ServerId::STANDALONE,
+        // A board that is alone is an ensemble of one.
+        ensemble: true,
         tick_time: 2000,
         init_limit: 15,
         sync_limit: 5,
@@ -264,9 +265,11 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         // Of a longer one the beginning is taken before its end comes.
         let shown = frame::LEN.saturating_add(limits.max_frame).min(limits.max_shown);
         let packet = packet_max(limits.max_frame, limits.max_txn);
+        if limits.max_shown < HANDSHAKE_MAX {
+            return Err(Unfit("a handshake would come in parts"));
+        }
         for (pool, least, why) in [
-            (Pool::Clients, shown, "a client's longest frame does not fit"),
-            (Pool::Clients, HANDSHAKE_MAX, "a handshake does not fit"),
+            (Pool::Clients, shown.max(HANDSHAKE_MAX), "a client's longest frame does not fit"),
             (Pool::Election, GREETING_MAX, "a greeting does not fit"),
             (Pool::Quorum, packet, "a member's longest packet does not fit"),
         ] {

@@ -49,6 +49,12 @@ impl Capacity {
     pub const SMALL: Self =
         Self { znodes: 132, cells: 760, acls: 8, sessions: 16, frame: 1024, txn: 1088 };
 
+    /// Bytes that a board has for the text of a configuration.
+    pub const CONFIG: usize = 256;
+
+    /// The least of each: an empty tree.
+    const LEAST: [u32; 6] = [5, 32, 2, 1, 64, 64];
+
     const NAMES: [&str; 6] = ["znodes", "cells", "acls", "sessions", "frame", "txn"];
 
     fn numbers(&mut self) -> [&mut u32; 6] {
@@ -89,7 +95,7 @@ impl FromStr for Capacity {
             "small" => return Ok(Self::SMALL),
             _ => {}
         }
-        // Zero is not a limit that a server could keep: it has four znodes.
+        // None of them may be zero.
         let mut all = Self { znodes: 0, cells: 0, acls: 0, sessions: 0, frame: 0, txn: 0 };
         for part in text.split(',') {
             let (name, number) = part.split_once(':').unwrap_or((part, ""));
@@ -97,10 +103,12 @@ impl FromStr for Capacity {
             let Some(place) = at.and_then(|at| all.numbers().into_iter().nth(at)) else {
                 return Err(CapacityError(format!("nothing is called {:?}", name.trim())));
             };
-            let number = number.trim().parse().ok().filter(|&number| number > 0);
+            let least = at.map_or(1, |at| Self::LEAST[at]);
+            let number = number.trim().parse().ok().filter(|number| *number >= least);
             let number = number.filter(|&number: &u32| i32::try_from(number).is_ok());
             let Some(number) = number else {
-                let problem = format!("{} needs a number from 1 to {}", name.trim(), i32::MAX);
+                let name = name.trim();
+                let problem = format!("{name} needs a number from {least} to {}", i32::MAX);
                 return Err(CapacityError(problem));
             };
             if *place != 0 {
@@ -124,7 +132,8 @@ mod tests {
     fn profiles_of_boards_are_what_they_are_there() {
         use zk_embedded::profile::{self, Profile};
         for (ours, board) in [(Capacity::TINY, profile::TINY), (Capacity::SMALL, profile::SMALL)] {
-            let Profile { nodes, cells, acls, sessions, frame, txn, .. } = board;
+            let Profile { nodes, cells, acls, sessions, frame, txn, config, .. } = board;
+            assert_eq!(config, Capacity::CONFIG);
             let there = [nodes, cells, acls, sessions, frame, txn];
             assert_eq!(ours.clone().numbers().map(|number| *number as usize), there);
         }
@@ -134,16 +143,16 @@ mod tests {
     fn what_is_wrong_is_said() {
         let wrong = |text: &str| text.parse::<Capacity>().unwrap_err().to_string();
         assert_eq!(wrong(""), "nothing is called \"\"");
-        assert_eq!(wrong("znodes:1,nodes:2"), "nothing is called \"nodes\"");
-        assert_eq!(wrong("znodes"), "znodes needs a number from 1 to 2147483647");
-        for number in ["0", "-1", "2147483648", "x", ""] {
+        assert_eq!(wrong("znodes:9,nodes:2"), "nothing is called \"nodes\"");
+        assert_eq!(wrong("znodes"), "znodes needs a number from 5 to 2147483647");
+        for number in ["31", "-1", "2147483648", "x", ""] {
             let text = format!("znodes:9,cells:{number}");
-            assert_eq!(wrong(&text), "cells needs a number from 1 to 2147483647");
+            assert_eq!(wrong(&text), "cells needs a number from 32 to 2147483647");
         }
-        assert_eq!(wrong("acls:1,acls:1"), "acls is there twice");
-        assert_eq!(wrong("txn:1,frame:1,znodes:1,cells:1,acls:1"), "sessions is missing");
+        assert_eq!(wrong("acls:2,acls:2"), "acls is there twice");
+        assert_eq!(wrong("txn:64,frame:64,znodes:5,cells:32,acls:2"), "sessions is missing");
         let spaces: Capacity =
-            " znodes: 5 ,cells:4,acls:3,sessions:2,frame:6,txn:1".parse().unwrap();
-        assert_eq!(spaces.to_string(), "znodes:5,cells:4,acls:3,sessions:2,frame:6,txn:1");
+            " znodes: 5 ,cells:40,acls:3,sessions:2,frame:66,txn:99".parse().unwrap();
+        assert_eq!(spaces.to_string(), "znodes:5,cells:40,acls:3,sessions:2,frame:66,txn:99");
     }
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use zk_core::id::ServerId;
 use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options};
+use zk_core::quorum::TEXT_MAX;
 use zk_core::tree;
 
 use super::Error;
@@ -137,7 +138,17 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let [nodes, cells, acls, sessions] = [znodes, cells, acls, sessions].map(|most| most as usize);
     let unit = Unit::of(Capacity::CELL)
         .ok_or_else(|| refuse("zk.capacity: this build of zk counts in other cells than boards"))?;
-    let tree = tree::Ceilings { nodes, cells, unit, acls, owners: sessions, ..all.tree };
+    if config.extended_types_enabled {
+        return Err(refuse(
+            "zk.capacity and extendedTypesEnabled=true: boards do not know nodes with a time to live",
+        ));
+    }
+    // Boards keep room for their own text of the configuration; this server's may be longer, and has its
+    // room besides.
+    let own = unit.needed(TEXT_MAX);
+    let kept = own + unit.needed("config".len() + Capacity::CONFIG);
+    let cells = cells.saturating_add(own);
+    let tree = tree::Ceilings { nodes, cells, unit, kept, acls, owners: sessions, ..all.tree };
     Ok(Ceilings { tree, sessions, ..all })
 }
 
@@ -210,9 +221,12 @@ mod tests {
         let seeds = tree::Seeds(1, 2);
         let peer =
             zk_core::peer::Peer::owned(options, ceilings, seeds, zk_core::id::SessionId(1), now);
-        // The mark, cells of 16 bytes, and the limits.
-        let said = [0x7a6b_0001u32, 16, 100, 560, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
+        // The mark, cells of 16 bytes, and the limits; 19 cells are kept for the configuration.
+        let said = [0x7a6b_0001u32, 16, 100, 560 - 19, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
         assert_eq!(peer.unwrap().capacity().encode()[..], said);
+        let extended = parse(&format!("{line}extendedTypesEnabled=true\n"));
+        let error = super::ceilings(&extended, &peer_options(&extended).unwrap()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
         let smaller = parse(&format!("{line}jute.maxbuffer=300\n"));
         assert_eq!(peer_options(&smaller).unwrap().max_frame, 300);
     }

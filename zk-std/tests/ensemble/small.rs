@@ -104,7 +104,7 @@ impl Limits {
     pub(crate) fn lower(self, ceilings: Ceilings) -> Ceilings {
         let Self { nodes, cells, acls, owners, sessions, changes, snapshot, watches, .. } = self;
         let unit = Unit::OWN;
-        let tree = tree::Ceilings { nodes, cells, unit, acls, owners, snapshot };
+        let tree = tree::Ceilings { nodes, cells, unit, kept: 0, acls, owners, snapshot };
         Ceilings { tree, sessions, changes, watches, ..ceilings }
     }
 

@@ -70,6 +70,7 @@ impl Memory {
                 paths: Index::lent(paths),
                 cells: Table::lent(&mut self.cells),
                 unit: Unit::OWN,
+                kept: 0,
                 acls: Table::lent(&mut self.acls),
                 acl_contents: Index::lent(contents),
                 acl_numbers: Index::lent(numbers),
