@@ -51,7 +51,7 @@ enum Served {
 
 impl Peer<'_> {
     /// Takes frames from what a client has sent: `bytes` is contiguous, and starts with a frame, or goes on
-    /// with one of which a part was taken ([`max_shown`](Options::max_shown)).
+    /// with one of which a part was taken ([`max_shown`](super::Options::max_shown)).
     pub fn receive(&mut self, now: Now, link: Link, bytes: &[u8]) -> Received {
         let at = link.0;
         let mut rest = bytes;

@@ -46,6 +46,7 @@ fn assert_blank(flash: &mut impl Nor, offset: u32, len: usize) {
     }
 }
 
+#[inline(never)] // on its own, its frame fits a board's stack
 pub(super) fn run(tests: &mut Tests, flash: &mut impl Nor) {
     let (last, before) = (block(flash, 0), block(flash, 1));
     let size = flash.erase_size();
@@ -95,6 +96,7 @@ pub(super) fn run(tests: &mut Tests, flash: &mut impl Nor) {
 }
 
 /// Counts one start more: each has a mark of its own, so that no kill can take one back.
+#[inline(never)] // on its own, its frame fits a board's stack
 pub(super) fn count(flash: &mut impl Nor) -> u32 {
     let start = block(flash, 2);
     let marks = flash.erase_size() / MARK;

@@ -51,6 +51,7 @@ pub fn run<D: Mac>(
 struct Tests(u32);
 
 impl Tests {
+    #[inline(never)] // one test's frame at a time
     fn run(&mut self, name: &str, test: impl FnOnce()) {
         println!("test {name}");
         test();

@@ -34,7 +34,7 @@ const VERDICT: [u8; 8] = *b"received";
 const CEILING_MS: u64 = 60_000;
 
 /// Bytes that a socket has room for, each way.
-const ROOM: usize = 2048;
+const ROOM: usize = 512;
 
 /// Frames that one turn takes, and sends.
 const FRAMES: usize = 16;
@@ -135,6 +135,7 @@ fn with_wire<D: Mac, C: Clock>(
 }
 
 /// Answers every echo, is away while a burst comes, checks the bytes that come one way, and says so.
+#[inline(never)] // on its own, its frame fits a board's stack
 pub(super) fn listen<D: Mac>(clock: &mut impl Clock, mac: impl FnOnce([u8; 6]) -> D, node: u8) {
     with_wire(clock, mac, node, |mut wire| {
         assert!(wire.net.listen(0, PORT), "a closed socket listens");
@@ -172,6 +173,7 @@ pub(super) fn listen<D: Mac>(clock: &mut impl Clock, mac: impl FnOnce([u8; 6]) -
 }
 
 /// Sends echoes, a burst, bytes one way, and waits for the verdict.
+#[inline(never)] // on its own, its frame fits a board's stack
 pub(super) fn connect<D: Mac>(
     clock: &mut impl Clock,
     mac: impl FnOnce([u8; 6]) -> D,

@@ -14,6 +14,7 @@ const SLEEPS: [u64; 4] = [1, 20, 100, 2500];
 const NAPS: u64 = 50;
 const NAPS_MS: u64 = 30_000;
 
+#[inline(never)] // on its own, its frame fits a board's stack
 pub(super) fn run(tests: &mut Tests, clock: &mut impl Clock) {
     tests.run("time_passes_and_never_goes_backwards", || {
         let start = clock.now();
