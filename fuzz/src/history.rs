@@ -6,7 +6,6 @@
 //! transaction, `r` a transaction's type and record.
 
 use zk_core::id::{SessionId, Xid, Zxid};
-use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options, Peer, State};
 use zk_core::time::Now;
 use zk_core::tree::{self, Seeds};
@@ -97,11 +96,10 @@ fn ceilings(way: u8) -> Ceilings {
         tree: tree::Ceilings {
             nodes: 16,
             cells: 120,
-            unit: Unit::OWN,
-            kept: 0,
             acls: 6,
             owners: 3,
             snapshot: 2048,
+            ..Default::default()
         },
         sessions: 4,
         changes: 16,

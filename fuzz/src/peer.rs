@@ -8,7 +8,6 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::collections::VecDeque;
 
 use zk_core::id::{SessionId, Xid, Zxid};
-use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Link, Options, State};
 use zk_core::tree;
 use zk_core::wire::client::{
@@ -95,11 +94,10 @@ fn ceilings(way: u8) -> Ceilings {
         tree: tree::Ceilings {
             nodes: 24,
             cells: 300,
-            unit: Unit::OWN,
-            kept: 0,
             acls: 12,
             owners: 4,
             snapshot: 2048,
+            ..Default::default()
         },
         watches: 24,
         watch_cells: 60,

@@ -114,7 +114,8 @@ const CUTS_SERIAL_LONG: usize = 9;
 /// And in the long group of boards of all architectures.
 const CUTS_BOTH: usize = 9;
 
-/// The long group: ensembles of the other boards, on serial lines, and of all kinds. Members of one ensemble hold the same.
+/// The long group: ensembles of the other boards, on serial lines, and of all kinds. Members of one ensemble
+/// hold the same.
 pub(crate) fn run_long(steps: &mut Steps<'_>) {
     for Emulated { board, .. } in emulated().filter(|it| it.board.package != SMALLEST) {
         ensemble(steps, board.package, false, CUTS_LONG);

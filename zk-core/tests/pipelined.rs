@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use support::{Client, World, encode, options};
 use zk_core::id::{SessionId, Xid};
-use zk_core::memory::Unit;
 use zk_core::peer::{Ceilings, Options, State};
 use zk_core::tree;
 use zk_core::wire::client::{
@@ -331,11 +330,10 @@ fn small() -> (Options, Ceilings) {
         tree: tree::Ceilings {
             nodes: 9,
             cells: 30,
-            unit: Unit::OWN,
-            kept: 0,
             acls: 3,
             owners: 2,
             snapshot: 1 << 16,
+            ..Default::default()
         },
         watches: 6,
         watch_cells: 20,

@@ -403,17 +403,20 @@ fn compare(tree: &DataTree<'_>, model: &Model) {
     assert!(tree.find(b"/missing").is_none());
 }
 
-fn owned_tree() -> DataTree<'static> {
-    let ceilings = Ceilings {
+/// More than any test here needs.
+fn ample() -> Ceilings {
+    Ceilings {
         nodes: 10_000,
         cells: 100_000,
-        unit: Unit::OWN,
-        kept: 0,
         acls: 1000,
         owners: 1000,
         snapshot: 100_000,
-    };
-    DataTree::new(Storage::owned(ceilings), Seeds(3, 4), true).unwrap()
+        ..Ceilings::default()
+    }
+}
+
+fn owned_tree() -> DataTree<'static> {
+    DataTree::new(Storage::owned(ample()), Seeds(3, 4), true).unwrap()
 }
 
 fn check(mut run: Run<'_>, ops: &[Op]) {
@@ -446,13 +449,12 @@ proptest! {
 
     #[test]
     fn a_tree_is_its_model(ops in proptest::collection::vec(op(), 0..120)) {
-        let ceilings =
-            Ceilings { nodes: 10_000, cells: 100_000, unit: Unit::OWN, kept: 0, acls: 1000, owners: 1000, snapshot: 100_000 };
-        check(Run::new(Storage::owned(ceilings)), &ops);
+        check(Run::new(Storage::owned(ample())), &ops);
 
         // As much as a board holds of its smaller cells.
-        let unit = Unit::of(16).unwrap();
-        let ceilings = Ceilings { nodes: 12, cells: 60, unit, kept: 0, acls: 4, owners: 1, snapshot: 700 };
+        let (nodes, cells, unit) = (12, 60, Unit::SMALLEST);
+        let ceilings =
+            Ceilings { nodes, cells, unit, kept: 0, acls: 4, owners: 1, snapshot: 700 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         let (mut nodes, mut cells) = ([Node::EMPTY; 12], [Cell::EMPTY; 40]);

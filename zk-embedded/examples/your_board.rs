@@ -81,6 +81,7 @@ impl Mac {
         Self
     }
 }
+
 struct Nothing;
 
 impl RxToken for Nothing {

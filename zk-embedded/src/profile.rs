@@ -330,7 +330,7 @@ impl Profile {
                 paths: ram.index(nodes),
                 cells: ram.table::<Cell>(self.cells),
                 unit: Unit::OWN,
-                kept: Unit::OWN.needed(CONFIG_NAME + self.config),
+                kept: tree::config_cells(Unit::OWN, self.config),
                 acls: ram.table::<AclEntry>(self.acls),
                 acl_contents: ram.index(self.acls),
                 acl_numbers: ram.index(self.acls),
@@ -426,9 +426,6 @@ impl Profile {
     }
 }
 
-/// Bytes of the name of `/zookeeper/config`.
-const CONFIG_NAME: usize = "config".len();
-
 /// Bytes of a leader's snapshot that wait for the flash.
 const INSTALL: usize = 416;
 
@@ -494,13 +491,13 @@ mod tests {
     /// always there, the longest configuration, and two lists of who may do what.
     #[test]
     fn as_many_nodes_and_bytes_fit_as_is_said() {
-        let unit = Unit::of(16).unwrap();
+        let unit = Unit::SMALLEST;
         for (profile, nodes, bytes) in [(TINY, 96, 6 << 10), (SMALL, 128, 8 << 10)] {
             assert!(nodes + 4 <= profile.nodes);
             // A string of n bytes takes (n + 13) / 14 cells at the most.
             assert!((1..bytes).all(|len| unit.needed(len) <= len.div_ceil(14)));
             let worst = (bytes + 13 * nodes) / 14;
-            let config = unit.needed("config".len() + profile.config);
+            let config = tree::config_cells(unit, profile.config);
             let always = unit.needed("zookeeper".len()) + unit.needed("quota".len()) + config;
             let (anyone, digest) = ("world,anyone".len() + 12, "digest,user:".len() + 12 + 28);
             let lists = unit.needed(anyone) + unit.needed(digest);

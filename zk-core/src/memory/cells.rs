@@ -77,17 +77,11 @@ impl Unit {
         cell: CELL,
     };
 
-    /// Cells of `bytes` bytes. `None`: nobody has them, or this peer's are smaller.
-    pub const fn of(bytes: usize) -> Option<Self> {
-        if bytes == CELL {
-            return Some(Self::OWN);
-        }
+    /// The smallest that a peer has: one with `--cfg zk_handle16`.
+    pub const SMALLEST: Self = Self {
         #[cfg(not(zk_handle16))]
-        if bytes == SMALLEST {
-            return Some(Self { cell: bytes });
-        }
-        None
-    }
+        cell: SMALLEST,
+    };
 
     /// Bytes of one.
     pub const fn bytes(self) -> usize {
@@ -99,6 +93,7 @@ impl Unit {
 
     /// As [`Cells::needed`].
     pub const fn needed(self, bytes: usize) -> usize {
+        // An eighth of a cell is the link.
         let cell = self.bytes();
         if bytes <= cell {
             return (bytes > 0) as usize;
@@ -454,9 +449,7 @@ mod tests {
     #[test]
     #[cfg(not(zk_handle16))]
     fn a_table_is_full_when_a_table_of_smaller_cells_is() {
-        assert_eq!(Unit::of(CELL), Some(Unit::OWN));
-        assert_eq!([0, 8, 15, 64].map(Unit::of), [None; 4]);
-        let unit = Unit::of(16).unwrap();
+        let unit = Unit::SMALLEST;
         // As a board needs: 14 bytes in each, and 16 in the last.
         let lengths = [0, 1, 16, 17, 30, 31, 44, 45, 512];
         assert_eq!(lengths.map(|len| unit.needed(len)), [0, 1, 1, 2, 2, 3, 3, 4, 37]);

@@ -61,7 +61,7 @@ use stats::Digests;
 pub use stats::{Counters, DigestEntry, Sizes, Stats, Summary};
 
 use crate::id::{SessionId, Zxid};
-use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table, Unit};
+use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table};
 use crate::request::apply::ApplyError;
 use crate::request::changes::{self, Changes};
 pub use crate::request::options::Options;
@@ -149,19 +149,11 @@ pub struct Ceilings {
 }
 
 impl Default for Ceilings {
-    /// What a server of today can address: 4 billion nodes, 120 GB of names and data.
+    /// What a server of today can address.
     fn default() -> Self {
         let most = crate::memory::NIL as usize;
         Self {
-            tree: tree::Ceilings {
-                nodes: most,
-                cells: most,
-                unit: Unit::OWN,
-                kept: 0,
-                acls: most,
-                owners: most,
-                snapshot: 256 << 20,
-            },
+            tree: tree::Ceilings::default(),
             watches: most,
             watch_cells: most,
             sessions: most,

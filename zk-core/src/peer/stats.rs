@@ -243,39 +243,34 @@ fn payloads(frames: Summary) -> Summary {
 
 /// What `cons` shows of a connection: with the feature `stats` only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "stats"), derive(Default))]
+#[cfg(feature = "stats")]
 pub struct Counters {
     /// Frames received.
-    #[cfg(feature = "stats")]
     pub received: u64,
     /// Replies and events sent.
-    #[cfg(feature = "stats")]
     pub sent: u64,
     /// Requests that wait for an answer.
-    #[cfg(feature = "stats")]
     pub queued: u64,
     /// When it was opened.
-    #[cfg(feature = "stats")]
     pub since: Instant,
     /// The last request that was answered, `Error` if there is none, or it was a write that failed.
-    #[cfg(feature = "stats")]
     pub last_op: OpCode,
     /// The number of the last request that was not the client library's own (a ping, a watch).
-    #[cfg(feature = "stats")]
     pub last_cxid: Xid,
     /// The zxid in the last reply.
-    #[cfg(feature = "stats")]
     pub last_zxid: Zxid,
     /// When the last reply was made.
-    #[cfg(feature = "stats")]
     pub last_response: Instant,
     /// How long the last request took, ms.
-    #[cfg(feature = "stats")]
     pub last_latency: u64,
     /// How long requests took, ms.
-    #[cfg(feature = "stats")]
     pub latency: Summary,
 }
+
+/// What `cons` shows of a connection: nothing, without the feature `stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg(not(feature = "stats"))]
+pub struct Counters {}
 
 #[cfg_attr(not(feature = "stats"), allow(unused_variables, clippy::unused_self))]
 impl Counters {

@@ -452,7 +452,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::Unit;
     use crate::tree;
 
     /// The entries, oldest first, seen from both ends.
@@ -484,7 +483,7 @@ mod tests {
         ) {
             let seeds = Seeds(1, 2);
             let ceilings =
-                tree::Ceilings { nodes: 100, cells: 100, unit: Unit::OWN, kept: 0, acls: 10, owners: 1, snapshot: 0 };
+                tree::Ceilings { nodes: 100, cells: 100, acls: 10, owners: 1, ..Default::default() };
             let mut tree = DataTree::new(tree::Storage::owned(ceilings), seeds, false).unwrap();
             let mut changes = Changes::new(Storage::owned(50, 200, 50), seeds, &tree);
             let mut version = 0;

@@ -52,13 +52,19 @@ impl Cost {
     }
 }
 
+/// Cells that `/zookeeper/config` takes with a text of so many bytes.
+pub const fn config_cells(unit: Unit, text: usize) -> usize {
+    const NAME: usize = path::CONFIG.len() - "/zookeeper/".len();
+    unit.needed(NAME + text)
+}
+
 impl DataTree<'_> {
     /// What can still be added.
     pub fn room(&self) -> Cost {
         // Quota counters are text that grows in place, by a few cells at most.
         let counters = self.limits * self.unit().grown(quota::LONGEST);
         Cost {
-            nodes: self.nodes.ceiling().min(self.index.ceiling()) - self.nodes.len(),
+            nodes: self.capacity().nodes - self.nodes.len(),
             cells: self.cells.available().saturating_sub(counters + self.spare()),
             acls: self.acls.available(),
             owners: self.owners.available(),
@@ -76,8 +82,7 @@ impl DataTree<'_> {
             return 0;
         }
         let shown = self.find(path::CONFIG).and_then(|at| self.data(at));
-        let name = path::CONFIG.len() - "/zookeeper/".len();
-        self.kept.saturating_sub(self.unit().needed(name + shown.map_or(0, |(len, _)| len)))
+        self.kept.saturating_sub(config_cells(self.unit(), shown.map_or(0, |(len, _)| len)))
     }
 
     /// What there is room for in all, without the configuration.

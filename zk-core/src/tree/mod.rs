@@ -28,7 +28,7 @@ pub mod watch;
 pub use crate::memory::Seeds;
 pub use acl::{AclEntry, AclTable, NO_ACL};
 pub use change::NewNode;
-pub use cost::Cost;
+pub use cost::{Cost, config_cells};
 pub use node::Node;
 pub use owner::{MAX_TTL, Owner};
 pub use owners::OwnerEntry;

@@ -1,7 +1,7 @@
 //! Where a tree's nodes, names, data and lists lie.
 
 use super::{AclEntry, Node, OwnerEntry, listing};
-use crate::memory::{Cell, Index, Slot, Table, Unit};
+use crate::memory::{Cell, Index, NIL, Slot, Table, Unit};
 
 /// Bytes of names that a list of children may have missed between two slices; past it, it is begun
 /// again.
@@ -19,7 +19,7 @@ pub struct Storage<'m> {
     pub cells: Table<'m, Cell>,
     /// What cells are counted in: what others in the ensemble have, if that is smaller.
     pub unit: Unit,
-    /// Cells that are kept for `/zookeeper/config`. Its text is each server's own: without these, servers
+    /// [Cells](super::config_cells) that are kept for `/zookeeper/config`. Its text is each server's own: without these, servers
     /// that hold as much would have room for different amounts of all else.
     pub kept: usize,
     /// One for each distinct access control list.
@@ -55,6 +55,22 @@ pub struct Ceilings {
     pub owners: usize,
     /// Bytes that a snapshot may be ahead of the disk.
     pub snapshot: usize,
+}
+
+impl Default for Ceilings {
+    /// What a server of today can address: 4 billion nodes, 120 GB of names and data.
+    fn default() -> Self {
+        let most = NIL as usize;
+        Self {
+            nodes: most,
+            cells: most,
+            unit: Unit::OWN,
+            kept: 0,
+            acls: most,
+            owners: most,
+            snapshot: 256 << 20,
+        }
+    }
 }
 
 impl<'m> Storage<'m> {

@@ -87,6 +87,11 @@ impl Capacity {
         all
     }
 
+    /// Bytes of a cell.
+    pub fn cell(&self) -> usize {
+        self.numbers[1].max(1) as usize
+    }
+
     /// So many of one kind more.
     pub fn add(&mut self, kind: Kind, more: usize) {
         let number = &mut self.numbers[kind as usize];

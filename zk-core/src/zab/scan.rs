@@ -44,7 +44,6 @@ enum Part {
 pub struct Scanner {
     part: Part,
     needs: Capacity,
-    unit: Unit,
     /// Bytes to pass over before `part`.
     skip: u64,
     /// The bytes of a number, as far as they have come.
@@ -61,8 +60,7 @@ impl Scanner {
     /// bytes. What it needs is counted in `unit`.
     pub const fn new(most: usize, unit: Unit) -> Self {
         let needs = Capacity::none(unit);
-        let (skip, number, have) = (0, [0; 4], 0);
-        Self { part: Part::Sessions, needs, unit, skip, number, have, most, marked: true }
+        Self { part: Part::Sessions, needs, skip: 0, number: [0; 4], have: 0, most, marked: true }
     }
 
     /// At the start of a body in a file: there is no mark behind it.
@@ -162,7 +160,7 @@ impl Scanner {
                 Part::Data
             }
             Part::Data if fits => {
-                self.needs.add(Kind::Cells, length as usize / self.unit.bytes());
+                self.needs.add(Kind::Cells, length as usize / self.needs.cell());
                 self.skip = length + NODE_TAIL;
                 Part::Path
             }

@@ -79,7 +79,7 @@ fn filled(pair: &mut Pair, data: &[u8], most: i32) -> i32 {
 /// Each server shows its own text of the configuration, in its own cells; all else has as much room on each.
 #[test]
 fn a_longer_text_of_the_configuration_takes_no_room_from_the_rest() {
-    let kept = Unit::OWN.needed("config".len() + 256);
+    let kept = zk_core::tree::config_cells(Unit::OWN, 256);
     let tree = zk_core::tree::Ceilings { nodes: 100, cells: 40, kept, acls: 9, owners: 2, ..SMALL };
     let longer = CONFIG.replace("participant", "participant;0.0.0.0:2181");
     let member = |id, config: &str| {

@@ -353,7 +353,7 @@ fn four_letter_words(list: Option<String>, read_only_mode: bool) -> FourLetterWo
     FourLetterWords::Only(words)
 }
 
-/// A property that counts something, from `least` to the largest `int`.
+/// How much is accepted at most: zk's own.
 fn capacity(s: &mut Settings) -> Result<Option<Capacity>, Error> {
     let Some(text) = s.text("zk.capacity") else { return Ok(None) };
     text.parse().map(Some).map_err(|error: CapacityError| {
@@ -363,6 +363,7 @@ fn capacity(s: &mut Settings) -> Result<Option<Capacity>, Error> {
     })
 }
 
+/// A property that counts something, from `least` to the largest `int`.
 fn number_of(s: &mut Settings, key: &'static str, default: u32, least: i64) -> u32 {
     let number = s.property_number(key, default.into(), least..=INT_MAX);
     u32::try_from(number).unwrap_or(default)

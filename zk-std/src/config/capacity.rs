@@ -25,7 +25,8 @@ use core::str::FromStr;
 pub struct Capacity {
     /// Znodes, with the four that are always there.
     pub znodes: u32,
-    /// Cells of [`CELL`](Self::CELL) bytes for names, data and access control lists.
+    /// Cells for names, data and access control lists, of the size that a board's have: 16 bytes, 14 of
+    /// them content.
     pub cells: u32,
     /// Distinct access control lists.
     pub acls: u32,
@@ -38,9 +39,6 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Bytes of a cell of a board: 14 of content, and 16 in the last one of a string.
-    pub const CELL: usize = 16;
-
     /// What a board of the profile `TINY` holds.
     pub const TINY: Self =
         Self { znodes: 100, cells: 560, acls: 4, sessions: 8, frame: 512, txn: 576 };

@@ -136,8 +136,6 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
         return Ok(all);
     };
     let [nodes, cells, acls, sessions] = [znodes, cells, acls, sessions].map(|most| most as usize);
-    let unit = Unit::of(Capacity::CELL)
-        .ok_or_else(|| refuse("zk.capacity: this build of zk counts in other cells than boards"))?;
     if config.extended_types_enabled {
         return Err(refuse(
             "zk.capacity and extendedTypesEnabled=true: boards do not know nodes with a time to live",
@@ -145,8 +143,9 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     }
     // Boards keep room for their own text of the configuration; this server's may be longer, and has its
     // room besides.
-    let own = unit.needed(TEXT_MAX);
-    let kept = own + unit.needed("config".len() + Capacity::CONFIG);
+    let unit = Unit::SMALLEST;
+    let own = tree::config_cells(unit, TEXT_MAX);
+    let kept = own + tree::config_cells(unit, Capacity::CONFIG);
     let cells = cells.saturating_add(own);
     let tree = tree::Ceilings { nodes, cells, unit, kept, acls, owners: sessions, ..all.tree };
     Ok(Ceilings { tree, sessions, ..all })

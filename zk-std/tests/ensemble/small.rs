@@ -3,7 +3,7 @@
 //! Decisions about them are drawn apart from all others, so that they change nothing for seeds
 //! without such members.
 
-use zk_core::memory::{Handle, Unit};
+use zk_core::memory::Handle;
 use zk_core::peer::{Ceilings, Options, State};
 use zk_core::tree::{self, Cost, DataTree};
 use zk_core::wire::Code;
@@ -103,8 +103,7 @@ impl Limits {
     /// Sets what a peer has room for.
     pub(crate) fn lower(self, ceilings: Ceilings) -> Ceilings {
         let Self { nodes, cells, acls, owners, sessions, changes, snapshot, watches, .. } = self;
-        let unit = Unit::OWN;
-        let tree = tree::Ceilings { nodes, cells, unit, kept: 0, acls, owners, snapshot };
+        let tree = tree::Ceilings { nodes, cells, acls, owners, snapshot, ..ceilings.tree };
         Ceilings { tree, sessions, changes, watches, ..ceilings }
     }
 
