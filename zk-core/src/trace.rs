@@ -17,7 +17,7 @@ macro_rules! say {
         #[cfg(feature = "defmt")]
         ::defmt::$level!($($arg)*);
         #[cfg(not(any(feature = "log", feature = "defmt")))]
-        {
+        if false {
             let _ = format_args!($($arg)*);
         }
     }};

@@ -9,7 +9,7 @@ use zk_core::id::{SessionId, Zxid};
 use zk_core::memory::{Cell, Index, Pipe, Slot, Table, Unit};
 use zk_core::tree::count::Counted;
 use zk_core::tree::listing::Told;
-use zk_core::tree::snapshot::{Loader, Step};
+use zk_core::tree::snapshot::{self, Loader, Step};
 use zk_core::tree::{
     AclEntry, Ceilings, DataTree, Failure, NewNode, Node, Owner, OwnerEntry, Seeds, Storage,
     digest, listing, path,
@@ -153,7 +153,7 @@ impl<'m> Run<'m> {
                 let cost = self
                     .tree
                     .cost_of(path.as_bytes(), data.as_ref().map_or(0, Vec::len), new.owner)
-                    .plus(self.tree.cost_of_acl(new.acl));
+                    .plus(&self.tree.cost_of_acl(new.acl));
                 let expected = if !self.model.contains_key(parent) {
                     Err(Failure::Code(Code::NoNode))
                 } else if self.model.contains_key(path) {
@@ -162,13 +162,13 @@ impl<'m> Run<'m> {
                     Err(Failure::Code(Code::NodeExists))
                 } else if ephemeral_parent {
                     Err(Failure::Code(Code::NoChildrenForEphemerals))
-                } else if !cost.fits(self.tree.room()) {
+                } else if !cost.fits(&self.tree.room()) {
                     // What does not fit is never proposed.
                     return;
                 } else {
                     Ok(())
                 };
-                if expected == Err(Failure::Code(Code::NodeExists)) && !cost.fits(self.tree.room())
+                if expected == Err(Failure::Code(Code::NodeExists)) && !cost.fits(&self.tree.room())
                 {
                     // May or may not fit: the list could be shared. Leave it out of the comparison.
                     self.model.get_mut(path).unwrap().perms =
@@ -339,6 +339,9 @@ impl<'m> Run<'m> {
                 compare(&loaded, &model);
                 assert_eq!(loaded.digest(), digest);
                 assert_eq!(loaded.recount_digest(&mut [0; 1 << 12]), digest);
+                let counted = loaded.data_size() as usize + loaded.acls().bytes();
+                let (nodes, lists) = (model.len(), loaded.acls().len());
+                assert_eq!(snapshot::bytes(written.len(), nodes, 0, lists), counted);
             }
             Some(Step::Failed) => {
                 self.tree.snapshot_abandon();
@@ -454,7 +457,7 @@ proptest! {
         // As much as a board holds of its smaller cells.
         let (nodes, cells, unit) = (12, 60, Unit::SMALLEST);
         let ceilings =
-            Ceilings { nodes, cells, unit, kept: 0, acls: 4, owners: 1, snapshot: 700 };
+            Ceilings { nodes, cells, unit, kept: 0, bytes: 200, acls: 4, owners: 1, snapshot: 700 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         let (mut nodes, mut cells) = ([Node::EMPTY; 12], [Cell::EMPTY; 40]);
@@ -474,6 +477,7 @@ proptest! {
             cells: Table::lent(&mut cells),
             unit: Unit::OWN,
             kept: 0,
+            bytes: usize::MAX,
             acls: Table::lent(&mut acls),
             acl_contents: Index::lent(&mut contents),
             acl_numbers: Index::lent(&mut numbers),

@@ -20,7 +20,7 @@ use zk_core::peer::{
 use zk_core::quorum::{Config, Grouped, Member, Quorums};
 use zk_core::request::changes::{self, Change, Undo};
 use zk_core::session::Session;
-use zk_core::tree::snapshot::IMAGE_MORE;
+use zk_core::tree::snapshot::{self, IMAGE_MORE};
 use zk_core::tree::watch::{self, Watch, WatchedPath};
 use zk_core::tree::{self, AclEntry, Node, OwnerEntry};
 use zk_core::wire::election::Notification;
@@ -195,6 +195,12 @@ impl Profile {
         WAITING_HEAD + self.frame
     }
 
+    /// Bytes of paths, data and lists that a snapshot has room for besides all else.
+    pub const fn bytes(&self) -> usize {
+        let Self { nodes, sessions, acls, config, .. } = *self;
+        snapshot::bytes(self.snapshot as usize - config, nodes, sessions, acls)
+    }
+
     /// Bytes of a snapshot that is being made and wait for the flash: the longest node at least.
     pub const fn snapshot_buffer(&self) -> usize {
         self.txn + IMAGE_MORE
@@ -331,6 +337,7 @@ impl Profile {
                 cells: ram.table::<Cell>(self.cells),
                 unit: Unit::OWN,
                 kept: tree::config_cells(Unit::OWN, self.config),
+                bytes: self.bytes(),
                 acls: ram.table::<AclEntry>(self.acls),
                 acl_contents: ram.index(self.acls),
                 acl_numbers: ram.index(self.acls),

@@ -10,7 +10,7 @@ use crate::time::{Instant, Now};
 use crate::trace::warning;
 use crate::tree::Cost;
 use crate::wire::OpCode;
-use crate::wire::capacity::Capacity;
+use crate::wire::capacity::{Capacity, Kind, Lack};
 use crate::wire::txn::Txn;
 use crate::zab::Violation;
 
@@ -47,6 +47,7 @@ impl Peer<'_> {
     }
 
     /// No leader is called for a while.
+    #[inline(never)] // once for all its callers
     pub(super) fn retreat(&mut self, now: Now) {
         let retreat = &mut self.ensemble.retreat;
         retreat.pause = (retreat.pause * 2).clamp(PAUSE, PAUSE_MAX);
@@ -70,31 +71,25 @@ impl Peer<'_> {
         if opening > 0 {
             self.pending.for_each(|entry| opening += usize::from(entry.opens()));
         }
-        let (wanted, room) = (self.reserved.plus(cost), self.tree.room());
+        let (wanted, room) = (self.reserved.plus(&cost), self.tree.room());
         // What was opened here and is not there yet gives way.
         let most = self.sessions.len() + self.sessions.available();
         let sessions = most - self.sessions.applied_count();
-        if wanted.fits(room) && opening <= sessions {
+        if wanted.fits(&room) && opening <= sessions {
             return Ok(Some(cost));
         }
         if self.next_apply < self.committed {
             return Ok(None);
         }
+        let lack =
+            || wanted.lack(&room).unwrap_or_else(|| Lack::new(Kind::Sessions, sessions, opening));
         warning!(
-            "zxid {:#x} of the leader is not taken: with what is proposed it takes {} nodes, {} \
-             cells, {} access control lists, {} owners of ephemeral nodes and {} sessions; there is \
-             room for {}, {}, {}, {} and {}",
+            "zxid {:#x} of the leader is not taken: with what is proposed it takes {} {}, and there \
+             is room for {}",
             txn.header.zxid.0,
-            wanted.nodes,
-            wanted.cells,
-            wanted.acls,
-            wanted.owners,
-            opening,
-            room.nodes,
-            room.cells,
-            room.acls,
-            room.owners,
-            sessions
+            lack().needs,
+            lack().what(),
+            lack().has
         );
         Err(self.beyond(now))
     }
@@ -107,7 +102,7 @@ impl Peer<'_> {
         warning!(
             "the snapshot of the leader is not taken: there is room for {} {}, and it has {} or more",
             lack.has,
-            lack.what,
+            lack.what(),
             lack.needs
         );
         Err(self.beyond(now))

@@ -202,7 +202,7 @@ impl Peer<'_> {
         room.copy_from_slice(bytes);
         self.history.push(zxid, bytes.len());
         self.proposed = zxid;
-        self.reserved = self.reserved.plus(cost);
+        self.reserved = self.reserved.plus(&cost);
         self.pending.push(PendingEntry::of_leader(cost, op));
         Ok(true)
     }

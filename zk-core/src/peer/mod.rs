@@ -275,10 +275,11 @@ impl<'m> Peer<'m> {
         tree.set_slice(options.slice);
         let sessions = storage.sessions.ceiling().min(storage.session_slots.ceiling());
         let longest = options.max_txn.min(storage.history.ceiling());
-        let Cost { nodes, cells, acls, owners } = tree.capacity();
+        let Cost { nodes, cells, bytes, acls, owners } = tree.capacity();
+        let limits = [nodes, cells, bytes, acls, owners, sessions, longest];
         let changes = Changes::new(storage.changes, seeds, &tree);
         Ok(Self {
-            capacity: Capacity::new(tree.unit(), [nodes, cells, acls, owners, sessions, longest]),
+            capacity: Capacity::new(tree.unit(), limits),
             state: State::Recovering,
             tree,
             watches: Watches::new(storage.watches, seeds),

@@ -33,7 +33,7 @@ pub struct PendingEntry {
 impl PendingEntry {
     /// An entry of a lent table, before first use.
     pub const EMPTY: Self = Self {
-        cost: Cost { nodes: 0, cells: 0, acls: 0, owners: 0 },
+        cost: Cost { nodes: 0, cells: 0, bytes: 0, acls: 0, owners: 0 },
         reply: 0,
         link: NIL,
         serial: 0,
@@ -187,7 +187,7 @@ impl Peer<'_> {
         self.history.push(zxid, prepared.len);
         self.proposed = zxid;
         self.time = time;
-        self.reserved = self.reserved.plus(prepared.cost);
+        self.reserved = self.reserved.plus(&prepared.cost);
         self.unseen = prepared.unseen;
         self.pending.push(PendingEntry {
             cost: prepared.cost,
@@ -387,7 +387,7 @@ impl Peer<'_> {
         self.compare_digest(header.zxid, promised);
         let reconfigured = header.op == OpCode::Reconfig;
         self.next_apply = seq + 1;
-        self.reserved = self.reserved.minus(pending.cost);
+        self.reserved = self.reserved.minus(&pending.cost);
         self.changes.applied(&mut self.tree, header.zxid);
         if core::mem::take(&mut self.unseen) {
             self.changes.reset(&mut self.tree);

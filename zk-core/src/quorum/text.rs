@@ -189,6 +189,7 @@ impl<'b> Fill<'b> {
         self.put_bytes(text::number(value, radix, 1, &mut [0; text::LONGEST]))
     }
 
+    #[inline(never)] // once for all its callers
     fn put_bytes(&mut self, text: &[u8]) -> &mut Self {
         let end = self.len.saturating_add(text.len());
         if let Some(room) = self.bytes.get_mut(self.len..end) {

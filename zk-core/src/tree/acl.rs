@@ -63,6 +63,8 @@ pub struct AclTable<'m> {
     by_id: Index<'m>,
     /// The largest id given so far.
     last_id: i64,
+    /// Bytes of them all.
+    bytes: usize,
     /// Bytes of the longest list that there ever was.
     longest: usize,
     seeds: Seeds,
@@ -76,7 +78,7 @@ impl<'m> AclTable<'m> {
         by_id: Index<'m>,
         seeds: Seeds,
     ) -> Self {
-        Self { entries, by_content, by_id, last_id: 0, longest: 0, seeds }
+        Self { entries, by_content, by_id, last_id: 0, bytes: 0, longest: 0, seeds }
     }
 
     /// Forgets all lists.
@@ -85,6 +87,7 @@ impl<'m> AclTable<'m> {
         self.by_content.clear();
         self.by_id.clear();
         self.last_id = 0;
+        self.bytes = 0;
     }
 
     /// Lists in use.
@@ -95,6 +98,11 @@ impl<'m> AclTable<'m> {
     /// Whether no list is in use.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes of all lists, as snapshots have them behind their counts.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Lists that can still be added.
@@ -166,6 +174,7 @@ impl<'m> AclTable<'m> {
         self.by_content.remove(hash, at);
         self.by_id.remove(self.hash(&entry.id.to_be_bytes()), at);
         cells.remove(entry.blob());
+        self.bytes = self.bytes.saturating_sub(entry.len as usize);
         self.entries.remove(at);
     }
 
@@ -200,6 +209,7 @@ impl<'m> AclTable<'m> {
                 self.by_content.remove(content, at);
                 self.entries.remove(at);
             })?;
+            self.bytes += raw.len();
             Ok(at)
         });
         added.inspect_err(|_| cells.remove(entry.blob()))

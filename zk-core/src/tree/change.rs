@@ -75,6 +75,12 @@ impl DataTree<'_> {
         if self.nodes.len() >= self.nodes.ceiling() || self.index.len() >= self.index.ceiling() {
             return Err(Full);
         }
+        // The configuration's text is none of them.
+        let counted = if path == path::CONFIG { None } else { data };
+        let more = path.len() + counted.map_or(0, <[u8]>::len);
+        if more > self.bytes.saturating_sub(self.bytes_used()) {
+            return Err(Full);
+        }
         if let Owner::Session(session) = owner {
             self.owners.admit(session)?;
         }

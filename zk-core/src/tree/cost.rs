@@ -3,6 +3,7 @@
 use super::{DataTree, Owner, path, quota};
 use crate::id::SessionId;
 use crate::memory::Unit;
+use crate::wire::capacity::{Kind, Lack};
 use crate::wire::client::Acl;
 use crate::wire::jute::{List, Reader};
 use crate::wire::txn::Record;
@@ -14,6 +15,9 @@ pub struct Cost {
     pub nodes: usize,
     /// Cells, in the tree's [unit](DataTree::unit).
     pub cells: usize,
+    /// Bytes of whole paths, data and lists: what makes a snapshot longer besides the number of znodes,
+    /// sessions and lists.
+    pub bytes: usize,
     /// Distinct access control lists.
     pub acls: usize,
     /// Sessions that have, or had, ephemeral nodes.
@@ -23,10 +27,11 @@ pub struct Cost {
 impl Cost {
     /// Both together.
     #[must_use]
-    pub const fn plus(self, other: Self) -> Self {
+    pub const fn plus(&self, other: &Self) -> Self {
         Self {
             nodes: self.nodes + other.nodes,
             cells: self.cells + other.cells,
+            bytes: self.bytes + other.bytes,
             acls: self.acls + other.acls,
             owners: self.owners + other.owners,
         }
@@ -34,21 +39,36 @@ impl Cost {
 
     /// What is left when `other` is taken away again.
     #[must_use]
-    pub const fn minus(self, other: Self) -> Self {
+    pub const fn minus(&self, other: &Self) -> Self {
         Self {
             nodes: self.nodes.saturating_sub(other.nodes),
             cells: self.cells.saturating_sub(other.cells),
+            bytes: self.bytes.saturating_sub(other.bytes),
             acls: self.acls.saturating_sub(other.acls),
             owners: self.owners.saturating_sub(other.owners),
         }
     }
 
     /// Whether this fits into `room`.
-    pub const fn fits(self, room: Self) -> bool {
+    pub const fn fits(&self, room: &Self) -> bool {
         self.nodes <= room.nodes
             && self.cells <= room.cells
+            && self.bytes <= room.bytes
             && self.acls <= room.acls
             && self.owners <= room.owners
+    }
+
+    /// What does not fit into `room`, if anything.
+    pub fn lack(&self, room: &Self) -> Option<Lack> {
+        let all = [
+            (Kind::Nodes, self.nodes, room.nodes),
+            (Kind::Cells, self.cells, room.cells),
+            (Kind::Bytes, self.bytes, room.bytes),
+            (Kind::Acls, self.acls, room.acls),
+            (Kind::Owners, self.owners, room.owners),
+        ];
+        let (kind, needs, has) = all.into_iter().find(|&(_, needs, has)| needs > has)?;
+        Some(Lack::new(kind, has, needs))
     }
 }
 
@@ -63,9 +83,12 @@ impl DataTree<'_> {
     pub fn room(&self) -> Cost {
         // Quota counters are text that grows in place, by a few cells at most.
         let counters = self.limits * self.unit().grown(quota::LONGEST);
+        let spare = self.kept.saturating_sub(config_cells(self.unit(), self.config_len()));
+        let bytes = self.bytes_used() + self.limits * quota::LONGEST;
         Cost {
             nodes: self.capacity().nodes - self.nodes.len(),
-            cells: self.cells.available().saturating_sub(counters + self.spare()),
+            cells: self.cells.available().saturating_sub(counters + spare),
+            bytes: self.bytes.saturating_sub(bytes),
             acls: self.acls.available(),
             owners: self.owners.available(),
         }
@@ -76,13 +99,18 @@ impl DataTree<'_> {
         self.cells.unit()
     }
 
-    /// Cells that are kept for the configuration, and that it does not take.
-    fn spare(&self) -> usize {
+    /// Bytes of the configuration's text, if cells are kept for it.
+    fn config_len(&self) -> usize {
         if self.kept == 0 {
             return 0;
         }
         let shown = self.find(path::CONFIG).and_then(|at| self.data(at));
-        self.kept.saturating_sub(config_cells(self.unit(), shown.map_or(0, |(len, _)| len)))
+        shown.map_or(0, |(len, _)| len)
+    }
+
+    /// Bytes of paths, data and lists that are there.
+    pub(super) fn bytes_used(&self) -> usize {
+        (self.data_size as usize).saturating_sub(self.config_len()) + self.acls.bytes()
     }
 
     /// What there is room for in all, without the configuration.
@@ -90,6 +118,7 @@ impl DataTree<'_> {
         Cost {
             nodes: self.nodes.ceiling().min(self.index.ceiling()),
             cells: (self.cells.available() + self.cells.len()).saturating_sub(self.kept),
+            bytes: self.bytes,
             acls: self.acls.available() + self.acls.len(),
             owners: self.owners.ceiling(),
         }
@@ -106,7 +135,7 @@ impl DataTree<'_> {
         for txn in multi.txns {
             let record = Record::read(txn.op, &mut Reader::new(txn.data.bytes()));
             let Ok(Some(record)) = record else { continue };
-            all = all.plus(self.cost_of_one(session, &record, next, before));
+            all = all.plus(&self.cost_of_one(session, &record, next, before));
             before = record.acl().or(before);
         }
         // There is one session.
@@ -130,13 +159,18 @@ impl DataTree<'_> {
             Record::SetData(_) => {
                 let at = self.find(record.path()).filter(|_| next);
                 let had = at.and_then(|at| self.data(at)).map_or(0, |(len, _)| len);
-                Cost { cells: self.unit().grown(data.saturating_sub(had)), ..Cost::default() }
+                self.cost_of_data(data.saturating_sub(had))
             }
             _ if record.data().is_some() => self.cost_of(record.path(), data, owner),
             _ => Cost::default(),
         };
         let acl = record.acl().filter(|&acl| before != Some(acl));
-        node.plus(acl.map_or_else(Cost::default, |acl| self.cost_of_acl(acl)))
+        node.plus(&acl.map_or_else(Cost::default, |acl| self.cost_of_acl(acl)))
+    }
+
+    /// What data takes that becomes longer by so many bytes.
+    pub fn cost_of_data(&self, more: usize) -> Cost {
+        Cost { cells: self.unit().grown(more), bytes: more, ..Cost::default() }
     }
 
     /// What a new node takes, without its list.
@@ -145,10 +179,11 @@ impl DataTree<'_> {
         let new_owner =
             matches!(owner, Owner::Session(session) if self.owners.find(session).is_none());
         // Its counters grow in place later, or as soon as it is there.
-        let counters = if quota::is_counted(path) { self.unit().grown(quota::LONGEST) } else { 0 };
+        let counters = if quota::is_counted(path) { quota::LONGEST } else { 0 };
         Cost {
             nodes: 1,
-            cells: self.unit().needed(name + data) + counters,
+            cells: self.unit().needed(name + data) + self.unit().grown(counters),
+            bytes: path.len() + data + counters,
             acls: 0,
             owners: usize::from(new_owner),
         }
@@ -159,6 +194,55 @@ impl DataTree<'_> {
         if self.acls.contains(&self.cells, acl) {
             return Cost::default();
         }
-        Cost { cells: self.unit().needed(acl.raw().len()), acls: 1, ..Cost::default() }
+        let bytes = acl.raw().len();
+        Cost { cells: self.unit().needed(bytes), bytes, acls: 1, ..Cost::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::memory::Seeds;
+    use crate::tree::snapshot::{LoadError, Loader, Step};
+    use crate::tree::{Ceilings, NO_ACL, Storage};
+    use crate::wire::file::StatPersisted;
+
+    fn tree(bytes: usize) -> DataTree<'static> {
+        let kept = config_cells(Unit::OWN, 256);
+        let ceilings = Ceilings { kept, bytes, ..Ceilings::default() };
+        DataTree::new(Storage::owned(ceilings), Seeds(1, 2), false).unwrap()
+    }
+
+    fn body(tree: &mut DataTree<'_>) -> Vec<u8> {
+        assert_eq!(tree.snapshot_begin(0, core::iter::empty()), Ok(true));
+        let mut body = Vec::new();
+        while tree.snapshot_step() == Some(Step::Bytes) {
+            let bytes = tree.snapshot_bytes().to_vec();
+            tree.snapshot_taken(bytes.len());
+            body.extend(bytes);
+        }
+        body
+    }
+
+    /// The limit holds for what is loaded, too, and no text of the configuration takes part in it.
+    #[test]
+    fn bytes_are_limited_and_the_configuration_is_none_of_them() {
+        let mut full = tree(usize::MAX);
+        let config = full.find(path::CONFIG).unwrap();
+        full.store(config, Some(&[b'c'; 256])).unwrap();
+        full.attach(b"/a", full.root, Some(&[7; 500]), NO_ACL, &StatPersisted::default()).unwrap();
+        let used = full.bytes_used();
+        let always = "/zookeeper/zookeeper/quota/zookeeper/config".len() + full.acls.bytes();
+        assert_eq!(used, always + "/a".len() + 500);
+        assert_eq!(full.room().bytes, usize::MAX - used);
+        let body = body(&mut full);
+        for (bytes, loaded) in [(used, Ok(())), (used - 1, Err(LoadError::Full))] {
+            let mut tree = tree(bytes);
+            let mut loader = Loader::new(&mut tree, 4096);
+            let result = loader.feed(&mut tree, &body, |_| Ok(()));
+            assert_eq!(result.map(|taken| assert!(taken.done)), loaded);
+        }
     }
 }

@@ -75,6 +75,8 @@ pub struct DataTree<'m> {
     cells: Cells<'m>,
     /// Cells for the configuration.
     kept: usize,
+    /// The most bytes of paths, data and lists.
+    bytes: usize,
     acls: AclTable<'m>,
     owners: Owners<'m>,
     seeds: Seeds,
@@ -110,6 +112,7 @@ impl<'m> DataTree<'m> {
             index: storage.paths,
             cells: Cells::counted(storage.cells, storage.unit),
             kept: storage.kept,
+            bytes: storage.bytes,
             acls,
             owners: Owners::new(Slab::new(storage.owners), storage.owner_sessions, seeds),
             seeds,

@@ -19,9 +19,12 @@ pub struct Storage<'m> {
     pub cells: Table<'m, Cell>,
     /// What cells are counted in: what others in the ensemble have, if that is smaller.
     pub unit: Unit,
-    /// [Cells](super::config_cells) that are kept for `/zookeeper/config`. Its text is each server's own: without these, servers
-    /// that hold as much would have room for different amounts of all else.
+    /// [Cells](super::config_cells) that are kept for `/zookeeper/config`. Its text is each server's own:
+    /// without these, servers that hold as much would have room for different amounts of all else.
     pub kept: usize,
+    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config` if cells are kept
+    /// for it.
+    pub bytes: usize,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,
     /// Slots for lists by content.
@@ -49,6 +52,9 @@ pub struct Ceilings {
     pub unit: Unit,
     /// How many of them are kept for `/zookeeper/config`.
     pub kept: usize,
+    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config` if cells are kept
+    /// for it.
+    pub bytes: usize,
     /// Distinct access control lists.
     pub acls: usize,
     /// Sessions that have, or had, ephemeral nodes.
@@ -66,6 +72,7 @@ impl Default for Ceilings {
             cells: most,
             unit: Unit::OWN,
             kept: 0,
+            bytes: usize::MAX,
             acls: most,
             owners: most,
             snapshot: 256 << 20,
@@ -83,6 +90,7 @@ impl<'m> Storage<'m> {
             cells: Table::owned(ceilings.cells),
             unit: ceilings.unit,
             kept: ceilings.kept,
+            bytes: ceilings.bytes,
             acls: Table::owned(ceilings.acls),
             acl_contents: Index::owned(ceilings.acls),
             acl_numbers: Index::owned(ceilings.acls),
@@ -115,6 +123,7 @@ impl<'m> Storage<'m> {
             cells: Table::lent(cells),
             unit: Unit::OWN,
             kept: 0,
+            bytes: usize::MAX,
             acls: Table::lent(acls),
             acl_contents: Index::lent(acl_slots.0),
             acl_numbers: Index::lent(acl_slots.1),

@@ -5,8 +5,9 @@
 //! LEADERINFO; Apache's servers read neither. Whoever says nothing holds what comes, as Apache does.
 //!
 //! ```text
-//! i32 MARK | i32 bytes of a cell | i32 znodes | i32 cells | i32 access control lists
-//!          | i32 sessions with ephemeral nodes | i32 sessions | i32 bytes of a transaction
+//! i32 MARK | i32 bytes of a cell | i32 znodes | i32 cells | i32 bytes of paths, data and lists
+//!          | i32 access control lists | i32 sessions with ephemeral nodes | i32 sessions
+//!          | i32 bytes of a transaction
 //! ```
 
 use crate::memory::Unit;
@@ -15,7 +16,7 @@ use crate::memory::Unit;
 const MARK: i32 = 0x7a6b_0001;
 
 /// Numbers on the wire.
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 9;
 
 /// Bytes on the wire.
 pub const LEN: usize = 4 * NUMBERS;
@@ -34,6 +35,7 @@ const NAMES: [&str; NUMBERS] = [
     "bytes of a cell",
     "znodes",
     "cells of names and data",
+    "bytes of paths, data and lists",
     "access control lists",
     "sessions with ephemeral nodes",
     "sessions",
@@ -47,10 +49,14 @@ pub enum Kind {
     Nodes = 2,
     /// Cells of names and data.
     Cells = 3,
+    /// Bytes of paths, data and access control lists.
+    Bytes = 4,
     /// Access control lists.
-    Acls = 4,
+    Acls = 5,
+    /// Sessions with ephemeral nodes.
+    Owners = 6,
     /// Sessions.
-    Sessions = 6,
+    Sessions = 7,
 }
 
 fn number(limit: usize) -> i32 {
@@ -60,12 +66,24 @@ fn number(limit: usize) -> i32 {
 /// A limit that is too low.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// Of what.
-    pub what: &'static str,
+    /// Of what: its place on the wire.
+    place: usize,
     /// The limit.
     pub has: i32,
     /// What it should be.
     pub needs: i32,
+}
+
+impl Lack {
+    /// Of what can be counted.
+    pub fn new(kind: Kind, has: usize, needs: usize) -> Self {
+        Self { place: kind as usize, has: number(has), needs: number(needs) }
+    }
+
+    /// Of what.
+    pub fn what(&self) -> &'static str {
+        NAMES.get(self.place).copied().unwrap_or_default()
+    }
 }
 
 impl Capacity {
@@ -74,11 +92,11 @@ impl Capacity {
 
     /// Nothing at all, in those cells.
     pub const fn none(unit: Unit) -> Self {
-        Self { numbers: [MARK, unit.bytes() as i32, 0, 0, 0, 0, 0, 0] }
+        Self { numbers: [MARK, unit.bytes() as i32, 0, 0, 0, 0, 0, 0, 0] }
     }
 
-    /// So many znodes, cells, access control lists, sessions with ephemeral nodes, sessions, and
-    /// bytes of a transaction.
+    /// So many znodes, cells, bytes of paths, data and lists, access control lists, sessions with ephemeral
+    /// nodes, sessions, and bytes of a transaction.
     pub fn new(unit: Unit, limits: [usize; NUMBERS - 2]) -> Self {
         let mut all = Self::none(unit);
         for (place, limit) in all.numbers.iter_mut().skip(2).zip(limits) {
@@ -100,7 +118,7 @@ impl Capacity {
 
     /// Whether it is worth saying: the tree has a limit.
     pub fn is_limited(&self) -> bool {
-        self.numbers.iter().skip(2).take(5).any(|&limit| limit < i32::MAX)
+        self.numbers.iter().skip(2).take(6).any(|&limit| limit < i32::MAX)
     }
 
     /// As it is said.
@@ -124,12 +142,11 @@ impl Capacity {
     /// The first limit that is lower than in `needed`.
     pub fn lacks(&self, needed: &Self) -> Option<Lack> {
         let pairs = self.numbers.iter().zip(&needed.numbers);
-        let at = pairs.enumerate().position(|(at, (has, needs))| match at {
+        let place = pairs.enumerate().position(|(at, (has, needs))| match at {
             0 | 1 => has != needs,
             _ => has < needs,
         })?;
-        let (what, has, needs) = (NAMES[at], self.numbers[at], needed.numbers[at]);
-        Some(Lack { what, has, needs })
+        Some(Lack { place, has: self.numbers[place], needs: needed.numbers[place] })
     }
 }
 
@@ -139,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_capacity_is_read_as_it_was_said() {
-        let capacity = Capacity::new(Unit::OWN, [96, 400, 8, 8, 8, 1024]);
+        let capacity = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 8, 8, 1024]);
         let mut bytes = capacity.encode();
         assert_eq!(bytes[..12], [0x7a, 0x6b, 0, 1, 0, 0, 0, 32, 0, 0, 0, 96]);
         assert_eq!(Capacity::decode(&bytes), Some(capacity));
@@ -151,15 +168,16 @@ mod tests {
 
     #[test]
     fn the_first_limit_that_is_too_low_is_named() {
-        let small = Capacity::new(Unit::OWN, [96, 400, 8, 8, 8, 1024]);
-        let large = Capacity::new(Unit::OWN, [96, 401, 8, 8, 8, usize::MAX]);
+        let small = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 8, 8, 1024]);
+        let large = Capacity::new(Unit::OWN, [96, 401, 9000, 8, 8, 8, usize::MAX]);
         assert_eq!(small.lacks(&small), None);
         assert_eq!(large.lacks(&small), None);
-        let cells = Lack { what: "cells of names and data", has: 400, needs: 401 };
+        let cells = Lack::new(Kind::Cells, 400, 401);
         assert_eq!(small.lacks(&large), Some(cells));
-        let mut other = Capacity::new(Unit::OWN, [usize::MAX; 6]);
+        assert_eq!(cells.what(), "cells of names and data");
+        let mut other = Capacity::new(Unit::OWN, [usize::MAX; 7]);
         assert!(!other.is_limited() && small.is_limited());
         other.numbers[1] = 16;
-        assert_eq!(other.lacks(&small).map(|lack| lack.what), Some("bytes of a cell"));
+        assert_eq!(other.lacks(&small).map(|lack| lack.what()), Some("bytes of a cell"));
     }
 }

@@ -304,7 +304,7 @@ impl<'m> Leader<'m> {
                         "server {} holds {} {} at most; a voter must hold as many as this leader: {}",
                         info.server.0,
                         lack.has,
-                        lack.what,
+                        lack.what(),
                         lack.needs
                     );
                     return Err(Violation("a voter that holds less than its leader"));

@@ -6,13 +6,9 @@
 
 use super::Violation;
 use crate::memory::Unit;
+use crate::tree::snapshot::{NODE_TAIL, SESSION};
 use crate::wire::capacity::{Capacity, Kind};
 use crate::wire::quorum::SNAPSHOT_END;
-
-/// Bytes of a session: its id and timeout.
-const SESSION: u64 = 12;
-/// Bytes behind a node's data: number of its list, and its stat.
-const NODE_TAIL: u64 = 8 + 60;
 
 /// What the next bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +132,7 @@ impl Scanner {
         self.part = match self.part {
             Part::Sessions if counted => {
                 self.needs.add(Kind::Sessions, number.unsigned_abs() as usize);
-                self.skip = length * SESSION;
+                self.skip = length * SESSION as u64;
                 Part::AclCount
             }
             Part::AclCount if counted => {
@@ -161,7 +157,7 @@ impl Scanner {
             }
             Part::Data if fits => {
                 self.needs.add(Kind::Cells, length as usize / self.needs.cell());
-                self.skip = length + NODE_TAIL;
+                self.skip = length + NODE_TAIL as u64;
                 Part::Path
             }
             Part::End if length == SNAPSHOT_END.len() as u64 => Part::EndText(0),

@@ -46,6 +46,7 @@ impl Profile {
             cells: Table::lent(&mut self.cells),
             unit: Unit::OWN,
             kept: 0,
+            bytes: usize::MAX,
             acls: Table::lent(&mut self.acls),
             acl_contents: Index::lent(&mut self.acl_contents),
             acl_numbers: Index::lent(&mut self.acl_numbers),

@@ -12,6 +12,7 @@ const SMALL: zk_core::tree::Ceilings = zk_core::tree::Ceilings {
     cells: 64,
     unit: Unit::OWN,
     kept: 0,
+    bytes: 4000,
     acls: 4,
     owners: 2,
     snapshot: 1 << 16,
@@ -30,16 +31,19 @@ fn holding(id: i64, tree: zk_core::tree::Ceilings) -> Server {
 fn members_with_limits_tell_each_other() {
     let mut pair = Pair::of(holding(2, SMALL), holding(1, SMALL));
     let capacity = hex(&pair.leader.peer.capacity().encode());
-    assert_eq!(capacity, "7a6b0001000000200000000800000040000000040000000200000002001fffff");
+    assert_eq!(
+        capacity,
+        "7a6b000100000020000000080000004000000fa0000000040000000200000002001fffff"
+    );
     pair.talk(1);
     assert_eq!(
         pair.transcript[..2],
         [
             format!(
-                "F>L 0000000b000000000000000000000034000000000000000100010000{}{capacity}ffffffff",
+                "F>L 0000000b000000000000000000000038000000000000000100010000{}{capacity}ffffffff",
                 "0000000000000000"
             ),
-            format!("L>F 0000001100000001000000000000002400010000{capacity}ffffffff"),
+            format!("L>F 0000001100000001000000000000002800010000{capacity}ffffffff"),
         ]
     );
     assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
@@ -80,7 +84,14 @@ fn filled(pair: &mut Pair, data: &[u8], most: i32) -> i32 {
 #[test]
 fn a_longer_text_of_the_configuration_takes_no_room_from_the_rest() {
     let kept = zk_core::tree::config_cells(Unit::OWN, 256);
-    let tree = zk_core::tree::Ceilings { nodes: 100, cells: 40, kept, acls: 9, owners: 2, ..SMALL };
+    let tree = zk_core::tree::Ceilings { nodes: 100, kept, acls: 9, ..SMALL };
+    // Where cells are all taken first, and where bytes are.
+    for (cells, bytes) in [(40, 4000), (200, 800)] {
+        same_room(zk_core::tree::Ceilings { cells, bytes, ..tree });
+    }
+}
+
+fn same_room(tree: zk_core::tree::Ceilings) {
     let longer = CONFIG.replace("participant", "participant;0.0.0.0:2181");
     let member = |id, config: &str| {
         Server::with_config(id, false, Options::default(), ceilings(tree), config)
@@ -225,7 +236,7 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
     let open = CreateSessionTxn { timeout: 8000 };
     let mut room = [0; 64];
     type Taken<'a> = &'a dyn Fn(&mut Played) -> bool;
-    let cases: [(&str, Taken<'_>); 6] = [
+    let cases: [(&str, Taken<'_>); 7] = [
         ("data of a new node", &|leader| {
             leader.proposes(OpCode::Create, &create("/a", &long, false))
         }),
@@ -241,6 +252,13 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
             leader.commits(1);
             assert!(leader.proposes(OpCode::SetData, &set(b"")));
             leader.proposes(OpCode::SetData, &set(&long[..1000]))
+        }),
+        ("whole paths", &|leader| {
+            let parent = format!("/{}", "p".repeat(1500));
+            assert!(leader.proposes(OpCode::Create, &create(&parent, b"", false)));
+            let child = |name: &str| format!("{parent}/{name}");
+            assert!(leader.proposes(OpCode::Create, &create(&child("a"), b"", false)));
+            leader.proposes(OpCode::Create, &create(&child("b"), b"", false))
         }),
         ("sessions", &|leader| {
             assert!(leader.proposes(OpCode::CreateSession, &open));
@@ -309,7 +327,7 @@ fn a_snapshot_that_is_too_large_is_given_up() {
     scanner.feed(&body).unwrap();
     let needed = scanner.needs();
     let lack = leader.follower.peer.capacity().lacks(needed).unwrap();
-    assert_eq!((lack.what, lack.has, lack.needs), ("znodes", 8, 9));
+    assert_eq!((lack.what(), lack.has, lack.needs), ("znodes", 8, 9));
     let follower = &mut leader.follower;
     for piece in body.chunks(100) {
         follower.peer.hear(follower.now, leader.link, piece);

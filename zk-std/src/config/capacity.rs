@@ -12,7 +12,7 @@ use core::str::FromStr;
 /// ```
 /// use zk_std::config::Capacity;
 ///
-/// let text = "znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576";
+/// let text = "znodes:100,cells:560,bytes:16563,acls:4,sessions:8,frame:512,txn:576";
 /// let capacity: Capacity = text.parse().unwrap();
 /// assert_eq!((capacity.znodes, capacity.txn), (100, 576));
 /// assert_eq!(capacity.to_string(), text);
@@ -28,6 +28,9 @@ pub struct Capacity {
     /// Cells for names, data and access control lists, of the size that a board's have: 16 bytes, 14 of
     /// them content.
     pub cells: u32,
+    /// Bytes of whole paths, data and access control lists: what makes a snapshot longer besides the
+    /// number of znodes, sessions and lists.
+    pub bytes: u32,
     /// Distinct access control lists.
     pub acls: u32,
     /// Sessions of the whole ensemble.
@@ -41,23 +44,30 @@ pub struct Capacity {
 impl Capacity {
     /// What a board of the profile `TINY` holds.
     pub const TINY: Self =
-        Self { znodes: 100, cells: 560, acls: 4, sessions: 8, frame: 512, txn: 576 };
+        Self { znodes: 100, cells: 560, bytes: 16563, acls: 4, sessions: 8, frame: 512, txn: 576 };
 
     /// What a board of the profile `SMALL` holds.
-    pub const SMALL: Self =
-        Self { znodes: 132, cells: 760, acls: 8, sessions: 16, frame: 1024, txn: 1088 };
+    pub const SMALL: Self = Self {
+        znodes: 132,
+        cells: 760,
+        bytes: 13987,
+        acls: 8,
+        sessions: 16,
+        frame: 1024,
+        txn: 1088,
+    };
 
     /// Bytes that a board has for the text of a configuration.
     pub const CONFIG: usize = 256;
 
     /// The least of each: an empty tree.
-    const LEAST: [u32; 6] = [5, 32, 2, 1, 64, 64];
+    const LEAST: [u32; 7] = [5, 32, 128, 2, 1, 64, 64];
 
-    const NAMES: [&str; 6] = ["znodes", "cells", "acls", "sessions", "frame", "txn"];
+    const NAMES: [&str; 7] = ["znodes", "cells", "bytes", "acls", "sessions", "frame", "txn"];
 
-    fn numbers(&mut self) -> [&mut u32; 6] {
-        let Self { znodes, cells, acls, sessions, frame, txn } = self;
-        [znodes, cells, acls, sessions, frame, txn]
+    fn numbers(&mut self) -> [&mut u32; 7] {
+        let Self { znodes, cells, bytes, acls, sessions, frame, txn } = self;
+        [znodes, cells, bytes, acls, sessions, frame, txn]
     }
 }
 
@@ -94,7 +104,8 @@ impl FromStr for Capacity {
             _ => {}
         }
         // None of them may be zero.
-        let mut all = Self { znodes: 0, cells: 0, acls: 0, sessions: 0, frame: 0, txn: 0 };
+        let mut all =
+            Self { znodes: 0, cells: 0, bytes: 0, acls: 0, sessions: 0, frame: 0, txn: 0 };
         for part in text.split(',') {
             let (name, number) = part.split_once(':').unwrap_or((part, ""));
             let at = Self::NAMES.iter().position(|&known| known == name.trim());
@@ -132,7 +143,7 @@ mod tests {
         for (ours, board) in [(Capacity::TINY, profile::TINY), (Capacity::SMALL, profile::SMALL)] {
             let Profile { nodes, cells, acls, sessions, frame, txn, config, .. } = board;
             assert_eq!(config, Capacity::CONFIG);
-            let there = [nodes, cells, acls, sessions, frame, txn];
+            let there = [nodes, cells, board.bytes(), acls, sessions, frame, txn];
             assert_eq!(ours.clone().numbers().map(|number| *number as usize), there);
         }
     }
@@ -148,9 +159,15 @@ mod tests {
             assert_eq!(wrong(&text), "cells needs a number from 32 to 2147483647");
         }
         assert_eq!(wrong("acls:2,acls:2"), "acls is there twice");
-        assert_eq!(wrong("txn:64,frame:64,znodes:5,cells:32,acls:2"), "sessions is missing");
+        assert_eq!(
+            wrong("txn:64,frame:64,znodes:5,cells:32,bytes:128,acls:2"),
+            "sessions is missing"
+        );
         let spaces: Capacity =
-            " znodes: 5 ,cells:40,acls:3,sessions:2,frame:66,txn:99".parse().unwrap();
-        assert_eq!(spaces.to_string(), "znodes:5,cells:40,acls:3,sessions:2,frame:66,txn:99");
+            " znodes: 5 ,cells:40,bytes:200,acls:3,sessions:2,frame:66,txn:99".parse().unwrap();
+        assert_eq!(
+            spaces.to_string(),
+            "znodes:5,cells:40,bytes:200,acls:3,sessions:2,frame:66,txn:99"
+        );
     }
 }

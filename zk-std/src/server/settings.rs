@@ -132,10 +132,11 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let defaults = Ceilings::default();
     let history = options.max_txn.saturating_mul(4).min(u32::MAX as usize);
     let all = Ceilings { history: defaults.history.max(history), ..defaults };
-    let Some(Capacity { znodes, cells, acls, sessions, .. }) = config.capacity else {
+    let Some(Capacity { znodes, cells, bytes, acls, sessions, .. }) = config.capacity else {
         return Ok(all);
     };
-    let [nodes, cells, acls, sessions] = [znodes, cells, acls, sessions].map(|most| most as usize);
+    let limits = [znodes, cells, bytes, acls, sessions];
+    let [nodes, cells, bytes, acls, sessions] = limits.map(|most| most as usize);
     if config.extended_types_enabled {
         return Err(refuse(
             "zk.capacity and extendedTypesEnabled=true: boards do not know nodes with a time to live",
@@ -147,7 +148,8 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let own = tree::config_cells(unit, TEXT_MAX);
     let kept = own + tree::config_cells(unit, Capacity::CONFIG);
     let cells = cells.saturating_add(own);
-    let tree = tree::Ceilings { nodes, cells, unit, kept, acls, owners: sessions, ..all.tree };
+    let tree =
+        tree::Ceilings { nodes, cells, unit, kept, bytes, acls, owners: sessions, ..all.tree };
     Ok(Ceilings { tree, sessions, ..all })
 }
 
@@ -209,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_server_that_counts_as_boards_do_says_what_they_say() {
-        let line = "zk.capacity=znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576\n";
+        let line =
+            "zk.capacity=znodes:100,cells:560,bytes:16563,acls:4,sessions:8,frame:512,txn:576\n";
         let config = parse(line);
         let options = peer_options(&config).unwrap();
         assert_eq!((options.max_frame, options.max_txn), (512, 576));
@@ -221,7 +224,8 @@ mod tests {
         let peer =
             zk_core::peer::Peer::owned(options, ceilings, seeds, zk_core::id::SessionId(1), now);
         // The mark, cells of 16 bytes, and the limits; 19 cells are kept for the configuration.
-        let said = [0x7a6b_0001u32, 16, 100, 560 - 19, 4, 8, 8, 576].map(u32::to_be_bytes).concat();
+        let said = [0x7a6b_0001u32, 16, 100, 560 - 19, 16_563, 4, 8, 8, 576];
+        let said = said.map(u32::to_be_bytes).concat();
         assert_eq!(peer.unwrap().capacity().encode()[..], said);
         let extended = parse(&format!("{line}extendedTypesEnabled=true\n"));
         let error = super::ceilings(&extended, &peer_options(&extended).unwrap()).unwrap_err();

@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     /// Bytes of a frame of a client's, and of a transaction.
     frame: usize,
     txn: usize,
+    /// Bytes of paths, data and lists.
+    bytes: usize,
 }
 
 /// The observer beside voters that all hold the same.
@@ -64,6 +66,7 @@ impl Limits {
             watches: 1 << 20,
             frame: FRAME,
             txn: TXN,
+            bytes: one([400, 600, 1000, 4000]) + if reconfig { 1000 } else { 0 },
         }
     }
 
@@ -80,6 +83,8 @@ impl Limits {
             watches: TINY.watches,
             frame: TINY.frame,
             txn: TINY.txn,
+            // The text of the configuration counts here.
+            bytes: TINY.bytes() + TINY.config,
         }
     }
 
@@ -92,18 +97,21 @@ impl Limits {
     pub(crate) fn of(self, observer: Observer) -> Self {
         match observer {
             Observer::Same => self,
-            Observer::Larger => Self { nodes: 1000, cells: 4000, ..self },
+            Observer::Larger => Self { nodes: 1000, cells: 4000, bytes: 40_000, ..self },
             Observer::Smaller => {
-                let Self { nodes, cells, .. } = self;
-                Self { nodes: nodes - nodes / 4, cells: cells - cells / 4, ..self }
+                let Self { nodes, cells, bytes, .. } = self;
+                let less = |all: usize| all - all / 4;
+                Self { nodes: less(nodes), cells: less(cells), bytes: less(bytes), ..self }
             }
         }
     }
 
     /// Sets what a peer has room for.
     pub(crate) fn lower(self, ceilings: Ceilings) -> Ceilings {
-        let Self { nodes, cells, acls, owners, sessions, changes, snapshot, watches, .. } = self;
-        let tree = tree::Ceilings { nodes, cells, acls, owners, snapshot, ..ceilings.tree };
+        let Self {
+            nodes, cells, bytes, acls, owners, sessions, changes, snapshot, watches, ..
+        } = self;
+        let tree = tree::Ceilings { nodes, cells, bytes, acls, owners, snapshot, ..ceilings.tree };
         Ceilings { tree, sessions, changes, watches, ..ceilings }
     }
 
@@ -122,14 +130,14 @@ impl Limits {
 
     /// Whether a tree is within them, and the table of sessions.
     fn holds(self, used: Cost, sessions: usize) -> bool {
-        let Self { nodes, cells, acls, owners, .. } = self;
-        used.fits(Cost { nodes, cells, acls, owners }) && sessions <= self.sessions
+        let Self { nodes, cells, bytes, acls, owners, .. } = self;
+        used.fits(&Cost { nodes, cells, bytes, acls, owners }) && sessions <= self.sessions
     }
 }
 
 /// What a tree takes.
 fn used(tree: &DataTree<'_>) -> Cost {
-    tree.capacity().minus(tree.room())
+    tree.capacity().minus(&tree.room())
 }
 
 /// A node without children that a client may delete, if there is one.

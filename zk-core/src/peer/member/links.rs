@@ -209,6 +209,7 @@ impl<'m> Members<'m> {
         Ok(at)
     }
 
+    #[inline(never)] // once for all its callers
     pub(super) fn vacate(&mut self, at: usize) {
         let link = &mut self.links[at];
         link.output.clear();

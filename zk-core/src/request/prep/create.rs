@@ -98,10 +98,10 @@ impl Prep<'_, '_> {
             return Err(Code::SystemError.into());
         }
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        let mut cost = self.tree.cost_of(path, data_len, owner).plus(progress.cost);
+        let mut cost = self.tree.cost_of(path, data_len, owner).plus(&progress.cost);
         // All that a multi creates is of one session.
         cost.owners = cost.owners.min(1);
-        self.fits(cost.plus(self.tree.cost_of_acl(acl)))?;
+        self.fits(&cost.plus(&self.tree.cost_of_acl(acl)))?;
 
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         let content = digest::Crc::START.update(path).update(request.data.bytes());

@@ -3,7 +3,7 @@
 use super::acl::fix_acl;
 use super::{Prep, Progress, Refusal, STAT};
 use crate::request::changes::NodeState;
-use crate::tree::{Cost, Owner, digest, path};
+use crate::tree::{Owner, digest, path};
 use crate::wire::Code;
 use crate::wire::client::{SetAclRequest, SetDataRequest, perms};
 use crate::wire::jute::{self, List, Slice, Ustring};
@@ -92,10 +92,9 @@ impl Prep<'_, '_> {
             self.tree.check_quota(path, data_len as i64 - node.data_len as i64, 0)?;
         }
         let version = next_version(node.stat.version, request.version)?;
-        let cells = self.tree.unit().grown(data_len.saturating_sub(node.data_len));
-        let cost = Cost { cells, ..Cost::default() };
+        let cost = self.tree.cost_of_data(data_len.saturating_sub(node.data_len));
         if data_len > node.data_len || self.disk_full {
-            self.fits(cost.plus(progress.cost))?;
+            self.fits(&cost.plus(&progress.cost))?;
         }
         jute::write(&SetDataTxn { path: Ustring(Some(path)), data: request.data, version }, out)?;
         let mut after = node;
@@ -106,7 +105,7 @@ impl Prep<'_, '_> {
         let digested = if path == b"/" { b"" } else { path };
         after.content = digest::Crc::START.update(digested).update(request.data.bytes());
         self.change(path, zxid, Some(&node), after)?;
-        progress.cost = progress.cost.plus(cost);
+        progress.cost = progress.cost.plus(&cost);
         progress.reply += STAT;
         Ok(())
     }
@@ -128,7 +127,7 @@ impl Prep<'_, '_> {
         self.allows(node.acl, perms::ADMIN, ask.ids)?;
         let version = next_version(node.stat.aversion, request.version)?;
         let acl = List::from_raw(count, self.acl_scratch.get(..len).unwrap_or_default());
-        self.fits(progress.cost.plus(self.tree.cost_of_acl(acl)))?;
+        self.fits(&progress.cost.plus(&self.tree.cost_of_acl(acl)))?;
         jute::write(&SetAclTxn { path: Ustring(Some(path)), acl, version }, out)?;
         let mut after = node;
         after.stat.aversion = version;

@@ -319,23 +319,18 @@ impl Prep<'_, '_> {
     }
 
     /// Whether the transaction, on top of what is proposed, fits.
-    fn fits(&self, cost: Cost) -> Result<(), Code> {
-        let (wanted, room) = (cost.plus(self.reserved), self.tree.room());
-        if !wanted.fits(room) {
+    fn fits(&self, cost: &Cost) -> Result<(), Code> {
+        let (wanted, room) = (cost.plus(&self.reserved), self.tree.room());
+        if !wanted.fits(&room) {
+            let lack = || wanted.lack(&room);
             let mut times = self.full.get();
             repeated!(
                 times,
-                "refusing a change: with what is proposed it takes {} nodes, {} cells, {} access \
-                 control lists and {} owners of ephemeral nodes; there is room for {}, {}, {} and \
-                 {} (time {})",
-                wanted.nodes,
-                wanted.cells,
-                wanted.acls,
-                wanted.owners,
-                room.nodes,
-                room.cells,
-                room.acls,
-                room.owners
+                "refusing a change: with what is proposed it takes {} {}, and there is room for {} \
+                 (time {})",
+                lack().map_or(0, |lack| lack.needs),
+                lack().map_or("", |lack| lack.what()),
+                lack().map_or(0, |lack| lack.has)
             );
             self.full.set(times);
             return Err(Code::SystemError);

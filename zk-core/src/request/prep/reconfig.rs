@@ -24,8 +24,9 @@ impl Prep<'_, '_> {
         let node = self.state(CONFIG)?;
         self.allows(node.acl, perms::WRITE, ask.ids)?;
         let cells = self.tree.unit().grown(text.len().saturating_sub(node.data_len));
+        // The bytes of its text do not count.
         let cost = Cost { cells, ..Cost::default() };
-        self.fits(cost.plus(progress.cost))?;
+        self.fits(&cost.plus(&progress.cost))?;
         let (path, data) = (Ustring(Some(CONFIG)), Buffer::new(text));
         jute::write(&SetDataTxn { path, data, version: -1 }, out)?;
         let mut after = node;
@@ -34,7 +35,7 @@ impl Prep<'_, '_> {
         after.stat.mzxid = zxid;
         after.data_len = text.len();
         self.change(CONFIG, zxid, Some(&node), after)?;
-        progress.cost = progress.cost.plus(cost);
+        progress.cost = progress.cost.plus(&cost);
         progress.reply += 4 + text.len() + STAT;
         Ok(())
     }

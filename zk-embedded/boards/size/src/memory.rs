@@ -71,6 +71,7 @@ impl Memory {
                 cells: Table::lent(&mut self.cells),
                 unit: Unit::OWN,
                 kept: 0,
+                bytes: usize::MAX,
                 acls: Table::lent(&mut self.acls),
                 acl_contents: Index::lent(contents),
                 acl_numbers: Index::lent(numbers),

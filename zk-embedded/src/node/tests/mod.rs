@@ -642,3 +642,36 @@ fn the_smallest_ring_with_a_full_tree_goes_on() {
     assert!(snapshot.is_some_and(|snapshot| snapshot.len > 20_000), "{made}: {snapshot:?}");
     agree(&mut world);
 }
+
+/// A snapshot has whole paths. What would make one longer than the flash has room for is refused, on all
+/// boards alike, and everything else goes on for many laps of the log.
+#[test]
+fn a_tree_with_long_paths_is_refused_before_its_snapshot_is_too_long() {
+    let (mut world, _, [follower, _]) = serving(31);
+    let client = connected(&mut world, &[follower]);
+    let (mut parent, mut leaves, mut refused) = (String::new(), vec![], 0);
+    while parent.len() < 380 {
+        parent += "/0123456789012345678";
+        assert_eq!(world.create(client, &parent, b""), Code::Ok);
+    }
+    for leaf in 0..70 {
+        let path = std::format!("{parent}/{leaf}");
+        match world.create(client, &path, b"") {
+            Code::Ok => leaves.push(path),
+            code => {
+                assert_eq!(code, Code::SystemError, "{path}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && leaves.len() > 20, "{} leaves, {refused} refused", leaves.len());
+    for write in 0..1000 {
+        assert_eq!(world.set(client, "/", &[write as u8; 30]), Code::Ok, "{write}");
+    }
+    for path in leaves {
+        assert_eq!(world.delete(client, &path), Code::Ok, "{path}");
+    }
+    let path = std::format!("{parent}/{}", "x".repeat(30));
+    assert_eq!(world.create(client, &path, &[7; 30]), Code::Ok);
+    agree(&mut world);
+}
