@@ -6,12 +6,14 @@ tree, and in it every write that any of them acknowledged.
 """
 
 import os
+import re
 import time
 
 import apache
 import tree
+import txnlog
 import wire
-from report import Failure
+from report import Failure, Theirs
 from server import HOST, StartError, four_letter, free_port
 from workload import Load, check_ledger
 from zk import Zk
@@ -25,6 +27,7 @@ CONFIG = {
     "DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER),
 }
 SERVERS = {"a": apache.Apache, "z": Zk}
+CUT = re.compile("learning from server ([0-9]+)|the leader cuts the history behind zxid (0x[0-9a-f]+)")
 
 
 class Ensemble:
@@ -147,12 +150,41 @@ def differences(one, other):
     return lines
 
 
+def wrongly_cut(ensemble):
+    """A line for one of our servers that an Apache leader had cut its history where its own goes on, or None.
+
+    Apache's server goes on with the tree that it has when it begins to lead or to follow. The thread that
+    applies what is committed is not waited for, while another one applies the rest of the log: what comes
+    last may be an old transaction, which is then taken for the last one that learners may have.
+    """
+    for server in ensemble.servers:
+        if server.kind != "z":
+            continue
+        with open(server.log_path, errors="replace") as log:
+            said = CUT.findall(log.read())
+        leader = None
+        for number, cut in said:
+            leader = ensemble.servers[int(number) - 1] if number else leader
+            if not cut or leader is None or leader.kind != "a":
+                continue
+            zxid = int(cut, 16)
+            behind = [txn.zxid for txn in txnlog.read(leader.data)
+                      if txn.zxid > zxid and txn.zxid >> 32 == zxid >> 32]
+            if behind:
+                return "server %d was told to cut its history behind %s by server %d, whose own has %#x to %#x" % (
+                    server.id, cut, leader.id, behind[0], behind[-1])
+    return None
+
+
 def same_everywhere(ensemble, acked, sent):
     """The tree that every server shows; it has every write that was acknowledged, once."""
     found = views(ensemble)
     for server, view in zip(ensemble.servers[1:], found[1:]):
         wrong = differences(found[0], view)
         if wrong:
+            cut = wrongly_cut(ensemble)
+            if cut:
+                raise Theirs(cut)
             raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
                 server.id, len(wrong), "\n  ".join(wrong[:10])))
     for server in ensemble.servers:

@@ -99,9 +99,9 @@ impl DataTree<'_> {
         self.cells.unit()
     }
 
-    /// Bytes of the configuration's text, if cells are kept for it.
+    /// Bytes of the configuration's text, if that matters.
     fn config_len(&self) -> usize {
-        if self.kept == 0 {
+        if self.kept == 0 && self.bytes == usize::MAX {
             return 0;
         }
         let shown = self.find(path::CONFIG).and_then(|at| self.data(at));

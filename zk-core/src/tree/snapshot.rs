@@ -28,23 +28,16 @@ use crate::wire::jute::{self, List, Reader, Ustring};
 /// and these takes no snapshot of a tree with a long node.
 pub const IMAGE_MORE: usize = 32;
 
-/// Bytes of a session: its id and timeout.
-pub(crate) const SESSION: usize = 8 + 4;
-
-/// Bytes before the entries of a list: its number, and how many there are.
-const LIST: usize = 8 + 4;
-
-/// Bytes behind a node's data: the number of its list, and its stat.
-pub(crate) const NODE_TAIL: usize = 8 + 60;
-
 /// Bytes of paths, data and lists with which a snapshot has `len` bytes, if it has so many nodes, sessions and
 /// lists.
 pub const fn bytes(len: usize, nodes: usize, sessions: usize, lists: usize) -> usize {
     // Two counts, and the path "/" at the end.
     const BESIDES: usize = 4 + 4 + 4 + 1;
     // Each path and data has its length.
-    const NODE: usize = 4 + 4 + NODE_TAIL;
-    len.saturating_sub(BESIDES + NODE * nodes + SESSION * sessions + LIST * lists)
+    const NODE: usize = 4 + 4 + SnapshotNode::TAIL;
+    // A number, and how many entries there are.
+    const LIST: usize = 8 + 4;
+    len.saturating_sub(BESIDES + NODE * nodes + SnapshotSession::LEN * sessions + LIST * lists)
 }
 
 /// The walk goes on until so many bytes wait for the disk, or half of what may wait.

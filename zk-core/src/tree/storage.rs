@@ -22,8 +22,7 @@ pub struct Storage<'m> {
     /// [Cells](super::config_cells) that are kept for `/zookeeper/config`. Its text is each server's own:
     /// without these, servers that hold as much would have room for different amounts of all else.
     pub kept: usize,
-    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config` if cells are kept
-    /// for it.
+    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config`.
     pub bytes: usize,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,
@@ -52,8 +51,7 @@ pub struct Ceilings {
     pub unit: Unit,
     /// How many of them are kept for `/zookeeper/config`.
     pub kept: usize,
-    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config` if cells are kept
-    /// for it.
+    /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config`.
     pub bytes: usize,
     /// Distinct access control lists.
     pub acls: usize,

@@ -61,6 +61,11 @@ pub struct SnapshotSession {
     pub timeout: i32,
 }
 
+impl SnapshotSession {
+    /// Bytes of it.
+    pub const LEN: usize = 8 + 4;
+}
+
 /// An access control list in a snapshot; nodes name it by `id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotAcl<'a> {
@@ -81,6 +86,11 @@ pub struct SnapshotNode<'a> {
     pub acl: i64,
     /// The metadata.
     pub stat: StatPersisted,
+}
+
+impl SnapshotNode<'_> {
+    /// Bytes behind the data: `acl` and `stat`.
+    pub const TAIL: usize = 8 + 60;
 }
 
 /// The path that ends the nodes of a snapshot, and each of its checksums.

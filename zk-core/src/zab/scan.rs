@@ -6,8 +6,8 @@
 
 use super::Violation;
 use crate::memory::Unit;
-use crate::tree::snapshot::{NODE_TAIL, SESSION};
 use crate::wire::capacity::{Capacity, Kind};
+use crate::wire::file::{SnapshotNode, SnapshotSession};
 use crate::wire::quorum::SNAPSHOT_END;
 
 /// What the next bytes are.
@@ -132,7 +132,7 @@ impl Scanner {
         self.part = match self.part {
             Part::Sessions if counted => {
                 self.needs.add(Kind::Sessions, number.unsigned_abs() as usize);
-                self.skip = length * SESSION as u64;
+                self.skip = length * SnapshotSession::LEN as u64;
                 Part::AclCount
             }
             Part::AclCount if counted => {
@@ -157,7 +157,7 @@ impl Scanner {
             }
             Part::Data if fits => {
                 self.needs.add(Kind::Cells, length as usize / self.needs.cell());
-                self.skip = length + NODE_TAIL as u64;
+                self.skip = length + SnapshotNode::TAIL as u64;
                 Part::Path
             }
             Part::End if length == SNAPSHOT_END.len() as u64 => Part::EndText(0),

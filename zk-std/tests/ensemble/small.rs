@@ -66,7 +66,7 @@ impl Limits {
             watches: 1 << 20,
             frame: FRAME,
             txn: TXN,
-            bytes: one([400, 600, 1000, 4000]) + if reconfig { 1000 } else { 0 },
+            bytes: one([400, 600, 1000, 4000]),
         }
     }
 
@@ -83,8 +83,7 @@ impl Limits {
             watches: TINY.watches,
             frame: TINY.frame,
             txn: TINY.txn,
-            // The text of the configuration counts here.
-            bytes: TINY.bytes() + TINY.config,
+            bytes: TINY.bytes(),
         }
     }
 
