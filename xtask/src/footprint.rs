@@ -40,8 +40,8 @@ struct Footprint {
     ram: u64,
     /// Bytes of that for the stack.
     stack: u64,
-    /// Bytes that it may need: the deepest chain of direct calls, if the machine's code can be read.
-    chain: Option<Stack>,
+    /// Bytes that it may need: the deepest chain of direct calls.
+    chain: Stack,
     /// Directories of this machine that it names: its size would depend on them.
     named: Vec<String>,
 }
@@ -72,11 +72,9 @@ pub(crate) fn run(steps: &mut Steps<'_>, supply: Supply) {
                 steps.check(&what, within);
                 let what = format!("{}: names of this machine's: {named:?}", board.package);
                 steps.check(&what, named.is_empty());
-                if let Some(chain) = chain {
-                    let deepest = deepest(chain);
-                    let what = format!("{}: {deepest} of {stack} bytes of stack", board.package);
-                    steps.check(&what, deepest + FAULT <= stack);
-                }
+                let deepest = deepest(chain);
+                let what = format!("{}: {deepest} of {stack} bytes of stack", board.package);
+                steps.check(&what, deepest + FAULT <= stack);
             }
             Err(error) => {
                 println!("{error}");
@@ -109,10 +107,7 @@ fn measure(image: &Path, mut named: Vec<String>) -> Result<Footprint, String> {
             .ok_or_else(|| format!("{}: no symbol {name}", image.display()))
     };
     let stack = address("_stack_start")? - address("_stack_end")?;
-    let chain = match file.architecture() {
-        object::Architecture::Arm => Some(stack::of(&file, "")?),
-        _ => None,
-    };
+    let chain = stack::of(&file, "")?;
     named.retain(|dir| bytes.windows(dir.len()).any(|window| window == dir.as_bytes()));
     // Variables lie in one piece.
     let variables = address("__euninit")? - address("__sdata")?;
@@ -131,12 +126,10 @@ fn shown(board: &Board, footprint: &Footprint) -> String {
          {stack:>8}  bytes of that for the stack\n",
         board.package, board.profile, board.code_max, board.ram_max
     );
-    if let Some(chain) = chain {
-        let deepest = deepest(chain);
-        out.push_str(&format!("{deepest:>8}  bytes in the deepest chain of direct calls\n"));
-        for frame in &chain.deepest {
-            out.push_str(&format!("{:>18}  {}\n", frame.bytes, frame.name));
-        }
+    let deepest = deepest(chain);
+    out.push_str(&format!("{deepest:>8}  bytes in the deepest chain of direct calls\n"));
+    for frame in &chain.deepest {
+        out.push_str(&format!("{:>18}  {}\n", frame.bytes, frame.name));
     }
     out
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use object::{Architecture, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
 /// Flags for rustc that let it write down how large each function's frame is.
 pub(crate) const FLAGS: &str = "-Zemit-stack-sizes";
@@ -28,12 +28,17 @@ pub(crate) struct Stack {
     pub(crate) recursive: BTreeSet<String>,
 }
 
-/// Reads an image for Thumb-2; frames are those of functions of `crate_name`.
+/// Reads an image for Thumb-2 or RV32; frames are those of functions of `crate_name`.
 ///
 /// # Errors
-/// There is no table of frames in it.
+/// There is no table of frames in it, or it is for another processor.
 pub(crate) fn of(file: &object::File<'_>, crate_name: &str) -> Result<Stack, String> {
-    let mut functions = functions(file);
+    let read = match file.architecture() {
+        Architecture::Arm => thumb,
+        Architecture::Riscv32 => riscv,
+        other => return Err(format!("no calls are found in code for {other:?}")),
+    };
+    let mut functions = functions(file, read);
     let table = file.section_by_name(".stack_sizes");
     let table = table.and_then(|section| section.data().ok());
     let sizes = table.and_then(sizes).ok_or("no table of stack frames in the image")?;
@@ -93,15 +98,18 @@ fn sizes(table: &[u8]) -> Option<Vec<(u64, u64)>> {
     Some(all)
 }
 
+/// Finds the calls in a function's code; `marks` say where there is code, and where constants are.
+type Read = fn(&mut Function, &[u8], &BTreeMap<u64, bool>);
+
 /// By address.
-fn functions(file: &object::File<'_>) -> BTreeMap<u64, Function> {
+fn functions(file: &object::File<'_>, read: Read) -> BTreeMap<u64, Function> {
     let mut functions = BTreeMap::new();
     let mut marks = BTreeMap::new();
     for symbol in file.symbols() {
         let name = symbol.name().unwrap_or_default();
         // Where code begins in a section, and where constants between the code do.
         match name.get(..2) {
-            Some("$t") => {
+            Some("$t" | "$x") => {
                 marks.insert(symbol.address(), true);
             }
             Some("$d") => {
@@ -123,22 +131,113 @@ fn functions(file: &object::File<'_>) -> BTreeMap<u64, Function> {
             name: format!("{:#}", rustc_demangle::demangle(symbol.name().unwrap_or_default())),
             ..Function::default()
         };
-        calls(&mut function, code.unwrap_or_default(), &marks);
+        read(&mut function, code.unwrap_or_default(), &marks);
         functions.insert(address, function);
     }
     functions
 }
 
-/// Follows the instructions from start to end.
-fn calls(function: &mut Function, code: &[u8], marks: &BTreeMap<u64, bool>) {
-    let half = |at: usize| {
-        code.get(at..at + 2).map_or(0, |bytes| u32::from(u16::from_le_bytes([bytes[0], bytes[1]])))
-    };
+/// The 16 bits at a place.
+fn half(code: &[u8], at: usize) -> u32 {
+    code.get(at..at + 2).map_or(0, |bytes| u32::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+}
+
+fn is_code(marks: &BTreeMap<u64, bool>, address: u64) -> bool {
+    marks.range(..=address).next_back().is_none_or(|(_, &is_code)| is_code)
+}
+
+/// Bits `from` to `to` of a word, moved to bit `at`.
+const fn moved(word: u32, from: u32, to: u32, at: u32) -> u32 {
+    (word >> to & ((1 << (from - to + 1)) - 1)) << at
+}
+
+/// A number of so many bits, with its sign.
+const fn signed(value: u32, bits: u32) -> i64 {
+    (((value << (32 - bits)) as i32) >> (32 - bits)) as i64
+}
+
+/// Follows the instructions of RV32IMAC from start to end.
+fn riscv(function: &mut Function, code: &[u8], marks: &BTreeMap<u64, bool>) {
+    const RETURN: u32 = 1;
+    let (start, end) = (function.address, function.address + code.len() as u64);
+    // What the instruction before has put into a register: half of an address.
+    let (mut at, mut upper) = (0, None);
+    while at < code.len() {
+        let address = start + at as u64;
+        if !is_code(marks, address) {
+            at += 2;
+            continue;
+        }
+        let first = half(code, at);
+        let target = |offset| address.wrapping_add_signed(offset) & u64::from(u32::MAX);
+        // Whether it comes back, and where it goes, if that can be seen.
+        let (link, to, len, next) = if first & 3 != 3 {
+            let offset = moved(first, 12, 12, 11)
+                | moved(first, 11, 11, 4)
+                | moved(first, 10, 9, 8)
+                | moved(first, 8, 8, 10)
+                | moved(first, 7, 7, 6)
+                | moved(first, 6, 6, 7)
+                | moved(first, 5, 3, 1)
+                | moved(first, 2, 2, 5);
+            match first & 0xe003 {
+                // C.JAL and C.J.
+                0x2001 => (true, Some(target(signed(offset, 12))), 2, None),
+                0xa001 => (false, Some(target(signed(offset, 12))), 2, None),
+                _ => {
+                    // C.JALR.
+                    function.indirect |= first & 0xf07f == 0x9002 && first & 0xf80 != 0;
+                    (false, None, 2, None)
+                }
+            }
+        } else {
+            let word = first | half(code, at + 2) << 16;
+            let (register, base) = (moved(word, 11, 7, 0), moved(word, 19, 15, 0));
+            match word & 0x7f {
+                // AUIPC.
+                0x17 => {
+                    (false, None, 4, Some((register, target(i64::from((word & !0xfff) as i32)))))
+                }
+                // JALR: with the half before, or to what only the program knows.
+                0x67 => match upper {
+                    Some((half, high)) if half == base => {
+                        let low = signed(word >> 20, 12);
+                        let to = u64::wrapping_add_signed(high, low) & u64::from(u32::MAX);
+                        (register != 0, Some(to), 4, None)
+                    }
+                    _ => {
+                        function.indirect |= register != 0 || base != RETURN;
+                        (false, None, 4, None)
+                    }
+                },
+                // JAL.
+                0x6f => {
+                    let offset = moved(word, 31, 31, 20)
+                        | moved(word, 30, 21, 1)
+                        | moved(word, 20, 20, 11)
+                        | moved(word, 19, 12, 12);
+                    (register != 0, Some(target(signed(offset, 21))), 4, None)
+                }
+                _ => (false, None, 4, None),
+            }
+        };
+        if let Some(to) = to
+            && (link || !(start..end).contains(&to))
+        {
+            function.calls.insert(to);
+        }
+        upper = next;
+        at += len;
+    }
+}
+
+/// Follows the instructions of Thumb-2 from start to end.
+fn thumb(function: &mut Function, code: &[u8], marks: &BTreeMap<u64, bool>) {
+    let half = |at: usize| half(code, at);
     let mut at = 0;
     while at < code.len() {
         let address = function.address + at as u64;
-        let is_code = marks.range(..=address).next_back().is_none_or(|(_, &is_code)| is_code);
-        if !is_code {
+        if !is_code(marks, address) {
             at += 2;
             continue;
         }
@@ -245,9 +344,44 @@ mod tests {
         .collect();
         let mut function = Function { address: 0x1000, ..Function::default() };
         let marks = BTreeMap::from([(0x1000, true), (0x1018, false)]);
-        calls(&mut function, &code, &marks);
+        thumb(&mut function, &code, &marks);
         assert_eq!(function.calls, BTreeSet::from([0x0ffc, 0x1042, 0x201c]));
         assert!(function.indirect);
+    }
+
+    #[test]
+    fn calls_are_found_in_code_for_riscv() {
+        // As an assembler wrote them for address 0x1000.
+        let code: Vec<u8> = [
+            0x1141_u16, // addi sp, sp, -16
+            0x2081,     // c.jal 0x1042
+            0x3fe5,     // c.jal 0x0ffc
+            0x22ef, 0x0000, // jal t0, 0x3006
+            0x9502, // c.jalr a0
+            0x1597, 0x0000, // auipc a1, 1
+            0x80e7, 0x8045, // jalr ra, -2044(a1): 0x1810
+            0xf317, 0xffff, // auipc t1, -1
+            0x0067, 0x0083, // jalr zero, 8(t1): 0x001c
+            0xbff9, // c.j 0x0ffa
+            0x0ee3, 0xfcb5, // beq a0, a1, 0x0ffa
+            0xa001, // c.j to itself, inside
+            0x306f, 0x0000, // j 0x4024
+            0x8782, // c.jr a5: a table's
+            0x8082, // ret
+            0x2081, // a constant that looks like a call
+        ]
+        .iter()
+        .flat_map(|half| half.to_le_bytes())
+        .collect();
+        let mut function = Function { address: 0x1000, ..Function::default() };
+        let marks = BTreeMap::from([(0x1000, true), (0x102c, false)]);
+        riscv(&mut function, &code, &marks);
+        let calls = [0x001c, 0x0ffa, 0x0ffc, 0x1042, 0x1810, 0x3006, 0x4024];
+        assert_eq!(function.calls, BTreeSet::from(calls));
+        assert!(function.indirect);
+        let mut function = Function { address: 0x1000, ..Function::default() };
+        riscv(&mut function, &[0x82, 0x87, 0x82, 0x80], &BTreeMap::new());
+        assert!(function.calls.is_empty() && !function.indirect);
     }
 
     #[test]

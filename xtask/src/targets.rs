@@ -126,7 +126,7 @@ pub(crate) const BOARDS: &[Board] = &[
         programs: &[],
         profile: "small",
         code_max: 204_000,
-        ram_max: 120 << 10,
+        ram_max: 124 << 10,
     },
 ];
 

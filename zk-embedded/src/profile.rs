@@ -143,19 +143,19 @@ pub const SMALL: Profile = Profile {
     cells: 760,
     acls: 8,
     watches: 64,
-    watch_cells: 128,
-    frame: 1024,
-    txn: 1088,
-    reply: 1120,
-    history: 3072,
-    proposals: 24,
+    watch_cells: 64,
+    frame: 1536,
+    txn: 1600,
+    reply: 1632,
+    history: 3584,
+    proposals: 16,
     batch_max: 1024,
     changes: 16,
-    change_cells: 128,
-    client_receive: 256,
-    client_send: 256,
-    election_send: 256,
-    quorum_send: 256,
+    change_cells: 112,
+    client_receive: 160,
+    client_send: 160,
+    election_send: 96,
+    quorum_send: 224,
     blocks: 64,
     snapshot: 24 << 10,
     page: 256,
@@ -268,7 +268,7 @@ impl Profile {
             + self.history
             + bytes_of::<Meta>(proposals)
             + bytes_of::<PendingEntry>(proposals)
-            + 2 * txn
+            + txn
             + self.reply
             // The ensemble.
             + 2 * (self.config + bytes_of::<Member>(servers))
@@ -366,7 +366,6 @@ impl Profile {
             history_metas: ram.table::<Meta>(proposals),
             pending: ram.table::<PendingEntry>(proposals),
             scratch: ram.table(txn),
-            acl_scratch: ram.table(txn),
             reply: ram.table(self.reply),
             ensemble: EnsembleStorage {
                 quorums: Quorums::new(self.configuration(ram), self.configuration(ram)),

@@ -185,11 +185,11 @@ impl Peer<'_> {
         }
     }
 
-    /// Makes the scratches at least so long, as far as they can be.
+    /// Makes the scratch at least so long, as far as it can be.
     pub(super) fn need_scratch(&mut self, len: usize) {
-        let len = len.min(self.scratch.ceiling()).min(self.acl_scratch.ceiling());
+        let len = len.min(self.scratch.ceiling());
         // Within the ceiling, so it can.
-        let _ = self.scratch.reach(len) && self.acl_scratch.reach(len);
+        let _ = self.scratch.reach(len);
     }
 }
 

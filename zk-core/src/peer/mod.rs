@@ -115,9 +115,7 @@ pub struct Storage<'m> {
     pub pending: Table<'m, PendingEntry>,
     /// As long as the largest frame.
     pub scratch: Table<'m, u8>,
-    /// As long as the largest frame.
-    pub acl_scratch: Table<'m, u8>,
-    /// As long as the largest reply to a multi.
+    /// As long as the largest reply to a multi, and as the largest frame.
     pub reply: Table<'m, u8>,
     /// Of what concerns other members; none for a peer that stays alone.
     pub ensemble: EnsembleStorage<'m>,
@@ -189,7 +187,6 @@ impl Storage<'_> {
             history_metas: Table::owned(ceilings.history_records),
             pending: Table::owned(ceilings.pending),
             scratch: Table::owned(options.max_txn),
-            acl_scratch: Table::owned(options.max_txn),
             reply: Table::owned(options.max_reply),
             ensemble: EnsembleStorage::owned(ceilings.connections),
             digests: Table::owned(DIGESTS),
@@ -241,7 +238,7 @@ pub struct Peer<'m> {
     /// Number of the current event.
     event: u64,
     scratch: Table<'m, u8>,
-    acl_scratch: Table<'m, u8>,
+    /// The results of a multi while it is applied, and what its list becomes while a request is prepared.
     reply: Pipe<'m>,
     digests: Digests<'m>,
     stats: Stats,
@@ -264,10 +261,10 @@ impl<'m> Peer<'m> {
         next_session: SessionId,
         now: Now,
     ) -> Result<Self, Full> {
-        let Storage { mut scratch, mut acl_scratch, .. } = storage;
+        let Storage { mut scratch, .. } = storage;
         // Owned scratch starts small and grows with the first long request.
         let first = options.max_txn.min(1024);
-        if !scratch.reach(first) || !acl_scratch.reach(first) {
+        if !scratch.reach(first) {
             return Err(Full);
         }
         let interval = options.tick_time;
@@ -313,7 +310,6 @@ impl<'m> Peer<'m> {
             timers: timers::Timers::default(),
             event: 0,
             scratch,
-            acl_scratch,
             reply: Pipe::new(storage.reply),
             digests: Digests::new(storage.digests),
             stats: Stats::default(),

@@ -1,9 +1,9 @@
 //! From proposal to reply: transactions are numbered, synced, applied in order, and answered.
 
-use super::link::{Queue, State as LinkState};
+use super::link::{Queue, State as LinkState, WAITING_HEAD};
 use super::{Peer, State, Stats, Summary};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
-use crate::memory::{Handle, NIL, Pipe};
+use crate::memory::{Handle, NIL, Pipe, Table};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
@@ -140,10 +140,14 @@ impl Peer<'_> {
                 let connection = &self.connections[at];
                 connection.output.is_empty() && connection.reserved == 0
             });
+        // (Whatever a container's deletion lies in is not there meanwhile.)
+        let list_len = self.scratch.len().min(self.reply.capacity());
         let prepared = loop {
             self.make_room(room_len)?;
             let Self { tree, changes, sessions, options, reserved, disk_full, ensemble, .. } = self;
             let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
+            self.reply.clear();
+            let Ok(acl_scratch) = self.reply.room(list_len) else { return Err(Busy) };
             let mut prep = Prep {
                 tree,
                 changes,
@@ -152,7 +156,7 @@ impl Peer<'_> {
                 reserved: *reserved,
                 disk_full: *disk_full,
                 scratch: &mut self.scratch,
-                acl_scratch: &mut self.acl_scratch,
+                acl_scratch,
                 full: self.often.full.into(),
                 alone,
                 longest: room_len == most,
@@ -317,20 +321,18 @@ impl Peer<'_> {
             self.need_scratch(self.tree.longest_ephemeral(header.client_id));
         }
         self.reply.clear();
-        let noted =
-            if waits && pending.op == OpCode::Multi { self.note_create2(pending.link) } else { 0 };
+        // What was asked is lent to whoever writes down the results of a multi: the transaction says create
+        // for create2. The pipe does not move meanwhile.
+        let asked = if waits && pending.op == OpCode::Multi {
+            core::mem::replace(
+                &mut self.connections[pending.link].input,
+                Pipe::new(Table::default()),
+            )
+        } else {
+            Pipe::new(Table::default())
+        };
         let Self {
-            tree,
-            watches,
-            connections,
-            history,
-            scratch,
-            acl_scratch,
-            reply,
-            options,
-            event,
-            stats,
-            ..
+            tree, watches, connections, history, scratch, reply, options, event, stats, ..
         } = self;
         let slow_before = stats.slow_closed;
         let txn = Txn::decode(bytes_of(history, seq))?;
@@ -340,17 +342,23 @@ impl Peer<'_> {
             event,
             reply,
             skip_acl: options.skip_acl,
-            create2: acl_scratch.get(..noted).unwrap_or_default().iter(),
+            asked: prep::multi_ops(
+                asked.bytes().get(WAITING_HEAD + REQUEST_HEADER..).unwrap_or_default(),
+            ),
             stats,
         };
         let mut told = 0..0;
         if planted!(LateWatch) && waits {
             told.start = tell.connections[pending.link].output.len();
         }
-        let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch)?;
+        let done = apply::apply(tree, &header, &txn.record, &mut tell, scratch);
         if planted!(LateWatch) && waits {
             told.end = tell.connections[pending.link].output.len();
         }
+        if waits && pending.op == OpCode::Multi {
+            self.connections[pending.link].input = asked;
+        }
+        let done = done?;
         // It may have had no room for an event of its own: then it is not answered either.
         waits &= self
             .connections
@@ -420,22 +428,6 @@ impl Peer<'_> {
             self.unblock(pending.link);
         }
         Ok(())
-    }
-
-    /// Notes, in the scratch for lists, which operations of the multi at the head of a connection
-    /// were asked as create2: the transaction says create. Answers how many operations there are.
-    fn note_create2(&mut self, link: Handle) -> usize {
-        let Self { connections, acl_scratch, .. } = self;
-        let Some(waiting) = connections[link].waiting(0) else { return 0 };
-        let frame = connections[link].frame(0, waiting);
-        let mut ops = prep::multi_ops(frame.get(REQUEST_HEADER..).unwrap_or_default());
-        let mut noted = 0;
-        // A transaction was made of it, in scratches as long as the frame.
-        while let (Some(place), Some((op, _))) = (acl_scratch.get_mut(noted), ops.next()) {
-            *place = u8::from(op == OpCode::Create2);
-            noted += 1;
-        }
-        noted
     }
 
     /// Answers the write at the head of a connection's requests.
@@ -604,8 +596,8 @@ struct Tell<'t, 'm> {
     event: &'t mut u64,
     reply: &'t mut Pipe<'m>,
     skip_acl: bool,
-    /// For each operation of the multi, whether it was asked as create2.
-    create2: core::slice::Iter<'t, u8>,
+    /// The operations of the multi as they were asked.
+    asked: prep::MultiOps<'t>,
     stats: &'t mut Stats,
 }
 
@@ -657,8 +649,8 @@ impl Observer for Tell<'_, '_> {
     }
 
     fn result(&mut self, tree: &DataTree<'_>, done: Done<'_>) {
-        let Self { reply, create2, .. } = self;
-        let create2 = create2.next() == Some(&1);
+        let Self { reply, asked, .. } = self;
+        let create2 = asked.next().is_some_and(|(op, _)| op == OpCode::Create2);
         // The room is bounded by the largest reply; a longer one is answered with an error.
         let _ = put_result(reply, tree, done, create2);
     }

@@ -2,7 +2,7 @@
 
 use super::{Peer, State};
 use crate::id::{SessionId, Xid};
-use crate::memory::Handle;
+use crate::memory::{Handle, Pipe, Table};
 use crate::request::options::Options;
 use crate::text::divide;
 use crate::time::{Instant, Now};
@@ -102,27 +102,28 @@ impl Peer<'_> {
             from = next;
             let Some(node) = found else { break };
             self.need_scratch(self.tree.path_len(node) + 4);
-            // The request lies in a scratch that a deletion does not use.
-            let mut body = core::mem::take(&mut self.acl_scratch);
+            // The request lies where a deletion needs no room.
+            let mut body = core::mem::replace(&mut self.reply, Pipe::new(Table::default()));
+            body.clear();
             let Self { tree, scratch, .. } = self;
             let record =
                 tree.path_of(node, scratch).map(|path| PathRecord { path: Ustring(Some(path)) });
             if let Some(record) = record
-                && let Ok(len) = jute::encode(&record, &mut body)
+                && jute::write(&record, &mut body).is_ok()
             {
                 // What cannot be proposed now is found again next time.
                 let _ = self.propose(
                     SessionId::NONE,
                     Xid(0),
                     OpCode::DeleteContainer,
-                    body.get(..len).unwrap_or_default(),
+                    body.bytes(),
                     List::EMPTY,
                     self.options.server,
                     None,
                     now,
                 );
             }
-            self.acl_scratch = body;
+            self.reply = body;
         }
         match from {
             Some(next) => {

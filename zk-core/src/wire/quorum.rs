@@ -99,6 +99,7 @@ impl<'a> Packet<'a> {
     }
 
     /// A packet with data.
+    #[inline(never)] // once for all its callers
     pub const fn with(kind: Kind, zxid: Zxid, data: &'a [u8]) -> Self {
         Self { kind, zxid, data: Buffer::new(data), authinfo: List::NULL }
     }

@@ -53,8 +53,8 @@ impl Capacity {
         bytes: 13987,
         acls: 8,
         sessions: 16,
-        frame: 1024,
-        txn: 1088,
+        frame: 1536,
+        txn: 1600,
     };
 
     /// Bytes that a board has for the text of a configuration.

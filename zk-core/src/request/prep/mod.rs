@@ -11,7 +11,7 @@ mod multi;
 mod reconfig;
 
 pub use self::acl::MAX_ACL_ENTRIES;
-pub use self::multi::multi_ops;
+pub use self::multi::{MultiOps, multi_ops};
 use core::cell::Cell;
 
 use super::changes::{Changes, NodeState};
@@ -116,7 +116,7 @@ pub struct Prep<'p, 'm> {
     pub disk_full: bool,
     /// As long as a frame.
     pub scratch: &'p mut [u8],
-    /// As long as a frame: the list that a request's becomes.
+    /// As long as a frame, for requests that may have a list: what it becomes.
     pub acl_scratch: &'p mut [u8],
     /// How often something was refused for want of room.
     pub(crate) full: Cell<Times>,

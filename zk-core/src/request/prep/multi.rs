@@ -104,17 +104,26 @@ impl Prep<'_, '_> {
 
 /// The operations of a multi as they were asked, with their bodies and what follows; ends where
 /// that is malformed.
-pub fn multi_ops(body: &[u8]) -> impl Iterator<Item = (OpCode, &[u8])> + '_ {
-    let mut reader = Reader::new(body);
-    core::iter::from_fn(move || {
-        let header: MultiHeader = reader.read().ok()?;
+pub fn multi_ops(body: &[u8]) -> MultiOps<'_> {
+    MultiOps(Reader::new(body))
+}
+
+/// See [`multi_ops`].
+#[derive(Debug)]
+pub struct MultiOps<'a>(Reader<'a>);
+
+impl<'a> Iterator for MultiOps<'a> {
+    type Item = (OpCode, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let header: MultiHeader = self.0.read().ok()?;
         if header.done {
             return None;
         }
-        let rest = reader.rest();
-        skip_op(header.op, &mut reader).ok()?;
+        let rest = self.0.rest();
+        skip_op(header.op, &mut self.0).ok()?;
         Some((header.op, rest))
-    })
+    }
 }
 
 /// Reads over an operation of a multi.

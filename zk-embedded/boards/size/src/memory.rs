@@ -36,7 +36,7 @@ pub(crate) struct Memory {
     metas: [Meta; ENTRIES],
     pending: [PendingEntry; ENTRIES],
     slots: [[Slot; SLOTS]; 8],
-    bytes: [[u8; FRAME]; 5],
+    bytes: [[u8; FRAME]; 4],
 }
 
 impl Memory {
@@ -56,14 +56,14 @@ impl Memory {
             metas: from_fn(|_| Meta::default()),
             pending: from_fn(|_| PendingEntry::default()),
             slots: [[0; SLOTS]; 8],
-            bytes: [[0; FRAME]; 5],
+            bytes: [[0; FRAME]; 4],
         }
     }
 
     pub(crate) fn storage<'m>(&'m mut self, connections: &'m mut [Connection<'m>]) -> Storage<'m> {
         let [paths, contents, numbers, owners, watched, watches, changes, sessions] =
             &mut self.slots;
-        let [snapshot, history, scratch, acl_scratch, reply] = &mut self.bytes;
+        let [snapshot, history, scratch, reply] = &mut self.bytes;
         Storage {
             tree: tree::Storage {
                 nodes: Table::lent(&mut self.nodes),
@@ -100,7 +100,6 @@ impl Memory {
             history_metas: Table::lent(&mut self.metas),
             pending: Table::lent(&mut self.pending),
             scratch: Table::lent(scratch),
-            acl_scratch: Table::lent(acl_scratch),
             reply: Table::lent(reply),
             ensemble: EnsembleStorage::default(),
             digests: Table::default(),
