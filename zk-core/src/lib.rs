@@ -43,6 +43,7 @@ macro_rules! planted {
 }
 
 pub mod client;
+pub mod crc;
 pub mod election;
 pub mod id;
 pub mod memory;

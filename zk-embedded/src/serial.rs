@@ -36,6 +36,7 @@
 //! its driver takes [`GOING`] bytes at once.
 
 use embedded_io::{Read, ReadReady, Write, WriteReady};
+use zk_core::crc::Crc;
 
 use crate::net::Moment;
 use crate::net::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -61,9 +62,6 @@ const SEARCH_MAX: usize = 8 * FRAME_MAX;
 
 /// Milliseconds in which a line takes nothing, after which nobody is there.
 pub const STUCK_MS: i64 = 1_000;
-
-/// It is computed for a few packets a second: a table is not worth its flash.
-const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Memory that is lent to a [`Serial`].
 #[derive(Debug)]
@@ -318,7 +316,7 @@ impl Coming<'_> {
         if packet.len() > PACKET_MAX {
             count(&mut counts.long);
             None
-        } else if CRC.checksum(packet) != u32::from_le_bytes(*sum) {
+        } else if Crc::of(packet) != u32::from_le_bytes(*sum) {
             count(&mut counts.damaged);
             None
         } else {
@@ -352,7 +350,7 @@ impl Going<'_> {
     /// Frames a packet that is in its place; there is room.
     fn put(&mut self, len: usize) {
         let Self { packet, bytes, from, to, .. } = self;
-        let sum = CRC.checksum(&packet[..len]);
+        let sum = Crc::of(&packet[..len]);
         packet[len..len + SUM].copy_from_slice(&sum.to_le_bytes());
         bytes.copy_within(*from..*to, 0);
         (*from, *to) = (0, *to - *from);

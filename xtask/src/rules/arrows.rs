@@ -25,7 +25,7 @@ const BOARDS: &[&str] = &["zk-core", "zk-embedded"];
 /// Modules of zk-core from the ground up. Each may use those of the layers below its own, and none
 /// of its own layer.
 const LAYERS: &[&[&str]] = &[
-    &["id", "planted", "text", "time", "trace"],
+    &["crc", "id", "planted", "text", "time", "trace"],
     &["memory"],
     &["quorum"],
     &["wire"],

@@ -3,6 +3,7 @@
 //! A node's digest is the CRC-32 of its path (empty for the root), its data, and 60 bytes of stat;
 //! the tree's is the wrapping sum. Answers to `DigestCalculator` (version 2) and `AdHash`.
 
+pub use crate::crc::Crc;
 #[cfg(feature = "std")]
 use crate::memory::{CELL_BYTES, copy_piece};
 use crate::wire::file::StatPersisted;
@@ -11,37 +12,7 @@ use crate::wire::file::StatPersisted;
 #[cfg(feature = "std")]
 const COLLECTED: usize = 32 * CELL_BYTES;
 
-/// A CRC-32 (polynomial of zlib) under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crc(u32);
-
-#[cfg(not(feature = "std"))]
-const TABLE: crc::Crc<u32, crc::NoTable> =
-    crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-
 impl Crc {
-    /// Of no bytes.
-    pub const START: Self = Self(0);
-
-    /// After `bytes` more.
-    #[must_use]
-    #[cfg(feature = "std")]
-    pub fn update(self, bytes: &[u8]) -> Self {
-        let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
-        hasher.update(bytes);
-        Self(hasher.finalize())
-    }
-
-    /// After `bytes` more.
-    #[must_use]
-    #[cfg(not(feature = "std"))]
-    pub fn update(self, bytes: &[u8]) -> Self {
-        // The state of this CRC is its value reflected; continuing from a value inverts that.
-        let mut digest = TABLE.digest_with_initial(self.0.reverse_bits() ^ u32::MAX.reverse_bits());
-        digest.update(bytes);
-        Self(digest.finalize())
-    }
-
     /// After the bytes of `pieces` more.
     ///
     /// The processor's instructions for this take many bytes at once, or are slow: pieces are
@@ -71,11 +42,6 @@ impl Crc {
     #[cfg(not(feature = "std"))]
     pub fn update_pieces<'p>(self, pieces: impl Iterator<Item = &'p [u8]>) -> Self {
         pieces.fold(self, Self::update)
-    }
-
-    /// The value so far.
-    pub const fn value(self) -> u32 {
-        self.0
     }
 }
 

@@ -14,6 +14,7 @@ use core::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crc::Crc;
 use crate::id::ServerId;
 use crate::quorum::server_in;
 
@@ -40,9 +41,6 @@ const SUM: usize = 4;
 const BODY: usize = 10 + 6 + 4 + 1 + 5 + 3 + 2;
 
 const _: () = assert!(HEAD + BODY + CONFIG_MAX + SUM <= PROVISION_MAX);
-
-/// It is read once, at a board's start: a table is not worth its flash.
-const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// Who a board is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,7 +161,7 @@ pub fn encode(provision: &Provision<'_>, to: &mut [u8]) -> Result<usize, Refusal
     // A body has less than PROVISION_MAX bytes.
     [*l, *n] = (len as u16).to_le_bytes();
     let (sealed, rest) = to.split_at_mut_checked(HEAD + len).ok_or(ROOM)?;
-    *rest.first_chunk_mut().ok_or(ROOM)? = CRC.checksum(sealed).to_le_bytes();
+    *rest.first_chunk_mut().ok_or(ROOM)? = Crc::of(sealed).to_le_bytes();
     Ok(HEAD + len + SUM)
 }
 
@@ -191,7 +189,7 @@ pub fn decode(bytes: &[u8]) -> Result<Provision<'_>, Refusal> {
     let len = usize::from(u16::from_le_bytes(*len));
     let (body, rest) = rest.split_at_checked(len).ok_or(damaged)?;
     let sum = u32::from_le_bytes(*rest.first_chunk().ok_or(damaged)?);
-    if CRC.checksum(bytes.get(..HEAD + len).ok_or(damaged)?) != sum {
+    if Crc::of(bytes.get(..HEAD + len).ok_or(damaged)?) != sum {
         return Err(damaged);
     }
     let (provision, rest) =
@@ -296,7 +294,7 @@ mod tests {
         let mut bytes =
             [&MAGIC[..], &FORMAT.to_le_bytes(), &(body.len() as u16).to_le_bytes()].concat();
         bytes.extend(body);
-        bytes.extend(CRC.checksum(&bytes).to_le_bytes());
+        bytes.extend(Crc::of(&bytes).to_le_bytes());
         bytes
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here keeps state, nor knows what a history is.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zk_core::crc::Crc;
 use zk_core::id::{Epoch, Zxid};
 use zk_core::peer::Epochs;
 use zk_core::wire::file::SnapshotDigest;
@@ -41,27 +42,6 @@ pub(super) const PIECE_OVERHEAD: usize = PREFIX + 1;
 
 /// The longest frame.
 const FRAME_MAX: usize = PREFIX + 0xfffe;
-
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-
-/// The sum of a snapshot's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum(u32);
-
-impl Sum {
-    pub(super) const EMPTY: Self = Self(0);
-
-    pub(super) fn add(self, bytes: &[u8]) -> Self {
-        // The sum so far is where the next digest begins, bit-reversed as the table has it.
-        let mut digest = CRC.digest_with_initial((!self.0).reverse_bits());
-        digest.update(bytes);
-        Self(digest.finalize())
-    }
-
-    pub(super) fn value(self) -> u32 {
-        self.0
-    }
-}
 
 /// Sizes of a device, and where things are in its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,14 +127,13 @@ impl Stamp {
         bytes[..4].copy_from_slice(&MAGIC);
         bytes[4..6].copy_from_slice(&self.version.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.erases.to_le_bytes());
-        let sum = CRC.checksum(&bytes[..12]);
+        let sum = Crc::of(&bytes[..12]);
         bytes[12..].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let whole =
-            bytes.starts_with(&MAGIC) && u32_at(bytes, 12)? == CRC.checksum(bytes.get(..12)?);
+        let whole = bytes.starts_with(&MAGIC) && u32_at(bytes, 12)? == Crc::of(bytes.get(..12)?);
         let version = u16::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
         whole.then_some(Self { version, erases: u32_at(bytes, 8)? })
     }
@@ -179,13 +158,13 @@ impl Opening {
         for (at, number) in [kind, seq, a, b].into_iter().enumerate() {
             bytes[4 * at..4 * at + 4].copy_from_slice(&u32::to_le_bytes(number));
         }
-        let sum = CRC.checksum(&bytes[..16]);
+        let sum = Crc::of(&bytes[..16]);
         bytes[16..20].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        if u32_at(bytes, 16)? != CRC.checksum(bytes.get(..16)?) {
+        if u32_at(bytes, 16)? != Crc::of(bytes.get(..16)?) {
             return None;
         }
         let (seq, a, b) = (u32_at(bytes, 4)?, u32_at(bytes, 8)?, u32_at(bytes, 12)?);
@@ -299,7 +278,7 @@ pub(super) fn encode(
     }
     to.get_mut(end..padded)?.fill(0xff);
     to[4..PREFIX].copy_from_slice(&u16::try_from(end - PREFIX).ok()?.to_le_bytes());
-    let sum = CRC.checksum(&to[4..end]);
+    let sum = Crc::of(&to[4..end]);
     to[..4].copy_from_slice(&sum.to_le_bytes());
     Some(padded)
 }
@@ -368,18 +347,17 @@ pub(super) fn look<N: Nor>(
     if layout.align(len) > room {
         return Ok(Frame::Broken);
     }
-    let mut digest = CRC.digest();
-    digest.update(&head[4..len.min(seen)]);
+    let mut found = Crc::START.update(&head[4..len.min(seen)]);
     let mut from = seen;
     let mut more = [0; LOOK];
     while from < len {
         let now = (len - from).min(LOOK);
         nor.read(at + from as u32, &mut more[..now])?;
-        digest.update(&more[..now]);
+        found = found.update(&more[..now]);
         from += now;
     }
     let sum = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-    if digest.finalize() != sum {
+    if found.value() != sum {
         return Ok(Frame::Broken);
     }
     let Some((kind, used)) = take::<Kind>(&head[PREFIX..len.min(seen)]) else {
@@ -507,16 +485,6 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_is_made_in_any_pieces() {
-        let bytes: vec::Vec<u8> = (0..100).collect();
-        let whole = Sum::EMPTY.add(&bytes);
-        assert_eq!(whole.value(), CRC.checksum(&bytes));
-        for cut in 0..100 {
-            assert_eq!(Sum::EMPTY.add(&bytes[..cut]).add(&bytes[cut..]), whole);
-        }
-    }
-
-    #[test]
     fn a_frame_has_the_documented_bytes() {
         let mut to = [0; 64];
         let kind = Kind::Txn(Zxid(0x1_0000_0002), true);
@@ -524,7 +492,7 @@ mod tests {
         assert_eq!(len, 16);
         // Its checksum, 10 bytes, a transaction, its zxid, the first, the transaction.
         assert_eq!(to[4..16], *b"\x0a\0\x01\x84\x80\x80\x80\x20\x01abc");
-        assert_eq!(to[..4], CRC.checksum(&to[4..16]).to_le_bytes());
+        assert_eq!(to[..4], Crc::of(&to[4..16]).to_le_bytes());
         let mut there = [0; 64];
         there[13..16].copy_from_slice(b"abc");
         assert_eq!(encode(LAYOUT, &kind, Payload::There(3), &mut there), Some(16));

@@ -1,5 +1,6 @@
 //! Reading: the snapshot and the log, for the peer that starts and for learners.
 
+use zk_core::crc::Crc;
 use zk_core::id::Zxid;
 use zk_core::peer::READ_OVERHEAD;
 use zk_core::tree::snapshot::Taken;
@@ -7,7 +8,7 @@ use zk_core::wire::file::SnapshotDigest;
 
 use super::blocks::{self, Block, Use};
 use super::error::{Damage, Error, Rot};
-use super::layout::{self, Frame, Kind, Layout, PREFIX, Snapshot, Sum};
+use super::layout::{self, Frame, Kind, Layout, PREFIX, Snapshot};
 use super::nor::Nor;
 use super::store::Store;
 
@@ -63,7 +64,7 @@ pub(super) struct Body {
     left: u32,
     payload: u32,
     read: u32,
-    sum: Sum,
+    sum: Crc,
     /// The last place that was looked at, and the first where there was no piece but something else.
     end: (u32, u32),
     broken: Option<(u32, u32)>,
@@ -78,7 +79,7 @@ impl Body {
             left: 0,
             payload: 0,
             read: 0,
-            sum: Sum::EMPTY,
+            sum: Crc::START,
             end: (0, 0),
             broken: None,
         }
@@ -140,7 +141,7 @@ impl Body {
         };
         let to = &mut to[..n];
         nor.read(layout.at(block, self.payload), to)?;
-        self.sum = self.sum.add(to);
+        self.sum = self.sum.update(to);
         self.payload += n as u32;
         self.left -= n as u32;
         match self.read.checked_add(n as u32).filter(|read| *read <= self.snapshot.len) {

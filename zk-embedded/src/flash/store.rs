@@ -3,6 +3,7 @@
 //! Everything that is wanted is kept as state: a batch, one record, a snapshot that is written, a cut.
 //! [`Store::poll`] does one step of the most urgent.
 
+use zk_core::crc::Crc;
 use zk_core::id::Zxid;
 use zk_core::peer::Epochs;
 use zk_core::wire::file::SnapshotDigest;
@@ -10,7 +11,7 @@ use zk_core::wire::file::SnapshotDigest;
 use super::blocks::{Block, Use};
 use super::error::{Damage, Error, Unfit};
 use super::layout::{
-    self, Kind, Layout, PIECE_OVERHEAD, Payload, REASON_MAX, Snapshot, Sum, TXN_OVERHEAD,
+    self, Kind, Layout, PIECE_OVERHEAD, Payload, REASON_MAX, Snapshot, TXN_OVERHEAD,
 };
 use super::nor::Nor;
 use super::read::{Body, Readers};
@@ -211,7 +212,7 @@ pub(super) struct Writing {
     pub(super) fill: usize,
     /// Bytes of the body that are in the flash, and the sum of all that came.
     pub(super) len: u32,
-    pub(super) sum: Sum,
+    pub(super) sum: Crc,
     pub(super) end: End,
 }
 
@@ -627,7 +628,7 @@ impl<'m, N: Nor> Store<'m, N> {
             at: 0,
             fill: 0,
             len: 0,
-            sum: Sum::EMPTY,
+            sum: Crc::START,
             end: End::Open,
         });
         Ok(())
@@ -640,7 +641,7 @@ impl<'m, N: Nor> Store<'m, N> {
         let n = bytes.len().min(room - writing.fill);
         let at = PIECE_OVERHEAD + writing.fill;
         self.piece[at..at + n].copy_from_slice(&bytes[..n]);
-        writing.sum = writing.sum.add(&bytes[..n]);
+        writing.sum = writing.sum.update(&bytes[..n]);
         writing.fill += n;
         n
     }
