@@ -410,8 +410,6 @@ const _: () = assert!((HEAD_LEN as usize).is_multiple_of(WRITE_SIZE_MAX));
 
 #[cfg(test)]
 mod tests {
-    use std::vec;
-
     use super::*;
 
     const LAYOUT: Layout = Layout { write: 4, page: 256, block: 4096, base: 0 };

@@ -132,7 +132,7 @@ fn heard(bytes: &[u8], at_once: usize) -> (Vec<Vec<u8>>, Counts) {
 fn a_frame_is_what_was_said() {
     // The checksum of "123456789" is in every list of them: 0xcbf43926.
     assert_eq!(frame(b"123456789"), b"\x00\x0e123456789\x26\x39\xf4\xcb\x00");
-    assert_eq!(frame(&[0]), [&[0, 1, 5][..], &CRC.checksum(&[0]).to_le_bytes(), &[0]].concat());
+    assert_eq!(frame(&[0]), [&[0, 1, 5][..], &Crc::of(&[0]).to_le_bytes(), &[0]].concat());
     assert_eq!(frame(&[7; PACKET_MAX]).len(), FRAME_MAX);
 }
 
@@ -155,7 +155,7 @@ fn what_is_no_frame_is_counted() {
     // As long as the buffer takes, and still more than a packet may have.
     let mut above = vec![0; COME];
     let mut room = vec![3; PACKET_MAX + 1];
-    room.extend(CRC.checksum(&room).to_le_bytes());
+    room.extend(Crc::of(&room).to_le_bytes());
     let len = cobs::encode(&room, &mut above[1..]);
     above.truncate(len + 2);
     let bytes =
