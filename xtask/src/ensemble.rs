@@ -16,7 +16,7 @@ use crate::checkout::Checkout;
 use crate::command;
 use crate::guest::{Guest, Scratch};
 use crate::interop;
-use crate::targets::{Board, Emulated};
+use crate::targets::{Board, Emulated, emulated};
 
 /// How many boards.
 const PEERS: usize = 3;
@@ -65,7 +65,7 @@ pub(crate) fn slow(checkout: &Checkout, board: &Board, deadline: Instant) -> Res
 }
 
 /// Runs two boards, of these kinds in turn, beside a server on this machine: ours, or one of Apache's, which
-/// its script starts.
+/// its script starts. Boards that can ask the network for their prefix and gateway.
 ///
 /// # Errors
 /// What went wrong, or did not happen in time.
@@ -77,6 +77,9 @@ pub(crate) fn beside_desktop(
 ) -> Result<(), String> {
     let mut quorum = quorum(checkout);
     quorum.args(["--board", kinds, "--peers", "2"]);
+    if emulated().any(|it| it.board.dhcp && kinds.split(',').any(|kind| kind == it.board.package)) {
+        quorum.arg("--dhcp");
+    }
     match apache {
         Some(script) => quorum.arg("--apache").arg(script),
         None => quorum.arg("--mixed"),

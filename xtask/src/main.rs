@@ -48,13 +48,14 @@ cargo xtask bench [--short] [--rounds N] [--seconds S] [--only TEXT,..] [--disk 
     start, idle, tree, stalls (what another client waits), calls (the same of the core alone),
     instructions. docs/benchmarks.md says what the rows mean.
 cargo xtask quorum [--board NAME,..] [--peers N] [--mixed | --apache SCRIPT] [--serial | --slow]
-    [--data DIR] [--seed S]
+    [--dhcp] [--data DIR] [--seed S]
     Boot a quorum of emulated boards (3 of sifive-u, or of emcraft-sf2), joined by a switch that can
     lose, delay and cut; show what they log and who leads, and how to connect. Type `help` there.
     --board: several take turns, and hold what the smallest does. --mixed: with a server on this machine
     as another member. --apache: with one of Apache's, which its zkServer.sh starts. --serial: over their
     UARTs instead of Ethernet (emcraft-sf2). --slow: their flash takes 3 s for an erase, 3 ms for a page
-    (emcraft-sf2). --data: where the boards' flash stays from run to run [target/quorum,
+    (emcraft-sf2). --dhcp: new boards that can (sifive-u) ask the network for their prefix and gateway.
+    --data: where the boards' flash stays from run to run [target/quorum,
     target/quorum-serial, target/quorum-slow]. --seed: which frames are lost. DEFMT_LOG=debug makes them
     say more.
 cargo xtask fuzz TARGET [FILE | -OPTION ..]

@@ -37,6 +37,8 @@ pub(crate) struct Board {
     pub(crate) programs: &'static [&'static str],
     /// How much its peer can hold.
     pub(crate) profile: &'static str,
+    /// Whether it can be told to ask the network for its prefix and gateway.
+    pub(crate) dhcp: bool,
     /// Bytes of flash that its firmware may take.
     pub(crate) code_max: u64,
     /// Bytes of RAM that its firmware may take, its stack included.
@@ -103,6 +105,7 @@ pub(crate) const BOARDS: &[Board] = &[
         }),
         programs: &[SERIAL, SLOW],
         profile: TINY,
+        dhcp: false,
         code_max: 192 << 10,
         ram_max: 60 << 10,
     },
@@ -116,7 +119,8 @@ pub(crate) const BOARDS: &[Board] = &[
         }),
         programs: &[TINY],
         profile: "small",
-        code_max: 240_000,
+        dhcp: true,
+        code_max: 244_000,
         ram_max: 112 << 10,
     },
     Board {
@@ -125,7 +129,8 @@ pub(crate) const BOARDS: &[Board] = &[
         emulator: None,
         programs: &[],
         profile: "small",
-        code_max: 204_000,
+        dhcp: true,
+        code_max: 207_000,
         ram_max: 124 << 10,
     },
 ];

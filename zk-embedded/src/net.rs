@@ -1,6 +1,7 @@
 //! TCP as smoltcp has it: the only file that names it.
 //!
-//! A [`Net`] is an interface of one static IPv4 address and a fixed number of sockets, which are
+//! A [`Net`] is an interface of one IPv4 address, static or confirmed by the network (DHCP, with the feature
+//! `dhcp`), and a fixed number of sockets, which are
 //! known by their index. smoltcp has no backlog: a socket that listens becomes the connection of
 //! whoever comes first, and nobody listens any more. So [`Net::poll_frame`] takes one frame at a time,
 //! and a [`Node`](crate::node::Node) arms the next listener between two frames.
@@ -10,11 +11,17 @@
 use core::net::Ipv4Addr;
 use core::ops::Range;
 
+#[cfg(any(test, feature = "dhcp"))]
+use smoltcp::iface::SocketHandle;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
-use smoltcp::socket::{Socket, tcp};
+#[cfg(any(test, feature = "dhcp"))]
+use smoltcp::socket::dhcpv4;
+use smoltcp::socket::{AnySocket as _, tcp};
 use smoltcp::time::Duration;
 pub use smoltcp::time::Instant as Moment;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint};
+#[cfg(any(test, feature = "dhcp"))]
+use zk_core::say;
 use zk_core::time::Instant;
 
 pub use smoltcp::iface::SocketStorage;
@@ -38,7 +45,8 @@ pub struct Options {
     pub hardware: Option<[u8; 6]>,
     /// The address.
     pub address: Ipv4Addr,
-    /// Bits of it that are the network's.
+    /// Bits of it that are the network's. 0: the network says that, and the gateway (DHCP), and has to say
+    /// the same address.
     pub prefix: u8,
     /// Who knows the way to other networks.
     pub gateway: Option<Ipv4Addr>,
@@ -60,7 +68,7 @@ pub struct Buffers<'m> {
 /// Memory that is lent to an interface.
 #[derive(Debug)]
 pub struct Storage<'m> {
-    /// One for each socket.
+    /// One for each socket, and [`LEASE`] more.
     pub sockets: &'m mut [SocketStorage<'m>],
     /// Of clients' sockets: the first ones.
     pub clients: Buffers<'m>,
@@ -120,6 +128,20 @@ pub struct Net<'m, D: Device> {
     /// Where each pool ends, and the next begins.
     ends: [usize; 3],
     next_port: u16,
+    #[cfg(any(test, feature = "dhcp"))]
+    lease: Option<Lease>,
+}
+
+/// Sockets that are the interface's own, for DHCP.
+pub const LEASE: usize = cfg!(any(test, feature = "dhcp")) as usize;
+
+/// What the network is asked for.
+#[cfg(any(test, feature = "dhcp"))]
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    socket: SocketHandle,
+    /// The one address that will do.
+    address: Ipv4Addr,
 }
 
 impl<D: Device> core::fmt::Debug for Net<'_, D> {
@@ -161,10 +183,16 @@ impl<'m, D: Device> Net<'m, D> {
         config.random_seed = options.seed;
         let mut interface = Interface::new(config, &mut device, moment(now));
         let mut fits = true;
-        interface.update_ip_addrs(|addresses| {
-            let cidr = IpCidr::new(IpAddress::Ipv4(address), options.prefix);
-            fits = addresses.push(cidr).is_ok();
-        });
+        let leased = options.prefix == 0;
+        if leased && LEASE == 0 {
+            return Err(Unfit("this firmware has no DHCP: provision the board with a prefix"));
+        }
+        if !leased {
+            interface.update_ip_addrs(|addresses| {
+                let cidr = IpCidr::new(IpAddress::Ipv4(address), options.prefix);
+                fits = addresses.push(cidr).is_ok();
+            });
+        }
         if let Some(gateway) = options.gateway {
             fits &= interface.routes_mut().add_default_ipv4_route(gateway).is_ok();
         }
@@ -180,7 +208,7 @@ impl<'m, D: Device> Net<'m, D> {
             let Buffers { sockets: count, receive, transmit } = buffers;
             len += count;
             *end = len;
-            if len > room {
+            if len + usize::from(leased) > room {
                 return Err(Unfit("there are fewer sockets than buffers"));
             }
             if count == 0 {
@@ -201,10 +229,20 @@ impl<'m, D: Device> Net<'m, D> {
                 sockets.add(socket);
             }
         }
+        #[cfg(any(test, feature = "dhcp"))]
+        let lease = leased.then(|| Lease { socket: sockets.add(dhcpv4::Socket::new()), address });
         let ports = u64::from(u16::MAX - LOCAL_PORTS);
         // The upper half of the seed is no worse than the lower.
         let next_port = LOCAL_PORTS + u16::try_from((options.seed >> 32) % ports).unwrap_or(0);
-        Ok(Self { device, interface, sockets, ends, next_port })
+        Ok(Self {
+            device,
+            interface,
+            sockets,
+            ends,
+            next_port,
+            #[cfg(any(test, feature = "dhcp"))]
+            lease,
+        })
     }
 
     /// The device.
@@ -241,7 +279,9 @@ impl<'m, D: Device> Net<'m, D> {
     #[inline(never)] // its frame is not needed below what a peer does
     pub fn poll_frame(&mut self, now: Instant) -> bool {
         let Self { device, interface, sockets, .. } = self;
-        interface.poll_ingress_single(moment(now), device, sockets) != PollIngressSingleResult::None
+        let polled = interface.poll_ingress_single(moment(now), device, sockets);
+        self.settle();
+        polled != PollIngressSingleResult::None
     }
 
     /// Sends what the sockets have to send, as far as the device takes it: one frame of each socket.
@@ -250,8 +290,58 @@ impl<'m, D: Device> Net<'m, D> {
     pub fn poll_send(&mut self, now: Instant) -> bool {
         let Self { device, interface, sockets, .. } = self;
         interface.poll_maintenance(moment(now));
-        interface.poll_egress(moment(now), device, sockets) == PollResult::SocketStateChanged
+        let polled = interface.poll_egress(moment(now), device, sockets);
+        self.settle();
+        polled == PollResult::SocketStateChanged
     }
+
+    /// Takes what the network has said of the interface.
+    #[cfg(any(test, feature = "dhcp"))]
+    fn settle(&mut self) {
+        let Some(Lease { socket, address }) = self.lease else { return };
+        let Self { interface, sockets, .. } = self;
+        let Some(event) = sockets.get_mut::<dhcpv4::Socket<'_>>(socket).poll() else { return };
+        let lease = match event {
+            dhcpv4::Event::Configured(config) if config.address.address() == address => {
+                let (bits, router) = (config.address.prefix_len(), config.router);
+                say!(
+                    info,
+                    "the network has confirmed the address, with {} bits and {} gateway",
+                    bits,
+                    if router.is_some() { "a" } else { "no" }
+                );
+                Some((config.address, router))
+            }
+            dhcpv4::Event::Configured(config) => {
+                let [a, b, c, d] = config.address.address().octets();
+                say!(
+                    warn,
+                    "the network gives this board the address {}.{}.{}.{}, which is not its own in the \
+                     ensemble: reserve that for its hardware address",
+                    a,
+                    b,
+                    c,
+                    d
+                );
+                None
+            }
+            dhcpv4::Event::Deconfigured => {
+                say!(warn, "the network has taken the address back");
+                None
+            }
+        };
+        interface.routes_mut().remove_default_ipv4_route();
+        let router = lease.and_then(|(_, router)| router);
+        // There was room for a route before.
+        let _ = router.map(|router| interface.routes_mut().add_default_ipv4_route(router));
+        interface.update_ip_addrs(|addresses| {
+            addresses.clear();
+            let _ = lease.map(|(cidr, _)| addresses.push(IpCidr::Ipv4(cidr)));
+        });
+    }
+
+    #[cfg(not(any(test, feature = "dhcp")))]
+    fn settle(&self) {}
 
     /// When something is to be sent.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
@@ -260,13 +350,13 @@ impl<'m, D: Device> Net<'m, D> {
     }
 
     fn get(&self, at: usize) -> Option<&tcp::Socket<'m>> {
-        let (_, Socket::Tcp(socket)) = self.sockets.iter().nth(at)?;
-        Some(socket)
+        let (_, socket) = self.sockets.iter().nth(at)?;
+        tcp::Socket::downcast(socket)
     }
 
     fn get_mut(&mut self, at: usize) -> Option<&mut tcp::Socket<'m>> {
-        let (_, Socket::Tcp(socket)) = self.sockets.iter_mut().nth(at)?;
-        Some(socket)
+        let (_, socket) = self.sockets.iter_mut().nth(at)?;
+        tcp::Socket::downcast_mut(socket)
     }
 
     /// What a socket is up to.
@@ -296,7 +386,10 @@ impl<'m, D: Device> Net<'m, D> {
     pub fn connect(&mut self, at: usize, address: Ipv4Addr, port: u16) -> bool {
         let local = self.local_port();
         let Self { interface, sockets, .. } = self;
-        let Some((_, Socket::Tcp(socket))) = sockets.iter_mut().nth(at) else { return false };
+        let socket = sockets.iter_mut().nth(at);
+        let Some(socket) = socket.and_then(|(_, socket)| tcp::Socket::downcast_mut(socket)) else {
+            return false;
+        };
         let remote = IpEndpoint::new(IpAddress::Ipv4(address), port);
         socket.connect(interface.context(), remote, local).is_ok()
     }
@@ -307,8 +400,10 @@ impl<'m, D: Device> Net<'m, D> {
         for _ in 0..=self.len() {
             let port = self.next_port;
             self.next_port = port.checked_add(1).unwrap_or(LOCAL_PORTS);
-            let taken = self.sockets.iter().any(|(_, Socket::Tcp(socket))| {
-                socket.local_endpoint().is_some_and(|local| local.port == port)
+            let taken = self.sockets.iter().any(|(_, socket)| {
+                tcp::Socket::downcast(socket)
+                    .and_then(tcp::Socket::local_endpoint)
+                    .is_some_and(|local| local.port == port)
             });
             if !taken {
                 return port;
@@ -396,4 +491,209 @@ impl<'m, D: Device> Net<'m, D> {
 
 fn moment(now: Instant) -> Moment {
     Moment::from_millis(i64::try_from(now.0).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::vec;
+    use std::vec::Vec;
+
+    use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, RxToken, TxToken};
+    use smoltcp::wire::{
+        DhcpMessageType, DhcpPacket, DhcpRepr, EthernetFrame, EthernetProtocol, EthernetRepr,
+        IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
+    };
+
+    use super::*;
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 103);
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+    const HARDWARE: [u8; 6] = [2, 0, 0, 0, 0, 3];
+    const SERVER_HARDWARE: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 0xfe]);
+
+    #[derive(Default)]
+    struct Cable {
+        comes: VecDeque<Vec<u8>>,
+        goes: Vec<Vec<u8>>,
+    }
+
+    struct Came(Vec<u8>);
+
+    impl RxToken for Came {
+        fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+            read(&self.0)
+        }
+    }
+
+    struct Going<'c>(&'c mut Vec<Vec<u8>>);
+
+    impl TxToken for Going<'_> {
+        fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
+            let mut frame = vec![0; len];
+            let result = write(&mut frame);
+            self.0.push(frame);
+            result
+        }
+    }
+
+    impl Device for Cable {
+        type RxToken<'a> = Came;
+        type TxToken<'a> = Going<'a>;
+
+        fn receive(&mut self, _: Moment) -> Option<(Came, Going<'_>)> {
+            Some((Came(self.comes.pop_front()?), Going(&mut self.goes)))
+        }
+
+        fn transmit(&mut self, _: Moment) -> Option<Going<'_>> {
+            Some(Going(&mut self.goes))
+        }
+
+        fn capabilities(&self) -> DeviceCapabilities {
+            let mut capabilities = DeviceCapabilities::default();
+            capabilities.medium = Medium::Ethernet;
+            capabilities.max_transmission_unit = 590;
+            capabilities
+        }
+    }
+
+    fn options(prefix: u8) -> Options {
+        Options { hardware: Some(HARDWARE), address: OWN, prefix, gateway: None, seed: 1 }
+    }
+
+    fn net(sockets: &mut [SocketStorage<'static>; 2], prefix: u8) -> Net<'static, Cable> {
+        let [first, second] = core::mem::replace(sockets, [SocketStorage::EMPTY; 2]);
+        let sockets = std::boxed::Box::leak(std::boxed::Box::new([first, second]));
+        let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
+        let clients = Buffers {
+            sockets: 1,
+            receive: std::boxed::Box::leak(std::boxed::Box::new([0; 64])),
+            transmit: std::boxed::Box::leak(std::boxed::Box::new([0; 64])),
+        };
+        let storage = Storage { sockets, clients, election: none(), quorum: none() };
+        Net::new(Cable::default(), storage, &options(prefix), Instant(0)).unwrap()
+    }
+
+    /// What a server of the network answers to a board, if it answers.
+    fn answer(frame: &[u8], give: Ipv4Addr, lease: u32) -> Option<Vec<u8>> {
+        let frame = EthernetFrame::new_checked(frame).ok()?;
+        let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
+        let datagram = UdpPacket::new_checked(packet.payload()).ok()?;
+        if datagram.dst_port() != 67 {
+            return None;
+        }
+        let asked = DhcpPacket::new_checked(datagram.payload()).ok()?;
+        let asked = DhcpRepr::parse(&asked).ok()?;
+        let message_type = match asked.message_type {
+            DhcpMessageType::Discover => DhcpMessageType::Offer,
+            DhcpMessageType::Request => DhcpMessageType::Ack,
+            other => panic!("{other:?}"),
+        };
+        let reply = DhcpRepr {
+            message_type,
+            your_ip: give,
+            server_ip: SERVER,
+            router: Some(SERVER),
+            subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+            server_identifier: Some(SERVER),
+            lease_duration: Some(lease),
+            client_identifier: None,
+            requested_ip: None,
+            parameter_request_list: None,
+            max_size: None,
+            ..asked
+        };
+        let udp = UdpRepr { src_port: 67, dst_port: 68 };
+        let ip = Ipv4Repr {
+            src_addr: SERVER,
+            dst_addr: Ipv4Addr::BROADCAST,
+            next_header: IpProtocol::Udp,
+            payload_len: udp.header_len() + reply.buffer_len(),
+            hop_limit: 64,
+        };
+        let ethernet = EthernetRepr {
+            src_addr: SERVER_HARDWARE,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Ipv4,
+        };
+        let mut bytes = vec![0; ethernet.buffer_len() + ip.buffer_len() + ip.payload_len];
+        let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
+        ethernet.emit(&mut frame);
+        let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+        let sums = ChecksumCapabilities::default();
+        ip.emit(&mut packet, &sums);
+        let (from, to) = (IpAddress::Ipv4(SERVER), IpAddress::Ipv4(Ipv4Addr::BROADCAST));
+        udp.emit(
+            &mut UdpPacket::new_unchecked(packet.payload_mut()),
+            &from,
+            &to,
+            reply.buffer_len(),
+            |payload| reply.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap(),
+            &sums,
+        );
+        Some(bytes)
+    }
+
+    /// Runs until nothing is due before `until`, with a server that gives that address, or with none.
+    fn run(net: &mut Net<'_, Cable>, from: u64, until: u64, server: Option<(Ipv4Addr, u32)>) {
+        let mut now = from;
+        while now <= until {
+            while net.poll_frame(Instant(now)) {}
+            while net.poll_send(Instant(now)) {}
+            for frame in core::mem::take(&mut net.device.goes) {
+                net.device
+                    .comes
+                    .extend(server.and_then(|(give, lease)| answer(&frame, give, lease)));
+            }
+            let next = net.poll_timeout(Instant(now)).map_or(until + 1, |at| at.0);
+            now = if net.device.comes.is_empty() { next.max(now + 1) } else { now };
+        }
+    }
+
+    fn addresses(net: &Net<'_, Cable>) -> Vec<IpCidr> {
+        net.interface.ip_addrs().to_vec()
+    }
+
+    fn own() -> Vec<IpCidr> {
+        vec![IpCidr::new(IpAddress::Ipv4(OWN), 24)]
+    }
+
+    #[test]
+    fn a_static_address_is_there_at_once() {
+        let net = net(&mut [SocketStorage::EMPTY; 2], 24);
+        assert_eq!((addresses(&net), net.sockets.iter().count()), (own(), 1));
+    }
+
+    #[test]
+    fn the_network_says_prefix_and_gateway() {
+        let mut net = net(&mut [SocketStorage::EMPTY; 2], 0);
+        assert_eq!(addresses(&net), []);
+        assert!(!net.connect(0, SERVER, 9), "from nowhere");
+        run(&mut net, 0, 5_000, None);
+        assert_eq!(addresses(&net), []);
+        run(&mut net, 5_001, 60_000, Some((OWN, 600)));
+        assert_eq!(addresses(&net), own());
+        assert_eq!(
+            net.interface.routes_mut().remove_default_ipv4_route().map(|old| old.via_router),
+            Some(IpAddress::Ipv4(SERVER))
+        );
+        assert!(net.connect(0, SERVER, 9));
+        // It is asked for again before it ends, and given back when nobody answers.
+        run(&mut net, 60_001, 2_000_000, Some((OWN, 600)));
+        assert_eq!(addresses(&net), own());
+        run(&mut net, 2_000_001, 2_700_000, None);
+        assert_eq!(addresses(&net), []);
+        run(&mut net, 2_700_001, 2_800_000, Some((OWN, 600)));
+        assert_eq!(addresses(&net), own());
+    }
+
+    #[test]
+    fn another_address_is_not_taken() {
+        let mut net = net(&mut [SocketStorage::EMPTY; 2], 0);
+        run(&mut net, 0, 60_000, Some((Ipv4Addr::new(10, 0, 2, 50), 60)));
+        assert_eq!(addresses(&net), []);
+        // The one that was reserved meanwhile is.
+        run(&mut net, 60_001, 300_000, Some((OWN, 60)));
+        assert_eq!(addresses(&net), own());
+    }
 }

@@ -29,7 +29,7 @@ use zk_core::wire::provision::PROVISION_MAX;
 use zk_core::zab::leader::Learner;
 
 use crate::flash::{self, Block, Disk, Entries, Nor, batch_len};
-use crate::net::{self, Buffers, SocketStorage};
+use crate::net::{self, Buffers, LEASE, SocketStorage};
 use crate::node::{self, GREETING_MAX, HANDSHAKE_MAX, Place, packet_max};
 
 /// Memory of a board, handed out piece by piece and for good.
@@ -225,9 +225,11 @@ impl Profile {
     /// Bytes that all of it takes, with what aligns it, on a board whose flash is an `N`.
     ///
     /// # Panics
-    /// When a client's socket is too short for a handshake: so a board with such a profile is not built.
+    /// When a client's socket is too short for a handshake, or a snapshot for an empty tree: so a board with such
+    /// a profile is not built.
     pub const fn ram<N: Nor>(&self) -> usize {
         assert!(self.client_receive >= HANDSHAKE_MAX);
+        assert!(self.bytes() >= BYTES_MIN);
         self.tables() + bytes_of::<MadePeer<'_>>(1) + bytes_of::<MadeDisk<'_, N>>(1)
     }
 
@@ -288,7 +290,7 @@ impl Profile {
 
     const fn net_ram(&self) -> usize {
         let sockets = self.clients + self.member_sockets();
-        bytes_of::<SocketStorage<'_>>(sockets)
+        bytes_of::<SocketStorage<'_>>(sockets + LEASE)
             + bytes_of::<Place>(sockets)
             + self.clients * (self.client_receive + self.client_send)
             + self.election_sockets() * (GREETING_MAX + self.election_send)
@@ -422,7 +424,7 @@ impl Profile {
         let sockets = self.clients + self.member_sockets();
         let ram = &mut Lender(ram);
         let storage = net::Storage {
-            sockets: ram.0.lend(sockets, || SocketStorage::EMPTY),
+            sockets: ram.0.lend(sockets + LEASE, || SocketStorage::EMPTY),
             clients: ram.buffers(self.clients, self.client_receive, self.client_send),
             election: ram.buffers(self.election_sockets(), GREETING_MAX, self.election_send),
             quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.quorum_send),
@@ -431,6 +433,9 @@ impl Profile {
         (storage, node::Storage { places, scratch: ram.bytes(self.scratch()) })
     }
 }
+
+/// Bytes of paths, data and lists of an empty tree, and some more.
+const BYTES_MIN: usize = 128;
 
 /// Bytes of a leader's snapshot that wait for the flash.
 const INSTALL: usize = 416;

@@ -43,7 +43,7 @@ const OPERATIONS: u64 = 20_000;
 /// What a board holds.
 fn profile(write: usize) -> Profile {
     let blocks = BLOCKS - RESERVED_BLOCKS as usize;
-    Profile { blocks, write, snapshot: 3500, ..TINY }
+    Profile { blocks, write, nodes: 20, snapshot: 3500, ..TINY }
 }
 
 /// What becomes of a board.

@@ -163,11 +163,12 @@ impl Layout {
         desktop.into_iter().chain(boards).collect::<Vec<_>>().join(",")
     }
 
-    /// Writes the flash of each board that has none yet, by `zk`.
+    /// Writes the flash of each board that has none yet, by `zk`. With `dhcp`, boards that can are to ask the
+    /// network for what they need not know.
     ///
     /// # Errors
     /// It cannot be written, or is not that of a board.
-    pub(crate) fn provision(&self, zk: &Path, dir: &Path) -> Result<(), String> {
+    pub(crate) fn provision(&self, zk: &Path, dir: &Path, dhcp: bool) -> Result<(), String> {
         for id in self.ids() {
             let image = image(dir, id);
             let size = self.kinds[self.kind(id)].emulator.flash;
@@ -185,7 +186,11 @@ impl Layout {
             }
             let mut provision = Command::new(zk);
             provision.args(["board", "provision", "--id", &id.to_string()]);
-            provision.args(["--peers", &self.peers(), "--mac", &hardware(id)]);
+            let mac = hardware(id).map(|byte| format!("{byte:02x}")).join(":");
+            provision.args(["--peers", &self.peers(), "--mac", &mac]);
+            if dhcp && self.kinds[self.kind(id)].board.dhcp {
+                provision.arg("--dhcp");
+            }
             provision.args(["--size", &size.to_string(), "--out"]).arg(&image);
             println!("$ {}", command::named(&provision));
             match provision.status() {
@@ -248,8 +253,8 @@ pub(crate) fn address(id: usize) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, 100 + id as u8)
 }
 
-fn hardware(id: usize) -> String {
-    format!("02:00:00:00:00:{id:02x}")
+pub(crate) fn hardware(id: usize) -> [u8; 6] {
+    [2, 0, 0, 0, 0, id as u8]
 }
 
 /// The flash of a board.
@@ -314,10 +319,7 @@ mod tests {
         let desktop = Some(Desktop { quorum: 1, election: 2, client: 3 });
         let layout = Layout { kinds: vec![board(0)], boards: 2, desktop };
         assert_eq!(layout.peers(), "1=10.0.2.2:1:2;3,2=10.0.2.102,3=10.0.2.103");
-        assert_eq!(
-            (hardware(10), address(3)),
-            ("02:00:00:00:00:0a".to_owned(), [10, 0, 2, 103].into())
-        );
+        assert_eq!((hardware(10), address(3)), ([2, 0, 0, 0, 0, 10], [10, 0, 2, 103].into()));
         let dir = Dir::new();
         let file = layout.configure(&dir.0, |id, port| port + id as u16).unwrap().unwrap();
         let text = fs::read_to_string(file).unwrap();
@@ -334,10 +336,10 @@ mod tests {
         let dir = Dir::new();
         let layout = Layout { kinds: vec![board(0)], boards: 1, desktop: None };
         fs::write(image(&dir.0, 1), "half").unwrap();
-        let error = layout.provision(Path::new("no-such-program"), &dir.0).unwrap_err();
+        let error = layout.provision(Path::new("no-such-program"), &dir.0, true).unwrap_err();
         assert!(error.contains("has 4 bytes"), "{error}");
         fs::remove_file(image(&dir.0, 1)).unwrap();
-        let error = layout.provision(Path::new("no-such-program"), &dir.0).unwrap_err();
+        let error = layout.provision(Path::new("no-such-program"), &dir.0, true).unwrap_err();
         assert!(error.starts_with("cannot start"), "{error}");
     }
 }

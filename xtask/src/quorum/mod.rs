@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use layout::{BOARDS_MAX, CLIENT, Desktop, ELECTION, Layout, QUORUM, address, image};
+use layout::{BOARDS_MAX, CLIENT, Desktop, ELECTION, Layout, QUORUM, address, hardware, image};
 use logs::Texts;
 use process::Voice;
 use running::{Member, Running};
@@ -45,6 +45,8 @@ struct Wish {
     serial: bool,
     /// The boards' flash takes as long as can be.
     slow: bool,
+    /// New boards that can are to ask the network for what they need not know.
+    dhcp: bool,
     /// Where flash images and the desktop server's files are.
     data: Option<PathBuf>,
     seed: u64,
@@ -82,6 +84,7 @@ impl Wish {
                 }
                 "--serial" => wish.serial = true,
                 "--slow" => wish.slow = true,
+                "--dhcp" => wish.dhcp = true,
                 "--data" => wish.data = Some(value()?.into()),
                 "--seed" => {
                     wish.seed = value()?.parse().map_err(|_| "--seed is a number".to_owned())?;
@@ -91,6 +94,14 @@ impl Wish {
         }
         if wish.serial && wish.slow {
             return Err("there is no firmware with --serial and --slow".to_owned());
+        }
+        if wish.dhcp && !wish.kinds.iter().any(|kind| kind.board.dhcp) {
+            let able: Vec<_> = emulated().filter(|it| it.board.dhcp).collect();
+            if !wish.kinds.is_empty() || able.is_empty() || wish.special().is_some() {
+                let able: Vec<_> = able.iter().map(|it| it.board.package).collect();
+                return Err(format!("--dhcp is there for {}", able.join(", ")));
+            }
+            wish.kinds.extend(able.first());
         }
         if let Some(name) = wish.special() {
             let known: Vec<_> = emulated().filter(|it| it.board.programs.contains(&name)).collect();
@@ -147,7 +158,7 @@ fn run(checkout: &Checkout, wish: &Wish) -> Result<(), String> {
         firmware.push((image, texts));
     }
     let zk = desktop(checkout)?;
-    layout.provision(&zk, &data)?;
+    layout.provision(&zk, &data, wish.dhcp)?;
 
     let sockets = Scratch::new()?;
     let switch = switch(&layout, sockets.dir(), wish)?;
@@ -252,6 +263,7 @@ fn switch(layout: &Layout, sockets: &Path, wish: &Wish) -> Result<Switch, String
         seed: wish.seed,
         doors,
         outlets: outlets.unwrap_or_default(),
+        leases: layout.ids().map(|id| (hardware(id), address(id))).collect(),
     };
     Switch::start(&plan).map_err(|error| format!("the switch cannot start: {error}"))
 }

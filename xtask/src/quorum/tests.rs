@@ -86,6 +86,7 @@ fn quorum(dir: &Dir, out: Screen, boards: usize, client: SocketAddr) -> Running<
         seed: 1,
         doors: Vec::new(),
         outlets: Vec::new(),
+        leases: vec![],
     };
     let stand_in = |id: usize| {
         Member::new(id, "stand-in", id, client, Voice::Data, move || {
@@ -207,6 +208,7 @@ fn a_program_that_is_missing_is_told() {
         seed: 1,
         doors: Vec::new(),
         outlets: Vec::new(),
+        leases: vec![],
     };
     let missing = || Command::new("no-such-program-here");
     let member = Member::new(1, "stand-in", 1, nobody(), Voice::Data, missing);
@@ -229,6 +231,7 @@ fn wishes_are_read() {
         apache: Some("zkServer.sh".into()),
         serial: false,
         slow: false,
+        dhcp: false,
         data: Some("d".into()),
         seed: 9,
     };
@@ -246,6 +249,10 @@ fn wishes_are_read() {
     let serial = Wish { kinds, serial: true, seed: 1, ..Wish::default() };
     assert_eq!(wish("--board emcraft-sf2 --serial"), wish("--serial"));
     assert_eq!(wish("--serial"), Ok(serial));
+    let able: Vec<_> = named("sifive-u").into_iter().collect();
+    let dhcp = Wish { kinds: able, dhcp: true, seed: 1, ..Wish::default() };
+    assert_eq!(wish("--dhcp"), Ok(dhcp));
+    assert!(wish("--dhcp --board emcraft-sf2,sifive-u").unwrap().dhcp);
     for line in [
         "--board",
         "--board pdp-11",
@@ -255,6 +262,8 @@ fn wishes_are_read() {
         "--serial --board sifive-u",
         "--serial --board emcraft-sf2,sifive-u",
         "--serial --slow",
+        "--dhcp --board emcraft-sf2",
+        "--dhcp --slow",
         "--board emcraft-sf2,",
         "--seed x",
         "-v",

@@ -11,7 +11,6 @@ use std::net::Shutdown;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
-#[cfg(test)]
 pub(super) use smoltcp as guest;
 use smoltcp::iface::{
     Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet,
@@ -22,6 +21,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
 
 use super::fabric::{LONGEST, Micros};
+use super::lease;
 
 /// The host's addresses.
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -57,11 +57,16 @@ const ROUNDS: usize = 64;
 pub(crate) struct Wire {
     pub(crate) incoming: VecDeque<Vec<u8>>,
     pub(crate) outgoing: VecDeque<Vec<u8>>,
+    /// Addresses of those who ask for theirs.
+    pub(crate) leases: Vec<([u8; 6], Ipv4Addr)>,
 }
 
 impl Wire {
     /// Takes a frame in, or loses it.
     pub(crate) fn take(&mut self, frame: Vec<u8>) {
+        if self.has_room() {
+            self.outgoing.extend(lease::answer(&frame, &self.leases));
+        }
         if self.incoming.len() < FRAMES_MAX {
             self.incoming.push_back(frame);
         }

@@ -7,6 +7,7 @@
 
 pub(crate) mod fabric;
 pub(crate) mod host;
+mod lease;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) doors: Vec<((Ipv4Addr, u16), u16)>,
     /// Ports of the host's address that lead to 127.0.0.1.
     pub(crate) outlets: Vec<u16>,
+    /// Addresses of guests that ask for theirs.
+    pub(crate) leases: Vec<([u8; 6], Ipv4Addr)>,
 }
 
 /// What a switch knows of itself.
@@ -125,7 +128,9 @@ impl Switch {
                 cables.push(Cable::Frames { socket, to: board_socket(&plan.dir, board) });
             }
         }
-        let host = Host::new(registry.try_clone()?, AWAKE, &plan.doors, &plan.outlets, plan.seed)?;
+        let mut host =
+            Host::new(registry.try_clone()?, AWAKE, &plan.doors, &plan.outlets, plan.seed)?;
+        host.wire.leases.clone_from(&plan.leases);
         let doors = host.doors()?;
         let (orders, receiver) = mpsc::channel();
         let running = Running {

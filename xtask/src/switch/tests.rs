@@ -40,7 +40,16 @@ impl Dir {
     fn switch(&self, outlets: &[u16]) -> Switch {
         let doors = vec![((GUEST, ECHO), 0), ((GUEST, 9), 0)];
         let (dir, outlets) = (self.0.clone(), outlets.to_vec());
-        Switch::start(&Plan { dir, boards: 2, lines: None, seed: 1, doors, outlets }).unwrap()
+        Switch::start(&Plan {
+            dir,
+            boards: 2,
+            lines: None,
+            seed: 1,
+            doors,
+            outlets,
+            leases: vec![],
+        })
+        .unwrap()
     }
 }
 
@@ -276,6 +285,7 @@ fn boards_on_serial_lines_hear_each_other_and_the_host() {
         seed: 1,
         doors: vec![((TWO, ECHO), 0)],
         outlets: vec![],
+        leases: vec![],
     };
     let switch = Switch::start(&plan).unwrap();
     let plug = |board| {

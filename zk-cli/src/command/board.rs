@@ -76,6 +76,10 @@ struct Provisioning {
     /// The board's hardware address
     #[arg(long, value_name = "MAC")]
     mac: Mac,
+    /// Have the network say the prefix and the gateway (DHCP), where the firmware can. It must give the board
+    /// the address that --peers has for it: reserve that for --mac
+    #[arg(long, conflicts_with_all = ["prefix", "gateway"])]
+    dhcp: bool,
     /// Bits of the address that are the network's
     #[arg(long, value_name = "BITS", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=32))]
     prefix: u8,
@@ -212,7 +216,7 @@ impl Provisioning {
             server: ServerId(self.id),
             hardware: self.mac.0,
             address: own.address,
-            prefix: self.prefix,
+            prefix: if self.dhcp { 0 } else { self.prefix },
             gateway: self.gateway,
             client_port: own.client.unwrap_or(self.client_port),
             config: core::str::from_utf8(config.text()).unwrap_or_default(),
@@ -286,6 +290,7 @@ fn show(output: &Output, file: &Path, provision: &Provision<'_>) -> Result<(), F
     let bytes = fs::metadata(file).map_or(0, |data| data.len());
     let mac = hardware.map(|byte| format!("{byte:02x}")).join(":");
     let gateway = gateway.map(|gateway| gateway.to_string());
+    let leased = *prefix == 0;
     let lines = config.lines().filter_map(|line| line.split_once('='));
     if output.is_json() {
         let config: Map<_, _> = lines.map(|(key, value)| (key.to_owned(), value.into())).collect();
@@ -295,7 +300,8 @@ fn show(output: &Output, file: &Path, provision: &Provision<'_>) -> Result<(), F
             "server": id,
             "mac": mac,
             "address": address.to_string(),
-            "prefix": prefix,
+            "dhcp": leased,
+            "prefix": Some(prefix).filter(|prefix| **prefix > 0),
             "gateway": gateway,
             "clientPort": client_port,
             "config": Value::from(config),
@@ -306,8 +312,8 @@ fn show(output: &Output, file: &Path, provision: &Provision<'_>) -> Result<(), F
         ("bytes", bytes.to_string()),
         ("server", id.to_string()),
         ("MAC", mac),
-        ("address", format!("{address}/{prefix}")),
-        ("gateway", gateway.unwrap_or_else(|| "none".to_owned())),
+        ("address", if leased { address.to_string() } else { format!("{address}/{prefix}") }),
+        ("gateway", gateway.unwrap_or_else(|| if leased { "by DHCP" } else { "none" }.to_owned())),
         ("client port", client_port.to_string()),
     ];
     rows.extend(lines.map(|(key, value)| (key, value.to_owned())));

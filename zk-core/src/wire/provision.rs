@@ -51,7 +51,8 @@ pub struct Provision<'a> {
     pub hardware: [u8; 6],
     /// Its IPv4 address: one of those that its line of the configuration has.
     pub address: Ipv4Addr,
-    /// Bits of the address that are the network's, from 1 to 32.
+    /// Bits of the address that are the network's, from 1 to 32. 0: the network says that, the gateway and,
+    /// as it must, the same address (DHCP).
     pub prefix: u8,
     /// Who knows the way to other networks.
     pub gateway: Option<Ipv4Addr>,
@@ -109,9 +110,10 @@ impl Provision<'_> {
             self.hardware[0] & 1 == 0 && self.hardware != [0; 6],
             "the hardware address is not one of a host",
         )?;
-        must((1..=32).contains(&self.prefix), "the prefix is from 1 to 32 bits")?;
+        must(self.prefix <= 32, "the prefix is from 1 to 32 bits, or 0 where the network says it")?;
         must(is_host(self.address, self.prefix), "the address is not one of a host")?;
         if let Some(gateway) = self.gateway {
+            must(self.prefix > 0, "a network that says the prefix says the gateway, too")?;
             let there = is_host(gateway, self.prefix)
                 && gateway != self.address
                 && (gateway.to_bits() ^ self.address.to_bits()) & !hosts(self.prefix) == 0;
@@ -321,8 +323,14 @@ mod tests {
             (Provision { server: ServerId(255), ..first }, "the id of a server is from 1 to 254"),
             (Provision { hardware: [0; 6], ..first }, "the hardware address is not one of a host"),
             (Provision { hardware: [1; 6], ..first }, "the hardware address is not one of a host"),
-            (Provision { prefix: 0, ..first }, "the prefix is from 1 to 32 bits"),
-            (Provision { prefix: 33, ..first }, "the prefix is from 1 to 32 bits"),
+            (
+                Provision { prefix: 33, ..first },
+                "the prefix is from 1 to 32 bits, or 0 where the network says it",
+            ),
+            (
+                Provision { prefix: 0, gateway: Some(at("10.0.2.2")), ..first },
+                "a network that says the prefix says the gateway, too",
+            ),
             (Provision { address: at("127.0.0.1"), ..first }, "the address is not one of a host"),
             (Provision { address: at("224.0.0.1"), ..first }, "the address is not one of a host"),
             (Provision { address: at("10.0.2.0"), ..first }, "the address is not one of a host"),
@@ -375,6 +383,9 @@ mod tests {
             ..first
         };
         assert_eq!(decode(&written(&second)), Ok(second));
+        // What the network says.
+        let leased = Provision { prefix: 0, gateway: None, ..first };
+        assert_eq!(decode(&written(&leased)), Ok(leased));
     }
 
     #[test]
