@@ -59,6 +59,7 @@ fn a_sector_is_written_and_shown() {
         "server": 1,
         "mac": "02:00:00:00:00:01",
         "address": "10.0.2.101",
+        "dhcp": false,
         "prefix": 24,
         "gateway": "10.0.2.9",
         "clientPort": 2181,
@@ -85,6 +86,18 @@ fn an_image_is_the_sector_in_an_erased_flash() {
     assert_eq!((read.client_port, read.prefix, read.gateway), (2182, 16, None));
     assert!(bytes[PROVISION_MAX..].iter().all(|&byte| byte == 0xff));
 
+    // What the network says is not in it.
+    let leased = dir.path().join("leased.bin");
+    let ran = provision(&leased, &["--id", "1", "--peers", PEERS, "--dhcp"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(
+        ran.text().contains("address      10.0.2.101\ngateway      by DHCP\n"),
+        "{}",
+        ran.text()
+    );
+    let read = fs::read(&leased).unwrap();
+    assert_eq!(provision::decode(&read).map(|read| (read.prefix, read.gateway)), Ok((0, None)));
+
     // What may be a board's history is left alone.
     let ran = provision(&file, &["--id", "1", "--peers", PEERS]);
     assert_eq!(ran.code, 2);
@@ -107,6 +120,7 @@ fn what_no_board_can_be_is_not_written() {
         (&["--id", "1", "--peers", "host"], "`host` is not an IPv4 address"),
         (&["--id", "1", "--peers", "10.0.2.255"], "the address is not one of a host"),
         (&["--id", "1", "--peers", PEERS, "--gateway", "10.9.2.1"], "not another host of the"),
+        (&["--id", "1", "--peers", PEERS, "--dhcp", "--prefix", "24"], "cannot be used with"),
         (&["--id", "1", "--peers", PEERS, "--mac", "01:00:00:00:00:00"], "cannot be used multiple"),
         (&["--id", "1", "--peers", PEERS, "--size", "512"], "a flash has from 1024"),
         (&["--id", "255", "--peers", PEERS], "255 is not in 1..=254"),
