@@ -27,7 +27,8 @@ CONFIG = {
     "DigestAuthenticationProvider.superDigest": wire.digest_id(tree.SUPER),
 }
 SERVERS = {"a": apache.Apache, "z": Zk}
-CUT = re.compile("learning from server ([0-9]+)|the leader cuts the history behind zxid (0x[0-9a-f]+)")
+CUT = re.compile("learning from server ([0-9]+)"
+                 "|the leader cuts the history behind zxid (0x[0-9a-f]+), in epoch ([0-9]+)")
 
 
 class Ensemble:
@@ -155,21 +156,23 @@ def wrongly_cut(ensemble):
 
     Apache's server goes on with the tree that it has when it begins to lead or to follow. The thread that
     applies what is committed is not waited for, while another one applies the rest of the log: what comes
-    last may be an old transaction, which is then taken for the last one that learners may have.
+    last may be an old transaction, which is then taken for the last that learners may have. Only where the
+    reign is a later one: in the same reign, what is behind may be proposed and follow at once.
     """
+    servers = {server.id: server for server in ensemble.servers}
     for server in ensemble.servers:
         if server.kind != "z":
             continue
         with open(server.log_path, errors="replace") as log:
             said = CUT.findall(log.read())
         leader = None
-        for number, cut in said:
-            leader = ensemble.servers[int(number) - 1] if number else leader
+        for number, cut, epoch in said:
+            leader = servers.get(int(number)) if number else leader
             if not cut or leader is None or leader.kind != "a":
                 continue
             zxid = int(cut, 16)
             behind = [txn.zxid for txn in txnlog.read(leader.data)
-                      if txn.zxid > zxid and txn.zxid >> 32 == zxid >> 32]
+                      if txn.zxid > zxid and txn.zxid >> 32 == zxid >> 32 < int(epoch)]
             if behind:
                 return "server %d was told to cut its history behind %s by server %d, whose own has %#x to %#x" % (
                     server.id, cut, leader.id, behind[0], behind[-1])
@@ -178,13 +181,20 @@ def wrongly_cut(ensemble):
 
 def same_everywhere(ensemble, acked, sent):
     """The tree that every server shows; it has every write that was acknowledged, once."""
+    try:
+        return shown_everywhere(ensemble, acked, sent)
+    except Failure as failure:
+        cut = wrongly_cut(ensemble)
+        if cut:
+            raise Theirs("%s (%s)" % (cut, str(failure).splitlines()[0])) from failure
+        raise
+
+
+def shown_everywhere(ensemble, acked, sent):
     found = views(ensemble)
     for server, view in zip(ensemble.servers[1:], found[1:]):
         wrong = differences(found[0], view)
         if wrong:
-            cut = wrongly_cut(ensemble)
-            if cut:
-                raise Theirs(cut)
             raise Failure("server %d shows another tree than server 1, %d lines:\n  %s" % (
                 server.id, len(wrong), "\n  ".join(wrong[:10])))
     for server in ensemble.servers:

@@ -23,6 +23,7 @@ BODIES = {
     5: [("path", "s"), ("data", "b"), ("version", "i")],
     7: [("path", "s"), ("acl", "acl*"), ("version", "i")],
     13: [("path", "s"), ("version", "i")],
+    16: [("path", "s"), ("data", "b"), ("version", "i")],
     -1: [("err", "i")],
     -10: [("timeout", "i")],
     -11: [("paths", "s*")],

@@ -1,7 +1,7 @@
 //! CRC-32/ISO-HDLC: the checksum of zlib, of Ethernet, of the tree's digest and of what a board keeps.
 //!
 //! With `std`, the processor's own instructions. Elsewhere half a byte at a time, with a table of 64 bytes: on a
-//! small board a table for whole bytes is too long, and bit by bit is half of what a write takes.
+//! small board a table for whole bytes is too long, and bit by bit would be half of what a write takes.
 
 /// A checksum under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

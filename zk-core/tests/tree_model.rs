@@ -457,7 +457,7 @@ proptest! {
         // As much as a board holds of its smaller cells.
         let (nodes, cells, unit) = (12, 60, Unit::SMALLEST);
         let ceilings =
-            Ceilings { nodes, cells, unit, kept: 0, bytes: 200, acls: 4, owners: 1, snapshot: 700 };
+            Ceilings { nodes, cells, unit, kept: 0, bytes: 200, lists: 60, acls: 4, owners: 1, snapshot: 700 };
         check(Run::new(Storage::owned(ceilings)), &ops);
 
         let (mut nodes, mut cells) = ([Node::EMPTY; 12], [Cell::EMPTY; 40]);
@@ -478,6 +478,7 @@ proptest! {
             unit: Unit::OWN,
             kept: 0,
             bytes: usize::MAX,
+            lists: usize::MAX,
             acls: Table::lent(&mut acls),
             acl_contents: Index::lent(&mut contents),
             acl_numbers: Index::lent(&mut numbers),

@@ -142,7 +142,13 @@ struct Lease {
     socket: SocketHandle,
     /// The one address that will do.
     address: Ipv4Addr,
+    /// When the network is asked anew, which gave another one.
+    again: Option<Instant>,
 }
+
+/// Milliseconds after which a network that gives another address is asked anew.
+#[cfg(any(test, feature = "dhcp"))]
+const ASK_AGAIN_MS: u64 = 30_000;
 
 impl<D: Device> core::fmt::Debug for Net<'_, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -184,8 +190,9 @@ impl<'m, D: Device> Net<'m, D> {
         let mut interface = Interface::new(config, &mut device, moment(now));
         let mut fits = true;
         let leased = options.prefix == 0;
-        if leased && LEASE == 0 {
-            return Err(Unfit("this firmware has no DHCP: provision the board with a prefix"));
+        let asks = LEASE > 0 && hardware != HardwareAddress::Ip;
+        if leased && !asks {
+            return Err(Unfit("there is no DHCP here: provision the board with a prefix"));
         }
         if !leased {
             interface.update_ip_addrs(|addresses| {
@@ -230,7 +237,11 @@ impl<'m, D: Device> Net<'m, D> {
             }
         }
         #[cfg(any(test, feature = "dhcp"))]
-        let lease = leased.then(|| Lease { socket: sockets.add(dhcpv4::Socket::new()), address });
+        let lease = leased.then(|| Lease {
+            socket: sockets.add(dhcpv4::Socket::new()),
+            address,
+            again: None,
+        });
         let ports = u64::from(u16::MAX - LOCAL_PORTS);
         // The upper half of the seed is no worse than the lower.
         let next_port = LOCAL_PORTS + u16::try_from((options.seed >> 32) % ports).unwrap_or(0);
@@ -280,7 +291,7 @@ impl<'m, D: Device> Net<'m, D> {
     pub fn poll_frame(&mut self, now: Instant) -> bool {
         let Self { device, interface, sockets, .. } = self;
         let polled = interface.poll_ingress_single(moment(now), device, sockets);
-        self.settle();
+        self.settle(now);
         polled != PollIngressSingleResult::None
     }
 
@@ -291,18 +302,22 @@ impl<'m, D: Device> Net<'m, D> {
         let Self { device, interface, sockets, .. } = self;
         interface.poll_maintenance(moment(now));
         let polled = interface.poll_egress(moment(now), device, sockets);
-        self.settle();
+        self.settle(now);
         polled == PollResult::SocketStateChanged
     }
 
     /// Takes what the network has said of the interface.
     #[cfg(any(test, feature = "dhcp"))]
-    fn settle(&mut self) {
-        let Some(Lease { socket, address }) = self.lease else { return };
-        let Self { interface, sockets, .. } = self;
-        let Some(event) = sockets.get_mut::<dhcpv4::Socket<'_>>(socket).poll() else { return };
-        let lease = match event {
-            dhcpv4::Event::Configured(config) if config.address.address() == address => {
+    fn settle(&mut self, now: Instant) {
+        let Self { interface, sockets, lease: Some(lease), .. } = self else { return };
+        let socket = sockets.get_mut::<dhcpv4::Socket<'_>>(lease.socket);
+        if lease.again.is_some_and(|again| again <= now) {
+            lease.again = None;
+            socket.reset();
+        }
+        let Some(event) = socket.poll() else { return };
+        let given = match event {
+            dhcpv4::Event::Configured(config) if config.address.address() == lease.address => {
                 let (bits, router) = (config.address.prefix_len(), config.router);
                 say!(
                     info,
@@ -323,30 +338,38 @@ impl<'m, D: Device> Net<'m, D> {
                     c,
                     d
                 );
+                lease.again = Some(now.plus(ASK_AGAIN_MS));
                 None
             }
             dhcpv4::Event::Deconfigured => {
-                say!(warn, "the network has taken the address back");
+                if !interface.ip_addrs().is_empty() {
+                    say!(warn, "the network has taken the address back");
+                }
                 None
             }
         };
         interface.routes_mut().remove_default_ipv4_route();
-        let router = lease.and_then(|(_, router)| router);
+        let router = given.and_then(|(_, router)| router);
         // There was room for a route before.
         let _ = router.map(|router| interface.routes_mut().add_default_ipv4_route(router));
         interface.update_ip_addrs(|addresses| {
             addresses.clear();
-            let _ = lease.map(|(cidr, _)| addresses.push(IpCidr::Ipv4(cidr)));
+            let _ = given.map(|(cidr, _)| addresses.push(IpCidr::Ipv4(cidr)));
         });
     }
 
     #[cfg(not(any(test, feature = "dhcp")))]
-    fn settle(&self) {}
+    fn settle(&self, _: Instant) {}
 
     /// When something is to be sent.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let at = self.interface.poll_at(moment(now), &self.sockets)?;
-        Some(Instant(u64::try_from(at.total_millis()).unwrap_or(0)))
+        let at = self.interface.poll_at(moment(now), &self.sockets);
+        let at = at.map(|at| Instant(u64::try_from(at.total_millis()).unwrap_or(0)));
+        #[cfg(any(test, feature = "dhcp"))]
+        if let Some(again) = self.lease.and_then(|lease| lease.again) {
+            return Some(at.map_or(again, |at| at.min(again)));
+        }
+        at
     }
 
     fn get(&self, at: usize) -> Option<&tcp::Socket<'m>> {
@@ -516,6 +539,7 @@ mod tests {
     struct Cable {
         comes: VecDeque<Vec<u8>>,
         goes: Vec<Vec<u8>>,
+        medium: Option<Medium>,
     }
 
     struct Came(Vec<u8>);
@@ -551,7 +575,7 @@ mod tests {
 
         fn capabilities(&self) -> DeviceCapabilities {
             let mut capabilities = DeviceCapabilities::default();
-            capabilities.medium = Medium::Ethernet;
+            capabilities.medium = self.medium.unwrap_or(Medium::Ethernet);
             capabilities.max_transmission_unit = 590;
             capabilities
         }
@@ -687,13 +711,23 @@ mod tests {
         assert_eq!(addresses(&net), own());
     }
 
+    /// On a line there is nobody to ask.
+    #[test]
+    fn only_ethernet_has_dhcp() {
+        let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
+        let sockets = &mut [SocketStorage::EMPTY];
+        let storage = Storage { sockets, clients: none(), election: none(), quorum: none() };
+        let line = Cable { medium: Some(Medium::Ip), ..Cable::default() };
+        assert!(Net::new(line, storage, &options(0), Instant(0)).is_err());
+    }
+
     #[test]
     fn another_address_is_not_taken() {
         let mut net = net(&mut [SocketStorage::EMPTY; 2], 0);
-        run(&mut net, 0, 60_000, Some((Ipv4Addr::new(10, 0, 2, 50), 60)));
+        run(&mut net, 0, 100_000, Some((Ipv4Addr::new(10, 0, 2, 50), 86_400)));
         assert_eq!(addresses(&net), []);
-        // The one that was reserved meanwhile is.
-        run(&mut net, 60_001, 300_000, Some((OWN, 60)));
+        // The one that was reserved meanwhile is, as soon as it is asked for again.
+        run(&mut net, 100_001, 100_001 + 2 * ASK_AGAIN_MS, Some((OWN, 86_400)));
         assert_eq!(addresses(&net), own());
     }
 }

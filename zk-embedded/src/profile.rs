@@ -201,6 +201,11 @@ impl Profile {
         snapshot::bytes(self.snapshot as usize - config, nodes, sessions, acls)
     }
 
+    /// Bytes of lists that a snapshot can begin with.
+    pub const fn lists(&self) -> usize {
+        snapshot::lists(self.snapshot_buffer(), self.sessions, self.acls)
+    }
+
     /// Bytes of a snapshot that is being made and wait for the flash: the longest node at least.
     pub const fn snapshot_buffer(&self) -> usize {
         self.txn + IMAGE_MORE
@@ -229,7 +234,7 @@ impl Profile {
     /// a profile is not built.
     pub const fn ram<N: Nor>(&self) -> usize {
         assert!(self.client_receive >= HANDSHAKE_MAX);
-        assert!(self.bytes() >= BYTES_MIN);
+        assert!(self.bytes() >= BYTES_MIN && self.lists() >= BYTES_MIN);
         self.tables() + bytes_of::<MadePeer<'_>>(1) + bytes_of::<MadeDisk<'_, N>>(1)
     }
 
@@ -340,6 +345,7 @@ impl Profile {
                 unit: Unit::OWN,
                 kept: tree::config_cells(Unit::OWN, self.config),
                 bytes: self.bytes(),
+                lists: self.lists(),
                 acls: ram.table::<AclEntry>(self.acls),
                 acl_contents: ram.index(self.acls),
                 acl_numbers: ram.index(self.acls),
@@ -434,7 +440,7 @@ impl Profile {
     }
 }
 
-/// Bytes of paths, data and lists of an empty tree, and some more.
+/// Bytes of paths, data and lists of an empty tree, and some more; and of lists.
 const BYTES_MIN: usize = 128;
 
 /// Bytes of a leader's snapshot that wait for the flash.

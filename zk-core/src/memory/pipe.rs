@@ -121,8 +121,16 @@ impl<'m> Pipe<'m> {
     }
 
     /// Lets an owned pipe hold at most `limit` bytes; a lent one holds what it was lent.
+    #[inline(never)] // once for all its callers
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit.min(self.bytes.ceiling());
+    }
+}
+
+/// One in which nothing has room.
+impl Default for Pipe<'_> {
+    fn default() -> Self {
+        Self::new(Table::default())
     }
 }
 

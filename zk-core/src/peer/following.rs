@@ -117,7 +117,10 @@ impl Peer<'_> {
                 }
             }
             Heard::Truncate(zxid) => {
-                info!("the leader cuts the history behind zxid {:#x}", zxid.0);
+                info!(
+                    "the leader cuts the history behind zxid {:#x}, in epoch {}",
+                    zxid.0, self.ensemble.epochs.accepted.0
+                );
                 self.ensemble.files = Files::Cut(zxid);
             }
             Heard::Snapshot(zxid) => {

@@ -238,7 +238,7 @@ pub struct Peer<'m> {
     /// Number of the current event.
     event: u64,
     scratch: Table<'m, u8>,
-    /// The results of a multi while it is applied, and what its list becomes while a request is prepared.
+    /// The results of a multi while it is applied, and what the list of a request becomes while that is prepared.
     reply: Pipe<'m>,
     digests: Digests<'m>,
     stats: Stats,
@@ -272,8 +272,8 @@ impl<'m> Peer<'m> {
         tree.set_slice(options.slice);
         let sessions = storage.sessions.ceiling().min(storage.session_slots.ceiling());
         let longest = options.max_txn.min(storage.history.ceiling());
-        let Cost { nodes, cells, bytes, acls, owners } = tree.capacity();
-        let limits = [nodes, cells, bytes, acls, owners, sessions, longest];
+        let Cost { nodes, cells, bytes, acls, lists, owners } = tree.capacity();
+        let limits = [nodes, cells, bytes, acls, lists, owners, sessions, longest];
         let changes = Changes::new(storage.changes, seeds, &tree);
         Ok(Self {
             capacity: Capacity::new(tree.unit(), limits),

@@ -3,7 +3,7 @@
 use super::link::{Queue, State as LinkState, WAITING_HEAD};
 use super::{Peer, State, Stats, Summary};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
-use crate::memory::{Handle, NIL, Pipe, Table};
+use crate::memory::{Handle, NIL, Pipe};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
 use crate::time::{Instant, Now};
@@ -33,7 +33,7 @@ pub struct PendingEntry {
 impl PendingEntry {
     /// An entry of a lent table, before first use.
     pub const EMPTY: Self = Self {
-        cost: Cost { nodes: 0, cells: 0, bytes: 0, acls: 0, owners: 0 },
+        cost: Cost { nodes: 0, cells: 0, bytes: 0, acls: 0, lists: 0, owners: 0 },
         reply: 0,
         link: NIL,
         serial: 0,
@@ -140,13 +140,13 @@ impl Peer<'_> {
                 let connection = &self.connections[at];
                 connection.output.is_empty() && connection.reserved == 0
             });
-        // (Whatever a container's deletion lies in is not there meanwhile.)
-        let list_len = self.scratch.len().min(self.reply.capacity());
         let prepared = loop {
             self.make_room(room_len)?;
             let Self { tree, changes, sessions, options, reserved, disk_full, ensemble, .. } = self;
             let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
             self.reply.clear();
+            // (A reaper's deletion has no list, and lies in `reply`, which is lent to it and empty here.)
+            let list_len = self.scratch.len().min(self.reply.capacity());
             let Ok(acl_scratch) = self.reply.room(list_len) else { return Err(Busy) };
             let mut prep = Prep {
                 tree,
@@ -324,12 +324,9 @@ impl Peer<'_> {
         // What was asked is lent to whoever writes down the results of a multi: the transaction says create
         // for create2. The pipe does not move meanwhile.
         let asked = if waits && pending.op == OpCode::Multi {
-            core::mem::replace(
-                &mut self.connections[pending.link].input,
-                Pipe::new(Table::default()),
-            )
+            core::mem::take(&mut self.connections[pending.link].input)
         } else {
-            Pipe::new(Table::default())
+            Pipe::default()
         };
         let Self {
             tree, watches, connections, history, scratch, reply, options, event, stats, ..

@@ -2,7 +2,7 @@
 
 use super::{Peer, State};
 use crate::id::{SessionId, Xid};
-use crate::memory::{Handle, Pipe, Table};
+use crate::memory::Handle;
 use crate::request::options::Options;
 use crate::text::divide;
 use crate::time::{Instant, Now};
@@ -103,7 +103,7 @@ impl Peer<'_> {
             let Some(node) = found else { break };
             self.need_scratch(self.tree.path_len(node) + 4);
             // The request lies where a deletion needs no room.
-            let mut body = core::mem::replace(&mut self.reply, Pipe::new(Table::default()));
+            let mut body = core::mem::take(&mut self.reply);
             body.clear();
             let Self { tree, scratch, .. } = self;
             let record =

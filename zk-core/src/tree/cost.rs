@@ -20,6 +20,8 @@ pub struct Cost {
     pub bytes: usize,
     /// Distinct access control lists.
     pub acls: usize,
+    /// Bytes of these: a snapshot begins with all of them at once.
+    pub lists: usize,
     /// Sessions that have, or had, ephemeral nodes.
     pub owners: usize,
 }
@@ -33,6 +35,7 @@ impl Cost {
             cells: self.cells + other.cells,
             bytes: self.bytes + other.bytes,
             acls: self.acls + other.acls,
+            lists: self.lists + other.lists,
             owners: self.owners + other.owners,
         }
     }
@@ -45,6 +48,7 @@ impl Cost {
             cells: self.cells.saturating_sub(other.cells),
             bytes: self.bytes.saturating_sub(other.bytes),
             acls: self.acls.saturating_sub(other.acls),
+            lists: self.lists.saturating_sub(other.lists),
             owners: self.owners.saturating_sub(other.owners),
         }
     }
@@ -55,6 +59,7 @@ impl Cost {
             && self.cells <= room.cells
             && self.bytes <= room.bytes
             && self.acls <= room.acls
+            && self.lists <= room.lists
             && self.owners <= room.owners
     }
 
@@ -65,6 +70,7 @@ impl Cost {
             (Kind::Cells, self.cells, room.cells),
             (Kind::Bytes, self.bytes, room.bytes),
             (Kind::Acls, self.acls, room.acls),
+            (Kind::Lists, self.lists, room.lists),
             (Kind::Owners, self.owners, room.owners),
         ];
         let (kind, needs, has) = all.into_iter().find(|&(_, needs, has)| needs > has)?;
@@ -90,6 +96,7 @@ impl DataTree<'_> {
             cells: self.cells.available().saturating_sub(counters + spare),
             bytes: self.bytes.saturating_sub(bytes),
             acls: self.acls.available(),
+            lists: self.lists.saturating_sub(self.acls.bytes()),
             owners: self.owners.available(),
         }
     }
@@ -120,6 +127,7 @@ impl DataTree<'_> {
             cells: (self.cells.available() + self.cells.len()).saturating_sub(self.kept),
             bytes: self.bytes,
             acls: self.acls.available() + self.acls.len(),
+            lists: self.lists,
             owners: self.owners.ceiling(),
         }
     }
@@ -159,7 +167,10 @@ impl DataTree<'_> {
             Record::SetData(_) => {
                 let at = self.find(record.path()).filter(|_| next);
                 let had = at.and_then(|at| self.data(at)).map_or(0, |(len, _)| len);
-                self.cost_of_data(data.saturating_sub(had))
+                let cost = self.cost_of_data(data.saturating_sub(had));
+                // The configuration's text is none of them.
+                let config = record.path() == path::CONFIG;
+                Cost { bytes: if config { 0 } else { cost.bytes }, ..cost }
             }
             _ if record.data().is_some() => self.cost_of(record.path(), data, owner),
             _ => Cost::default(),
@@ -184,8 +195,8 @@ impl DataTree<'_> {
             nodes: 1,
             cells: self.unit().needed(name + data) + self.unit().grown(counters),
             bytes: path.len() + data + counters,
-            acls: 0,
             owners: usize::from(new_owner),
+            ..Cost::default()
         }
     }
 
@@ -195,7 +206,8 @@ impl DataTree<'_> {
             return Cost::default();
         }
         let bytes = acl.raw().len();
-        Cost { cells: self.unit().needed(bytes), bytes, acls: 1, ..Cost::default() }
+        let cells = self.unit().needed(bytes);
+        Cost { cells, bytes, acls: 1, lists: bytes, ..Cost::default() }
     }
 }
 
@@ -205,9 +217,10 @@ mod tests {
 
     use super::*;
     use crate::memory::Seeds;
-    use crate::tree::snapshot::{LoadError, Loader, Step};
+    use crate::tree::snapshot::{self, LoadError, Loader, Step};
     use crate::tree::{Ceilings, NO_ACL, Storage};
-    use crate::wire::file::StatPersisted;
+    use crate::wire::client::Id;
+    use crate::wire::file::{SnapshotSession, StatPersisted};
 
     fn tree(bytes: usize) -> DataTree<'static> {
         let kept = config_cells(Unit::OWN, 256);
@@ -224,6 +237,32 @@ mod tests {
             body.extend(bytes);
         }
         body
+    }
+
+    /// As many lists as there is room for, of whatever length, are what a snapshot can begin with.
+    #[test]
+    fn a_snapshot_can_begin_with_all_lists() {
+        let (buffer, sessions, acls) = (608, 8, 4);
+        for len in [1, 50, 100, 200, 400] {
+            let lists = snapshot::lists(buffer, sessions, acls);
+            let ceilings = Ceilings { acls, lists, snapshot: buffer, ..Ceilings::default() };
+            let mut tree = DataTree::new(Storage::owned(ceilings), Seeds(1, 2), false).unwrap();
+            let (mut added, text) = (0, "x".repeat(len));
+            loop {
+                let mut room = [0; 1000];
+                let id = Id { scheme: "digest".into(), id: text[..].into() };
+                let acl = List::encode(&[Acl { perms: added, id }], &mut room).unwrap();
+                if !tree.cost_of_acl(acl).fits(&tree.room()) {
+                    break;
+                }
+                tree.acquire_acl(acl).unwrap();
+                added += 1;
+            }
+            let session = SnapshotSession { id: SessionId(1), timeout: 8000 };
+            let all = core::iter::repeat_n(session, sessions);
+            assert_eq!(tree.snapshot_begin(sessions, all), Ok(true), "{added} of {len}");
+            assert!(added > 0, "{len}");
+        }
     }
 
     /// The limit holds for what is loaded, too, and no text of the configuration takes part in it.

@@ -77,6 +77,8 @@ pub struct DataTree<'m> {
     kept: usize,
     /// The most bytes of paths, data and lists.
     bytes: usize,
+    /// The most bytes of lists.
+    lists: usize,
     acls: AclTable<'m>,
     owners: Owners<'m>,
     seeds: Seeds,
@@ -113,6 +115,7 @@ impl<'m> DataTree<'m> {
             cells: Cells::counted(storage.cells, storage.unit),
             kept: storage.kept,
             bytes: storage.bytes,
+            lists: storage.lists,
             acls,
             owners: Owners::new(Slab::new(storage.owners), storage.owner_sessions, seeds),
             seeds,

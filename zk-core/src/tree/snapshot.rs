@@ -35,9 +35,15 @@ pub const fn bytes(len: usize, nodes: usize, sessions: usize, lists: usize) -> u
     const BESIDES: usize = 4 + 4 + 4 + 1;
     // Each path and data has its length.
     const NODE: usize = 4 + 4 + SnapshotNode::TAIL;
-    // A number, and how many entries there are.
-    const LIST: usize = 8 + 4;
     len.saturating_sub(BESIDES + NODE * nodes + SnapshotSession::LEN * sessions + LIST * lists)
+}
+
+/// Bytes before the entries of a list: its number, and how many there are.
+const LIST: usize = 8 + 4;
+
+/// Bytes of lists with which the head of a snapshot fits `buffer`, if it has so many sessions and lists.
+pub const fn lists(buffer: usize, sessions: usize, lists: usize) -> usize {
+    buffer.saturating_sub(4 + SnapshotSession::LEN * sessions + 4 + LIST * lists)
 }
 
 /// The walk goes on until so many bytes wait for the disk, or half of what may wait.

@@ -24,6 +24,8 @@ pub struct Storage<'m> {
     pub kept: usize,
     /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config`.
     pub bytes: usize,
+    /// Bytes of lists: as many as a snapshot's buffer holds [besides sessions](super::snapshot::lists).
+    pub lists: usize,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,
     /// Slots for lists by content.
@@ -53,6 +55,8 @@ pub struct Ceilings {
     pub kept: usize,
     /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config`.
     pub bytes: usize,
+    /// Bytes of lists.
+    pub lists: usize,
     /// Distinct access control lists.
     pub acls: usize,
     /// Sessions that have, or had, ephemeral nodes.
@@ -71,6 +75,7 @@ impl Default for Ceilings {
             unit: Unit::OWN,
             kept: 0,
             bytes: usize::MAX,
+            lists: usize::MAX,
             acls: most,
             owners: most,
             snapshot: 256 << 20,
@@ -89,6 +94,7 @@ impl<'m> Storage<'m> {
             unit: ceilings.unit,
             kept: ceilings.kept,
             bytes: ceilings.bytes,
+            lists: ceilings.lists,
             acls: Table::owned(ceilings.acls),
             acl_contents: Index::owned(ceilings.acls),
             acl_numbers: Index::owned(ceilings.acls),
@@ -122,6 +128,7 @@ impl<'m> Storage<'m> {
             unit: Unit::OWN,
             kept: 0,
             bytes: usize::MAX,
+            lists: usize::MAX,
             acls: Table::lent(acls),
             acl_contents: Index::lent(acl_slots.0),
             acl_numbers: Index::lent(acl_slots.1),

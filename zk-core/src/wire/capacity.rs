@@ -6,17 +6,17 @@
 //!
 //! ```text
 //! i32 MARK | i32 bytes of a cell | i32 znodes | i32 cells | i32 bytes of paths, data and lists
-//!          | i32 access control lists | i32 sessions with ephemeral nodes | i32 sessions
-//!          | i32 bytes of a transaction
+//!          | i32 access control lists | i32 bytes of these | i32 sessions with ephemeral nodes
+//!          | i32 sessions | i32 bytes of a transaction
 //! ```
 
 use crate::memory::Unit;
 
 /// Begins what follows: "zk" and a version. What begins otherwise is not looked at.
-const MARK: i32 = 0x7a6b_0001;
+const MARK: i32 = 0x7a6b_0002;
 
 /// Numbers on the wire.
-const NUMBERS: usize = 9;
+const NUMBERS: usize = 10;
 
 /// Bytes on the wire.
 pub const LEN: usize = 4 * NUMBERS;
@@ -37,6 +37,7 @@ const NAMES: [&str; NUMBERS] = [
     "cells of names and data",
     "bytes of paths, data and lists",
     "access control lists",
+    "bytes of access control lists",
     "sessions with ephemeral nodes",
     "sessions",
     "bytes of a transaction",
@@ -53,10 +54,12 @@ pub enum Kind {
     Bytes = 4,
     /// Access control lists.
     Acls = 5,
+    /// Bytes of access control lists.
+    Lists = 6,
     /// Sessions with ephemeral nodes.
-    Owners = 6,
+    Owners = 7,
     /// Sessions.
-    Sessions = 7,
+    Sessions = 8,
 }
 
 fn number(limit: usize) -> i32 {
@@ -92,11 +95,11 @@ impl Capacity {
 
     /// Nothing at all, in those cells.
     pub const fn none(unit: Unit) -> Self {
-        Self { numbers: [MARK, unit.bytes() as i32, 0, 0, 0, 0, 0, 0, 0] }
+        Self { numbers: [MARK, unit.bytes() as i32, 0, 0, 0, 0, 0, 0, 0, 0] }
     }
 
-    /// So many znodes, cells, bytes of paths, data and lists, access control lists, sessions with ephemeral
-    /// nodes, sessions, and bytes of a transaction.
+    /// So many znodes, cells, bytes of paths, data and lists, access control lists, bytes of these, sessions
+    /// with ephemeral nodes, sessions, and bytes of a transaction.
     pub fn new(unit: Unit, limits: [usize; NUMBERS - 2]) -> Self {
         let mut all = Self::none(unit);
         for (place, limit) in all.numbers.iter_mut().skip(2).zip(limits) {
@@ -118,7 +121,7 @@ impl Capacity {
 
     /// Whether it is worth saying: the tree has a limit.
     pub fn is_limited(&self) -> bool {
-        self.numbers.iter().skip(2).take(6).any(|&limit| limit < i32::MAX)
+        self.numbers.iter().skip(2).take(7).any(|&limit| limit < i32::MAX)
     }
 
     /// As it is said.
@@ -156,26 +159,26 @@ mod tests {
 
     #[test]
     fn a_capacity_is_read_as_it_was_said() {
-        let capacity = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 8, 8, 1024]);
+        let capacity = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 700, 8, 8, 1024]);
         let mut bytes = capacity.encode();
-        assert_eq!(bytes[..12], [0x7a, 0x6b, 0, 1, 0, 0, 0, 32, 0, 0, 0, 96]);
+        assert_eq!(bytes[..12], [0x7a, 0x6b, 0, 2, 0, 0, 0, 32, 0, 0, 0, 96]);
         assert_eq!(Capacity::decode(&bytes), Some(capacity));
         // Something else, of somebody else.
-        bytes[3] = 2;
+        bytes[3] = 1;
         assert_eq!(Capacity::decode(&bytes), None);
         assert_eq!(Capacity::decode(&bytes[..LEN - 1]), None);
     }
 
     #[test]
     fn the_first_limit_that_is_too_low_is_named() {
-        let small = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 8, 8, 1024]);
-        let large = Capacity::new(Unit::OWN, [96, 401, 9000, 8, 8, 8, usize::MAX]);
+        let small = Capacity::new(Unit::OWN, [96, 400, 9000, 8, 700, 8, 8, 1024]);
+        let large = Capacity::new(Unit::OWN, [96, 401, 9000, 8, 700, 8, 8, usize::MAX]);
         assert_eq!(small.lacks(&small), None);
         assert_eq!(large.lacks(&small), None);
         let cells = Lack::new(Kind::Cells, 400, 401);
         assert_eq!(small.lacks(&large), Some(cells));
         assert_eq!(cells.what(), "cells of names and data");
-        let mut other = Capacity::new(Unit::OWN, [usize::MAX; 7]);
+        let mut other = Capacity::new(Unit::OWN, [usize::MAX; 8]);
         assert!(!other.is_limited() && small.is_limited());
         other.numbers[1] = 16;
         assert_eq!(other.lacks(&small).map(|lack| lack.what()), Some("bytes of a cell"));

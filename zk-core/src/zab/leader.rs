@@ -426,6 +426,7 @@ impl<'m> Leader<'m> {
     }
 
     /// Each phase has `initLimit` to itself.
+    #[inline(never)] // once for all its callers
     fn enter(&mut self, phase: Phase, now: Instant) {
         self.phase = phase;
         self.deadline = now.plus(self.timing.init());

@@ -141,10 +141,12 @@ impl Scanner {
             }
             Part::Acl { lists } => self.next_entry(lists - 1, number),
             Part::Entries { lists, entries, scheme: true } if fits => {
+                self.needs.add(Kind::Lists, 4 + 4 + length as usize);
                 self.skip = length;
                 Part::Entries { lists, entries, scheme: false }
             }
             Part::Entries { lists, entries, scheme: false } if fits => {
+                self.needs.add(Kind::Lists, 4 + length as usize);
                 let next = self.next_entry(lists, entries - 1);
                 self.skip += length;
                 next
@@ -152,6 +154,7 @@ impl Scanner {
             Part::Path if number == 1 => Part::Short,
             Part::Path if fits && counted => {
                 self.needs.add(Kind::Nodes, 1);
+                self.needs.add(Kind::Bytes, length as usize);
                 self.skip = length;
                 Part::Data
             }

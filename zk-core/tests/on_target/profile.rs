@@ -47,6 +47,7 @@ impl Profile {
             unit: Unit::OWN,
             kept: 0,
             bytes: usize::MAX,
+            lists: usize::MAX,
             acls: Table::lent(&mut self.acls),
             acl_contents: Index::lent(&mut self.acl_contents),
             acl_numbers: Index::lent(&mut self.acl_numbers),

@@ -13,6 +13,7 @@ const SMALL: zk_core::tree::Ceilings = zk_core::tree::Ceilings {
     unit: Unit::OWN,
     kept: 0,
     bytes: 4000,
+    lists: 400,
     acls: 4,
     owners: 2,
     snapshot: 1 << 16,
@@ -33,17 +34,17 @@ fn members_with_limits_tell_each_other() {
     let capacity = hex(&pair.leader.peer.capacity().encode());
     assert_eq!(
         capacity,
-        "7a6b000100000020000000080000004000000fa0000000040000000200000002001fffff"
+        "7a6b000200000020000000080000004000000fa000000004000001900000000200000002001fffff"
     );
     pair.talk(1);
     assert_eq!(
         pair.transcript[..2],
         [
             format!(
-                "F>L 0000000b000000000000000000000038000000000000000100010000{}{capacity}ffffffff",
+                "F>L 0000000b00000000000000000000003c000000000000000100010000{}{capacity}ffffffff",
                 "0000000000000000"
             ),
-            format!("L>F 0000001100000001000000000000002800010000{capacity}ffffffff"),
+            format!("L>F 0000001100000001000000000000002c00010000{capacity}ffffffff"),
         ]
     );
     assert!(pair.leader.peer.is_serving() && pair.follower.peer.is_serving());
@@ -236,7 +237,7 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
     let open = CreateSessionTxn { timeout: 8000 };
     let mut room = [0; 64];
     type Taken<'a> = &'a dyn Fn(&mut Played) -> bool;
-    let cases: [(&str, Taken<'_>); 7] = [
+    let cases: [(&str, Taken<'_>); 8] = [
         ("data of a new node", &|leader| {
             leader.proposes(OpCode::Create, &create("/a", &long, false))
         }),
@@ -259,6 +260,24 @@ fn each_limit_is_found_by_each_kind_of_transaction() {
             let child = |name: &str| format!("{parent}/{name}");
             assert!(leader.proposes(OpCode::Create, &create(&child("a"), b"", false)));
             leader.proposes(OpCode::Create, &create(&child("b"), b"", false))
+        }),
+        ("bytes of lists", &|leader| {
+            let long = "u".repeat(150);
+            let id = |id| zk_core::wire::client::Id { scheme: "digest".into(), id };
+            let mut taken = true;
+            for (at, name) in ["/a", "/b", "/c"].into_iter().enumerate() {
+                let acl =
+                    [zk_core::wire::client::Acl { perms: at as i32, id: id(long[..].into()) }];
+                let mut room = [0; 200];
+                let acl = List::encode(&acl, &mut room).unwrap();
+                let txn = CreateTxn { acl, ..create(name, b"", false) };
+                taken = leader.proposes(OpCode::Create, &txn);
+                if taken {
+                    leader.commits(at as u32 + 1);
+                }
+                assert!(taken || at == 2, "{name}");
+            }
+            taken
         }),
         ("sessions", &|leader| {
             assert!(leader.proposes(OpCode::CreateSession, &open));

@@ -357,9 +357,8 @@ fn four_letter_words(list: Option<String>, read_only_mode: bool) -> FourLetterWo
 fn capacity(s: &mut Settings) -> Result<Option<Capacity>, Error> {
     let Some(text) = s.text("zk.capacity") else { return Ok(None) };
     text.parse().map(Some).map_err(|error: CapacityError| {
-        let remedy =
-            "write tiny, small, or znodes:100,cells:560,acls:4,sessions:8,frame:512,txn:576";
-        s.error("zk.capacity", error.to_string(), remedy)
+        let remedy = format!("write tiny, small, or {}", Capacity::TINY);
+        s.error("zk.capacity", error.to_string(), &remedy)
     })
 }
 

@@ -132,7 +132,7 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let defaults = Ceilings::default();
     let history = options.max_txn.saturating_mul(4).min(u32::MAX as usize);
     let all = Ceilings { history: defaults.history.max(history), ..defaults };
-    let Some(Capacity { znodes, cells, bytes, acls, sessions, .. }) = config.capacity else {
+    let Some(Capacity { znodes, cells, bytes, acls, sessions, txn, .. }) = config.capacity else {
         return Ok(all);
     };
     let limits = [znodes, cells, bytes, acls, sessions];
@@ -148,8 +148,11 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let own = tree::config_cells(unit, TEXT_MAX);
     let kept = own + tree::config_cells(unit, Capacity::CONFIG);
     let cells = cells.saturating_add(own);
-    let tree =
-        tree::Ceilings { nodes, cells, unit, kept, bytes, acls, owners: sessions, ..all.tree };
+    // As boards do, whose buffer for snapshots is as long as a transaction and a little more.
+    let buffer = txn as usize + tree::snapshot::IMAGE_MORE;
+    let lists = tree::snapshot::lists(buffer, sessions, acls);
+    let owners = sessions;
+    let tree = tree::Ceilings { nodes, cells, unit, kept, bytes, acls, lists, owners, ..all.tree };
     Ok(Ceilings { tree, sessions, ..all })
 }
 
@@ -224,7 +227,8 @@ mod tests {
         let peer =
             zk_core::peer::Peer::owned(options, ceilings, seeds, zk_core::id::SessionId(1), now);
         // The mark, cells of 16 bytes, and the limits; 19 cells are kept for the configuration.
-        let said = [0x7a6b_0001u32, 16, 100, 560 - 19, 16_563, 4, 8, 8, 576];
+        let lists = 576 + 32 - 8 - 12 * 8 - 12 * 4;
+        let said = [0x7a6b_0002u32, 16, 100, 560 - 19, 16_563, 4, lists, 8, 8, 576];
         let said = said.map(u32::to_be_bytes).concat();
         assert_eq!(peer.unwrap().capacity().encode()[..], said);
         let extended = parse(&format!("{line}extendedTypesEnabled=true\n"));

@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     txn: usize,
     /// Bytes of paths, data and lists.
     bytes: usize,
+    /// Bytes of lists.
+    lists: usize,
 }
 
 /// The observer beside voters that all hold the same.
@@ -67,6 +69,7 @@ impl Limits {
             frame: FRAME,
             txn: TXN,
             bytes: one([400, 600, 1000, 4000]),
+            lists: one([100, 200, 400, 800]),
         }
     }
 
@@ -84,6 +87,7 @@ impl Limits {
             frame: TINY.frame,
             txn: TINY.txn,
             bytes: TINY.bytes(),
+            lists: TINY.lists(),
         }
     }
 
@@ -96,7 +100,9 @@ impl Limits {
     pub(crate) fn of(self, observer: Observer) -> Self {
         match observer {
             Observer::Same => self,
-            Observer::Larger => Self { nodes: 1000, cells: 4000, bytes: 40_000, ..self },
+            Observer::Larger => {
+                Self { nodes: 1000, cells: 4000, bytes: 40_000, lists: 40_000, ..self }
+            }
             Observer::Smaller => {
                 let Self { nodes, cells, bytes, .. } = self;
                 let less = |all: usize| all - all / 4;
@@ -108,9 +114,20 @@ impl Limits {
     /// Sets what a peer has room for.
     pub(crate) fn lower(self, ceilings: Ceilings) -> Ceilings {
         let Self {
-            nodes, cells, bytes, acls, owners, sessions, changes, snapshot, watches, ..
+            nodes,
+            cells,
+            bytes,
+            acls,
+            lists,
+            owners,
+            sessions,
+            changes,
+            snapshot,
+            watches,
+            ..
         } = self;
-        let tree = tree::Ceilings { nodes, cells, bytes, acls, owners, snapshot, ..ceilings.tree };
+        let tree =
+            tree::Ceilings { nodes, cells, bytes, acls, lists, owners, snapshot, ..ceilings.tree };
         Ceilings { tree, sessions, changes, watches, ..ceilings }
     }
 
@@ -129,8 +146,8 @@ impl Limits {
 
     /// Whether a tree is within them, and the table of sessions.
     fn holds(self, used: Cost, sessions: usize) -> bool {
-        let Self { nodes, cells, bytes, acls, owners, .. } = self;
-        used.fits(&Cost { nodes, cells, bytes, acls, owners }) && sessions <= self.sessions
+        let Self { nodes, cells, bytes, acls, lists, owners, .. } = self;
+        used.fits(&Cost { nodes, cells, bytes, acls, lists, owners }) && sessions <= self.sessions
     }
 }
 

@@ -72,6 +72,7 @@ impl Memory {
                 unit: Unit::OWN,
                 kept: 0,
                 bytes: usize::MAX,
+                lists: usize::MAX,
                 acls: Table::lent(&mut self.acls),
                 acl_contents: Index::lent(contents),
                 acl_numbers: Index::lent(numbers),
