@@ -190,7 +190,7 @@ impl<'m, D: Device> Net<'m, D> {
         let mut interface = Interface::new(config, &mut device, moment(now));
         let mut fits = true;
         let leased = options.prefix == 0;
-        let asks = LEASE > 0 && hardware != HardwareAddress::Ip;
+        let asks = LEASE != 0 && hardware != HardwareAddress::Ip;
         if leased && !asks {
             return Err(Unfit("there is no DHCP here: provision the board with a prefix"));
         }
