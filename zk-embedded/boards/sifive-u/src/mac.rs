@@ -1,13 +1,12 @@
 //! The chip's Ethernet MAC, a Cadence GEM, and its DMA: 6 frames that come, 1 that goes, 4.5 KiB in all.
 //!
-//! They are short (an IP MTU of 576): what goes fits one anyway, and of what comes, a long one for everybody on
-//! the network fits none, and is not taken.
+//! They are short (an IP MTU of 576): what comes for everybody on the network may be longer, and is not
+//! taken.
 //!
 //! A descriptor is two words. Of a frame that comes: where it is, with two bits that say that it is
-//! there and that this is the last descriptor; its length, with bits that say that it begins and that it ends
-//! here. Of one that goes: where it is; its length,
-//! with bits that say that it has gone, that this is the last descriptor, and that the frame ends
-//! here.
+//! there and that this is the last descriptor; its length, with bits that say that it begins and that
+//! it ends here. Of one that goes: where it is; its length, with bits that say that it has gone, that
+//! this is the last descriptor, and that the frame ends here.
 
 use core::cell::UnsafeCell;
 use core::ptr::addr_of_mut;
@@ -21,8 +20,6 @@ pub(crate) const INTERRUPT: u32 = 53;
 
 /// Frames that may have come.
 const CAME: usize = 6;
-/// Frames that may be going.
-const GOING: usize = 1;
 /// Bytes of the longest frame.
 const FRAME: usize = 14 + 576;
 /// Bytes of a frame's place: the device counts them in units of 64.
@@ -84,9 +81,9 @@ type Descriptor = [u32; 2];
 #[repr(C, align(64))]
 struct Memory {
     came: [Descriptor; CAME],
-    goes: [Descriptor; GOING],
+    goes: Descriptor,
     frames: [[u8; BUFFER]; CAME],
-    going: [[u8; BUFFER]; GOING],
+    going: [u8; BUFFER],
 }
 
 struct Shared(UnsafeCell<Memory>);
@@ -96,9 +93,9 @@ unsafe impl Sync for Shared {}
 
 static MEMORY: Shared = Shared(UnsafeCell::new(Memory {
     came: [[0; 2]; CAME],
-    goes: [[0; 2]; GOING],
+    goes: [0; 2],
     frames: [[0; BUFFER]; CAME],
-    going: [[0; BUFFER]; GOING],
+    going: [0; BUFFER],
 }));
 
 /// Whether there is one already.
@@ -213,64 +210,53 @@ impl Receive for Receiver {
     }
 }
 
-/// Frames that go.
+/// The frame that goes: one at a time.
 #[derive(Debug)]
-pub struct Transmitter {
-    /// The next place.
-    next: usize,
-}
+pub struct Transmitter(());
 
 impl Transmitter {
     fn new() -> Self {
-        for at in 0..GOING {
-            let frame = word(Self::frame(at).expose_provenance());
-            // SAFETY: it is ours, and the device does not know it yet.
-            unsafe { Self::descriptor(at).write_volatile([frame, GONE | Self::last(at)]) };
-        }
+        let frame = word(Self::frame().expose_provenance());
+        // SAFETY: it is ours, and the device does not know it yet.
+        unsafe { Self::descriptor().write_volatile([frame, GONE | LAST_GOES]) };
         fence(Ordering::SeqCst);
-        SEND_FROM.write(word(Self::descriptor(0).expose_provenance()));
-        Self { next: 0 }
+        SEND_FROM.write(word(Self::descriptor().expose_provenance()));
+        Self(())
     }
 
-    fn last(at: usize) -> u32 {
-        if at + 1 == GOING { LAST_GOES } else { 0 }
+    fn descriptor() -> *mut Descriptor {
+        // SAFETY: the descriptor; no reference is made.
+        unsafe { addr_of_mut!((*MEMORY.0.get()).goes) }
     }
 
-    fn descriptor(at: usize) -> *mut Descriptor {
-        // SAFETY: one of the descriptors; no reference is made.
-        unsafe { addr_of_mut!((*MEMORY.0.get()).goes[at]) }
+    fn frame() -> *mut [u8; BUFFER] {
+        // SAFETY: the buffer; no reference is made.
+        unsafe { addr_of_mut!((*MEMORY.0.get()).going) }
     }
 
-    fn frame(at: usize) -> *mut [u8; BUFFER] {
-        // SAFETY: one of the buffers; no reference is made.
-        unsafe { addr_of_mut!((*MEMORY.0.get()).going[at]) }
-    }
-
-    fn second(at: usize) -> *mut u32 {
+    fn second() -> *mut u32 {
         // SAFETY: a word of the descriptor; no reference is made.
-        unsafe { addr_of_mut!((*Self::descriptor(at))[1]) }
+        unsafe { addr_of_mut!((*Self::descriptor())[1]) }
     }
 }
 
 impl Transmit for Transmitter {
     fn is_free(&self) -> bool {
         // SAFETY: a word that the device may write meanwhile.
-        unsafe { Self::second(self.next).read_volatile() & GONE != 0 }
+        unsafe { Self::second().read_volatile() & GONE != 0 }
     }
 
     fn buffer(&mut self) -> &mut [u8] {
         // SAFETY: the device is done with it, as the caller has asked, and nobody else has it.
-        unsafe { &mut *Self::frame(self.next) }
+        unsafe { &mut *Self::frame() }
     }
 
     fn send(&mut self, len: usize) {
-        let at = self.next;
-        let second = len as u32 & LEN | ENDS | Self::last(at);
+        let second = len as u32 & LEN | ENDS | LAST_GOES;
         fence(Ordering::SeqCst);
         // SAFETY: a word that the device may read at any time; the frame is written.
-        unsafe { Self::second(at).write_volatile(second) };
+        unsafe { Self::second().write_volatile(second) };
         fence(Ordering::SeqCst);
         CONTROL.write(OPEN | SEND);
-        self.next = (at + 1) % GOING;
     }
 }
