@@ -374,6 +374,28 @@ fn identities_open_what_lists_close() {
     assert!(world.peer.is_closing(other.link));
 }
 
+/// Each entry of a scheme "auth" stands for all identities: the list is far longer than the request, and than
+/// any request before.
+#[test]
+fn a_list_may_be_longer_than_its_request() {
+    let mut world = World::new();
+    let mut owner = world.connect();
+    for user in 0..10 {
+        let auth = format!("user{user}:pw");
+        let auth = AuthPacket { kind: 0, scheme: "digest".into(), auth: auth.as_bytes().into() };
+        world.call(&mut owner, OpCode::Auth, &auth);
+    }
+    let id = zk_core::wire::client::Id { scheme: "auth".into(), id: "".into() };
+    let entries = [1, 2, 4, 8].map(|perms| encode(&zk_core::wire::client::Acl { perms, id }));
+    let entries = entries.concat();
+    let mut request = create("/many", b"", 0);
+    request.acl = List::from_raw(4, &entries);
+    assert!(encode(&request).len() < 128);
+    assert_eq!(world.call(&mut owner, OpCode::Create, &request).err(), Code::Ok);
+    let tree = world.peer.tree();
+    assert!(tree.acls().bytes() > 1500, "{}", tree.acls().bytes());
+}
+
 /// A file may say that a parent's children changed later than they can have: what goes leaves that as
 /// it is, in the tree and in the digest that is promised.
 #[test]

@@ -221,6 +221,8 @@ mod tests {
     use crate::tree::{Ceilings, NO_ACL, Storage};
     use crate::wire::client::Id;
     use crate::wire::file::{SnapshotSession, StatPersisted};
+    use crate::wire::jute::{Buffer, Ustring};
+    use crate::wire::txn::SetDataTxn;
 
     fn tree(bytes: usize) -> DataTree<'static> {
         let kept = config_cells(Unit::OWN, 256);
@@ -276,6 +278,12 @@ mod tests {
         let always = "/zookeeper/zookeeper/quota/zookeeper/config".len() + full.acls.bytes();
         assert_eq!(used, always + "/a".len() + 500);
         assert_eq!(full.room().bytes, usize::MAX - used);
+        for (path, more) in [(&b"/a"[..], 100), (path::CONFIG, 0)] {
+            let (path, data) = (Ustring(Some(path)), Buffer::new(&[7; 600]));
+            let record = Record::SetData(SetDataTxn { path, data, version: 1 });
+            let cost = full.cost_of_txn(SessionId(1), &record, true);
+            assert!(cost.bytes == more && cost.cells > 0, "{cost:?}");
+        }
         let body = body(&mut full);
         for (bytes, loaded) in [(used, Ok(())), (used - 1, Err(LoadError::Full))] {
             let mut tree = tree(bytes);
