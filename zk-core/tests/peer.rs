@@ -4,7 +4,8 @@ mod support;
 
 use support::{World, create, encode, options};
 use zk_core::id::{SessionId, Xid, Zxid};
-use zk_core::peer::{Options, Received};
+use zk_core::peer::{Ceilings, Options, Peer, Received};
+use zk_core::tree::snapshot::IMAGE_MORE;
 use zk_core::wire::client::{
     AuthPacket, Create2Reply, GetDataReply, PathMode, PathRecord, PathVersion, PathWatch,
     ReplyHeader, RequestHeader, SetAclRequest, SetDataRequest, Stat, WatcherEvent,
@@ -394,6 +395,28 @@ fn a_list_may_be_longer_than_its_request() {
     assert_eq!(world.call(&mut owner, OpCode::Create, &request).err(), Code::Ok);
     let tree = world.peer.tree();
     assert!(tree.acls().bytes() > 1500, "{}", tree.acls().bytes());
+}
+
+/// A node is longer in a snapshot than in the shortest transaction that can have written it.
+#[test]
+fn what_the_longest_transaction_has_written_is_loaded() {
+    let options = Options { max_txn: 600, ..options() };
+    let now = zk_core::time::Now::new(0, 0);
+    for (len, loaded) in [(600 + IMAGE_MORE, true), (601 + IMAGE_MORE, false)] {
+        let session = SessionId(1);
+        let seeds = zk_core::tree::Seeds(1, 2);
+        let mut peer =
+            Peer::owned(options.clone(), Ceilings::default(), seeds, session, now).unwrap();
+        let mut body = encode(&(0i32, 0i32));
+        let data = vec![7; len - "/a".len() - 2 * 4 - SnapshotNode::TAIL];
+        for (path, data) in [(&b""[..], Buffer::NULL), (b"/a", Buffer::new(&data))] {
+            let node = SnapshotNode { data, acl: -1, stat: StatPersisted::default() };
+            body.extend(encode(&(Ustring::new(path), node)));
+        }
+        // All but its last byte is shown: the rest may still come, or there is too much of it.
+        let shown = peer.load_snapshot(&body[..body.len() - 1]);
+        assert_eq!(shown.map(|taken| taken.need).ok(), loaded.then_some(len), "{len}");
+    }
 }
 
 /// A file may say that a parent's children changed later than they can have: what goes leaves that as

@@ -5,7 +5,7 @@ use crate::id::Zxid;
 use crate::request::apply::{self, ApplyError};
 use crate::time::Now;
 use crate::trace::info;
-use crate::tree::snapshot::{LoadError, Loader, Taken};
+use crate::tree::snapshot::{IMAGE_MORE, LoadError, Loader, Taken};
 use crate::wire::file::SnapshotDigest;
 use crate::wire::jute;
 use crate::wire::txn::{Record, Txn};
@@ -53,8 +53,8 @@ impl Peer<'_> {
     pub fn load_snapshot(&mut self, bytes: &[u8]) -> Result<Taken, LoadError> {
         let Self { loader, tree, sessions, options, .. } = self;
         let loader = loader.get_or_insert_with(|| {
-            // What does not fit a transaction was never in the tree.
-            Loader::new(tree, options.max_txn)
+            // What no transaction could write was never in the tree.
+            Loader::new(tree, options.max_txn.saturating_add(IMAGE_MORE))
         });
         loader.feed(tree, bytes, |session| {
             let timeout = u32::try_from(session.timeout).unwrap_or(0);

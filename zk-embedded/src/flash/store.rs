@@ -6,6 +6,7 @@
 use zk_core::crc::Crc;
 use zk_core::id::Zxid;
 use zk_core::peer::Epochs;
+use zk_core::tree::snapshot::IMAGE_MORE;
 use zk_core::wire::file::SnapshotDigest;
 
 use super::blocks::{Block, Use};
@@ -54,14 +55,16 @@ pub struct Memory<'m> {
 }
 
 /// Bytes that a batch of up to `batch_max` bytes of transactions, or one of `txn_max`, takes on a
-/// device with that write size.
+/// device with that write size; and a node's record in a snapshot, which is read there.
 pub const fn batch_len(batch_max: usize, txn_max: usize, write_size: usize) -> usize {
     // No transaction has less than its header.
     const LEAST: usize = 32;
     let each = TXN_OVERHEAD + write_size - 1;
     // One of the longest, or many of the shortest.
     let (one, many) = (txn_max + each, batch_max + (batch_max / LEAST + 1) * each);
-    if one > many { one } else { many }
+    let most = if one > many { one } else { many };
+    let image = txn_max + IMAGE_MORE;
+    if image > most { image } else { most }
 }
 
 /// What was done, and is durable.
