@@ -203,7 +203,7 @@ impl Profile {
 
     /// Bytes of lists that a snapshot can begin with.
     pub const fn lists(&self) -> usize {
-        snapshot::lists(self.snapshot_buffer(), self.sessions, self.acls)
+        snapshot::lists(self.txn, self.sessions, self.acls)
     }
 
     /// Bytes of a snapshot that is being made and wait for the flash: the longest node at least.

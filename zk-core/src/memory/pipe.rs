@@ -2,8 +2,8 @@
 
 use super::{Full, Sink, Table, copy_piece};
 
-/// A bounded queue of bytes.
-#[derive(Debug)]
+/// A bounded queue of bytes; by default one in which nothing has room.
+#[derive(Debug, Default)]
 pub struct Pipe<'m> {
     bytes: Table<'m, u8>,
     from: usize,
@@ -124,13 +124,6 @@ impl<'m> Pipe<'m> {
     #[inline(never)] // once for all its callers
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit.min(self.bytes.ceiling());
-    }
-}
-
-/// One in which nothing has room.
-impl Default for Pipe<'_> {
-    fn default() -> Self {
-        Self::new(Table::default())
     }
 }
 

@@ -139,8 +139,8 @@ impl<'m> Connection<'m> {
     }
 
     pub(super) fn reset(&mut self) {
-        let input = core::mem::replace(&mut self.input, Pipe::new(Table::default()));
-        let output = core::mem::replace(&mut self.output, Pipe::new(Table::default()));
+        let input = core::mem::take(&mut self.input);
+        let output = core::mem::take(&mut self.output);
         *self = Self { input, output, ..Self::new(Table::default(), Table::default()) };
         self.input.clear();
         self.input.shrink();

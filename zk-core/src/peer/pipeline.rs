@@ -1,6 +1,7 @@
 //! From proposal to reply: transactions are numbered, synced, applied in order, and answered.
 
 use super::link::{Queue, State as LinkState, WAITING_HEAD};
+use super::serve::HEADER;
 use super::{Peer, State, Stats, Summary};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
@@ -60,9 +61,6 @@ impl Default for PendingEntry {
 /// The request cannot be proposed now; it can when transactions were applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
-
-/// Bytes of a request's header.
-const REQUEST_HEADER: usize = 8;
 
 /// What a small transaction takes beyond its request.
 const TXN_OVERHEAD: usize = 1024;
@@ -339,9 +337,7 @@ impl Peer<'_> {
             event,
             reply,
             skip_acl: options.skip_acl,
-            asked: prep::multi_ops(
-                asked.bytes().get(WAITING_HEAD + REQUEST_HEADER..).unwrap_or_default(),
-            ),
+            asked: prep::multi_ops(asked.bytes().get(WAITING_HEAD + HEADER..).unwrap_or_default()),
             stats,
         };
         let mut told = 0..0;

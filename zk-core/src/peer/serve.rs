@@ -262,10 +262,7 @@ impl Peer<'_> {
         let room = if connection.looked > 0 { self.options.max_frame + READ_OVERHEAD } else { 0 };
         connection.reserved -= room;
         // The request is lent to whom it is served by; the pipe does not move meanwhile.
-        let input = core::mem::replace(
-            &mut connection.input,
-            crate::memory::Pipe::new(crate::memory::Table::default()),
-        );
+        let input = core::mem::take(&mut connection.input);
         let start = Connection::behind(0, waiting) - waiting.len;
         let payload = input.bytes().get(start..start + waiting.len).unwrap_or_default();
         let served = self.serve_one(at, payload, now, waiting.since, pace);
@@ -328,10 +325,7 @@ impl Peer<'_> {
                 _ => return,
             }
             let session = connection.session;
-            let input = core::mem::replace(
-                &mut connection.input,
-                crate::memory::Pipe::new(crate::memory::Table::default()),
-            );
+            let input = core::mem::take(&mut connection.input);
             let ids = core::mem::take(&mut connection.ids);
             let start = behind - waiting.len;
             let payload = input.bytes().get(start..behind).unwrap_or_default();

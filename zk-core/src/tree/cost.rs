@@ -241,13 +241,35 @@ mod tests {
         body
     }
 
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let one = Cost { nodes: 1, cells: 1, bytes: 1, acls: 1, lists: 1, owners: 1 };
+        let less: [fn(&mut Cost) -> &mut usize; 6] = [
+            |room| &mut room.nodes,
+            |room| &mut room.cells,
+            |room| &mut room.bytes,
+            |room| &mut room.acls,
+            |room| &mut room.lists,
+            |room| &mut room.owners,
+        ];
+        let kinds = [Kind::Nodes, Kind::Cells, Kind::Bytes, Kind::Acls, Kind::Lists, Kind::Owners];
+        assert!(one.fits(&one) && one.lack(&one).is_none());
+        for (less, kind) in less.into_iter().zip(kinds) {
+            let mut room = one;
+            *less(&mut room) = 0;
+            assert!(!one.fits(&room));
+            assert_eq!(one.lack(&room), Some(Lack::new(kind, 0, 1)));
+        }
+    }
+
     /// As many lists as there is room for, of whatever length, are what a snapshot can begin with.
     #[test]
     fn a_snapshot_can_begin_with_all_lists() {
-        let (buffer, sessions, acls) = (608, 8, 4);
+        let (max_txn, sessions, acls) = (576, 8, 4);
         for len in [1, 50, 100, 200, 400] {
-            let lists = snapshot::lists(buffer, sessions, acls);
-            let ceilings = Ceilings { acls, lists, snapshot: buffer, ..Ceilings::default() };
+            let lists = snapshot::lists(max_txn, sessions, acls);
+            let snapshot = max_txn + snapshot::IMAGE_MORE;
+            let ceilings = Ceilings { acls, lists, snapshot, ..Ceilings::default() };
             let mut tree = DataTree::new(Storage::owned(ceilings), Seeds(1, 2), false).unwrap();
             let (mut added, text) = (0, "x".repeat(len));
             loop {

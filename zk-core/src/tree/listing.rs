@@ -134,8 +134,7 @@ impl DataTree<'_> {
             self.listing.next = node.next;
         }
         if !self.listing.mark(at) {
-            let mut missed =
-                core::mem::replace(&mut self.listing.missed, Pipe::new(Table::default()));
+            let mut missed = core::mem::take(&mut self.listing.missed);
             self.listing.lost |= self.put_name(at, &mut missed).is_err();
             self.listing.missed = missed;
         }

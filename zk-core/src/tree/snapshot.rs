@@ -41,9 +41,10 @@ pub const fn bytes(len: usize, nodes: usize, sessions: usize, lists: usize) -> u
 /// Bytes before the entries of a list: its number, and how many there are.
 const LIST: usize = 8 + 4;
 
-/// Bytes of lists with which the head of a snapshot fits `buffer`, if it has so many sessions and lists.
-pub const fn lists(buffer: usize, sessions: usize, lists: usize) -> usize {
-    buffer.saturating_sub(4 + SnapshotSession::LEN * sessions + 4 + LIST * lists)
+/// Bytes of lists with which the head of a snapshot, with so many sessions and lists, fits a buffer for nodes that
+/// transactions of up to `max_txn` bytes write.
+pub const fn lists(max_txn: usize, sessions: usize, lists: usize) -> usize {
+    (max_txn + IMAGE_MORE).saturating_sub(4 + SnapshotSession::LEN * sessions + 4 + LIST * lists)
 }
 
 /// The walk goes on until so many bytes wait for the disk, or half of what may wait.
@@ -254,7 +255,7 @@ impl DataTree<'_> {
 
     fn image(&mut self, at: Handle) -> Result<(), jute::Error> {
         let len = self.path_len(at);
-        let mut out = core::mem::replace(&mut self.snapshot.buffer, Pipe::new(Table::default()));
+        let mut out = core::mem::take(&mut self.snapshot.buffer);
         let result = self.put_image(at, len, &mut out);
         self.snapshot.buffer = out;
         result

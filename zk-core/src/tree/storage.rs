@@ -24,7 +24,7 @@ pub struct Storage<'m> {
     pub kept: usize,
     /// Bytes of whole paths, data and lists, without the text of `/zookeeper/config`.
     pub bytes: usize,
-    /// Bytes of lists: as many as a snapshot's buffer holds [besides sessions](super::snapshot::lists).
+    /// Bytes of lists: as many as a snapshot [can begin with](super::snapshot::lists).
     pub lists: usize,
     /// One for each distinct access control list.
     pub acls: Table<'m, AclEntry>,

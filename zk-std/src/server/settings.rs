@@ -148,9 +148,7 @@ pub(super) fn ceilings(config: &Config, options: &Options) -> Result<Ceilings, E
     let own = tree::config_cells(unit, TEXT_MAX);
     let kept = own + tree::config_cells(unit, Capacity::CONFIG);
     let cells = cells.saturating_add(own);
-    // As boards do, whose buffer for snapshots is as long as a transaction and a little more.
-    let buffer = txn as usize + tree::snapshot::IMAGE_MORE;
-    let lists = tree::snapshot::lists(buffer, sessions, acls);
+    let lists = tree::snapshot::lists(txn as usize, sessions, acls);
     let owners = sessions;
     let tree = tree::Ceilings { nodes, cells, unit, kept, bytes, acls, lists, owners, ..all.tree };
     Ok(Ceilings { tree, sessions, ..all })
