@@ -11,22 +11,19 @@
 use core::net::Ipv4Addr;
 use core::ops::Range;
 
-#[cfg(any(test, feature = "dhcp"))]
-use smoltcp::iface::SocketHandle;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketSet};
-#[cfg(any(test, feature = "dhcp"))]
-use smoltcp::socket::dhcpv4;
 use smoltcp::socket::{AnySocket as _, tcp};
 use smoltcp::time::Duration;
 pub use smoltcp::time::Instant as Moment;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint};
-#[cfg(any(test, feature = "dhcp"))]
-use zk_core::say;
 use zk_core::time::Instant;
 
 pub use smoltcp::iface::SocketStorage;
 pub use smoltcp::phy;
 use smoltcp::phy::{Device, Medium};
+
+pub use lease::LEASE;
+use lease::Lease;
 
 /// The first of the ports that connections are made from; all behind it are, too.
 const LOCAL_PORTS: u16 = 49_152;
@@ -128,27 +125,8 @@ pub struct Net<'m, D: Device> {
     /// Where each pool ends, and the next begins.
     ends: [usize; 3],
     next_port: u16,
-    #[cfg(any(test, feature = "dhcp"))]
     lease: Option<Lease>,
 }
-
-/// Sockets that are the interface's own, for DHCP.
-pub const LEASE: usize = cfg!(any(test, feature = "dhcp")) as usize;
-
-/// What the network is asked for.
-#[cfg(any(test, feature = "dhcp"))]
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    socket: SocketHandle,
-    /// The one address that will do.
-    address: Ipv4Addr,
-    /// When the network is asked anew, which gave another one.
-    again: Option<Instant>,
-}
-
-/// Milliseconds after which a network that gives another address is asked anew.
-#[cfg(any(test, feature = "dhcp"))]
-const ASK_AGAIN_MS: u64 = 30_000;
 
 impl<D: Device> core::fmt::Debug for Net<'_, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -236,24 +214,11 @@ impl<'m, D: Device> Net<'m, D> {
                 sockets.add(socket);
             }
         }
-        #[cfg(any(test, feature = "dhcp"))]
-        let lease = leased.then(|| Lease {
-            socket: sockets.add(dhcpv4::Socket::new()),
-            address,
-            again: None,
-        });
+        let lease = if leased { Lease::new(&mut sockets, address) } else { None };
         let ports = u64::from(u16::MAX - LOCAL_PORTS);
         // The upper half of the seed is no worse than the lower.
         let next_port = LOCAL_PORTS + u16::try_from((options.seed >> 32) % ports).unwrap_or(0);
-        Ok(Self {
-            device,
-            interface,
-            sockets,
-            ends,
-            next_port,
-            #[cfg(any(test, feature = "dhcp"))]
-            lease,
-        })
+        Ok(Self { device, interface, sockets, ends, next_port, lease })
     }
 
     /// The device.
@@ -307,69 +272,18 @@ impl<'m, D: Device> Net<'m, D> {
     }
 
     /// Takes what the network has said of the interface.
-    #[cfg(any(test, feature = "dhcp"))]
     fn settle(&mut self, now: Instant) {
-        let Self { interface, sockets, lease: Some(lease), .. } = self else { return };
-        let socket = sockets.get_mut::<dhcpv4::Socket<'_>>(lease.socket);
-        if lease.again.is_some_and(|again| again <= now) {
-            lease.again = None;
-            socket.reset();
+        if let Self { interface, sockets, lease: Some(lease), .. } = self {
+            lease.settle(interface, sockets, now);
         }
-        let Some(event) = socket.poll() else { return };
-        let given = match event {
-            dhcpv4::Event::Configured(config) if config.address.address() == lease.address => {
-                let (bits, router) = (config.address.prefix_len(), config.router);
-                say!(
-                    info,
-                    "the network has confirmed the address, with {} bits and {} gateway",
-                    bits,
-                    if router.is_some() { "a" } else { "no" }
-                );
-                Some((config.address, router))
-            }
-            dhcpv4::Event::Configured(config) => {
-                let [a, b, c, d] = config.address.address().octets();
-                say!(
-                    warn,
-                    "the network gives this board the address {}.{}.{}.{}, which is not its own in the \
-                     ensemble: reserve that for its hardware address",
-                    a,
-                    b,
-                    c,
-                    d
-                );
-                lease.again = Some(now.plus(ASK_AGAIN_MS));
-                None
-            }
-            dhcpv4::Event::Deconfigured => {
-                if !interface.ip_addrs().is_empty() {
-                    say!(warn, "the network has taken the address back");
-                }
-                None
-            }
-        };
-        interface.routes_mut().remove_default_ipv4_route();
-        let router = given.and_then(|(_, router)| router);
-        // There was room for a route before.
-        let _ = router.map(|router| interface.routes_mut().add_default_ipv4_route(router));
-        interface.update_ip_addrs(|addresses| {
-            addresses.clear();
-            let _ = given.map(|(cidr, _)| addresses.push(IpCidr::Ipv4(cidr)));
-        });
     }
-
-    #[cfg(not(any(test, feature = "dhcp")))]
-    fn settle(&self, _: Instant) {}
 
     /// When something is to be sent.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let at = self.interface.poll_at(moment(now), &self.sockets);
         let at = at.map(|at| Instant(u64::try_from(at.total_millis()).unwrap_or(0)));
-        #[cfg(any(test, feature = "dhcp"))]
-        if let Some(again) = self.lease.and_then(|lease| lease.again) {
-            return Some(at.map_or(again, |at| at.min(again)));
-        }
-        at
+        let again = self.lease.as_ref().and_then(Lease::due);
+        at.into_iter().chain(again).min()
     }
 
     fn get(&self, at: usize) -> Option<&tcp::Socket<'m>> {
@@ -516,6 +430,123 @@ fn moment(now: Instant) -> Moment {
     Moment::from_millis(i64::try_from(now.0).unwrap_or(i64::MAX))
 }
 
+/// What the network is asked for.
+#[cfg(any(test, feature = "dhcp"))]
+mod lease {
+    use smoltcp::iface::SocketHandle;
+    use smoltcp::socket::dhcpv4::{Event, Socket};
+    use zk_core::say;
+
+    use super::*;
+
+    /// Sockets that are the interface's own.
+    pub const LEASE: usize = 1;
+
+    /// Milliseconds after which a network that gives another address is asked anew.
+    pub(super) const ASK_AGAIN_MS: u64 = 30_000;
+
+    /// An address that the network has to confirm.
+    pub(super) struct Lease {
+        socket: SocketHandle,
+        /// The one address that will do.
+        address: Ipv4Addr,
+        /// When the network is asked anew, which gave another one.
+        again: Option<Instant>,
+    }
+
+    impl Lease {
+        pub(super) fn new(sockets: &mut SocketSet<'_>, address: Ipv4Addr) -> Option<Self> {
+            Some(Self { socket: sockets.add(Socket::new()), address, again: None })
+        }
+
+        /// When the network is asked anew.
+        pub(super) fn due(&self) -> Option<Instant> {
+            self.again
+        }
+
+        /// Takes what the network has said.
+        pub(super) fn settle(
+            &mut self,
+            interface: &mut Interface,
+            sockets: &mut SocketSet<'_>,
+            now: Instant,
+        ) {
+            let socket = sockets.get_mut::<Socket<'_>>(self.socket);
+            if self.again.is_some_and(|again| again <= now) {
+                self.again = None;
+                socket.reset();
+            }
+            let Some(event) = socket.poll() else { return };
+            self.again = None;
+            let given = match event {
+                Event::Configured(config) if config.address.address() == self.address => {
+                    let (bits, router) = (config.address.prefix_len(), config.router);
+                    say!(
+                        info,
+                        "the network has confirmed the address, with {} bits and {} gateway",
+                        bits,
+                        if router.is_some() { "a" } else { "no" }
+                    );
+                    Some((config.address, router))
+                }
+                Event::Configured(config) => {
+                    let [a, b, c, d] = config.address.address().octets();
+                    say!(
+                        warn,
+                        "the network gives this board the address {}.{}.{}.{}, which is not its own \
+                         in the ensemble: reserve that for its hardware address",
+                        a,
+                        b,
+                        c,
+                        d
+                    );
+                    self.again = Some(now.plus(ASK_AGAIN_MS));
+                    None
+                }
+                Event::Deconfigured => {
+                    if !interface.ip_addrs().is_empty() {
+                        say!(warn, "the network has taken the address back");
+                    }
+                    None
+                }
+            };
+            interface.routes_mut().remove_default_ipv4_route();
+            let router = given.and_then(|(_, router)| router);
+            // There was room for a route before.
+            let _ = router.map(|router| interface.routes_mut().add_default_ipv4_route(router));
+            interface.update_ip_addrs(|addresses| {
+                addresses.clear();
+                let _ = given.map(|(cidr, _)| addresses.push(IpCidr::Ipv4(cidr)));
+            });
+        }
+    }
+}
+
+/// Nothing: this firmware asks for nothing.
+#[cfg(not(any(test, feature = "dhcp")))]
+mod lease {
+    use super::*;
+
+    /// Sockets that are the interface's own.
+    pub const LEASE: usize = 0;
+
+    pub(super) enum Lease {}
+
+    impl Lease {
+        pub(super) fn new(_: &mut SocketSet<'_>, _: Ipv4Addr) -> Option<Self> {
+            None
+        }
+
+        pub(super) fn due(&self) -> Option<Instant> {
+            match *self {}
+        }
+
+        pub(super) fn settle(&mut self, _: &mut Interface, _: &mut SocketSet<'_>, _: Instant) {
+            match *self {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -528,6 +559,7 @@ mod tests {
         IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket, UdpRepr,
     };
 
+    use super::lease::ASK_AGAIN_MS;
     use super::*;
 
     const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 103);
@@ -708,6 +740,18 @@ mod tests {
         run(&mut net, 2_000_001, 2_700_000, None);
         assert_eq!(addresses(&net), []);
         run(&mut net, 2_700_001, 2_800_000, Some((OWN, 600)));
+        assert_eq!(addresses(&net), own());
+    }
+
+    /// A network that has given the right one after all, before it was asked anew, is not.
+    #[test]
+    fn an_address_that_was_confirmed_stays() {
+        let mut net = net(&mut [SocketStorage::EMPTY; 2], 0);
+        run(&mut net, 0, 5_000, Some((Ipv4Addr::new(10, 0, 2, 50), 20)));
+        assert_eq!(addresses(&net), []);
+        run(&mut net, 5_001, 25_000, Some((OWN, 86_400)));
+        assert_eq!(addresses(&net), own());
+        run(&mut net, 25_001, 25_000 + 2 * ASK_AGAIN_MS, None);
         assert_eq!(addresses(&net), own());
     }
 
