@@ -5,6 +5,7 @@
 //! moves its bytes as it moves those of clients. Answers to `QuorumCnxManager` and the sockets of
 //! `Learner` and `Leader`.
 
+mod channel;
 mod links;
 
 use core::net::IpAddr;
@@ -18,7 +19,9 @@ use crate::memory::{Full, Pipe};
 use crate::quorum::{Port, put_host_and_port};
 use crate::time::Now;
 use crate::trace::warning;
+use crate::wire::compact::OFFER;
 use crate::wire::election::{self as wire, Hello, Notification, ServerState};
+use crate::wire::frame;
 use crate::wire::quorum::{self, First};
 use crate::zab::Violation;
 use links::Link;
@@ -37,7 +40,7 @@ const STRANGERS: usize = 16;
 impl Peer<'_> {
     fn member_output_limit(&self, port: Port) -> usize {
         match port {
-            Port::Election => wire::FRAME_MAX + crate::wire::frame::LEN,
+            Port::Election => wire::FRAME_MAX + frame::LEN,
             Port::Quorum => self.options.max_txn.saturating_add(self.options.max_batch),
         }
     }
@@ -77,6 +80,15 @@ impl Peer<'_> {
 
     /// Somebody to connect to.
     pub fn poll_dial(&mut self, now: Now) -> Option<Dial> {
+        let dial = self.next_dial(now)?;
+        if dial.port == Port::Quorum && self.open_channel(now, dial.link, dial.server) {
+            return self.next_dial(now);
+        }
+        Some(dial)
+    }
+
+    #[inline(never)] // once for both its callers
+    fn next_dial(&mut self, now: Now) -> Option<Dial> {
         if !matches!(
             self.state,
             State::Looking | State::Leading | State::Following | State::Observing
@@ -182,6 +194,11 @@ impl Peer<'_> {
     /// # Errors
     /// [`Full`]: close the socket. There are too many, or nobody is expected there.
     pub fn accept(&mut self, now: Now, port: Port, from: IpAddr) -> Result<MemberLink, Full> {
+        self.admit(now, port, Some(from))
+    }
+
+    /// Somebody has come, on a channel if not from an address.
+    fn admit(&mut self, now: Now, port: Port, from: Option<IpAddr>) -> Result<MemberLink, Full> {
         let most = self.member_output_limit(port);
         let leads = self.state == State::Leading;
         if !leads && port == Port::Quorum
@@ -198,7 +215,7 @@ impl Peer<'_> {
                 let unknown = matches!(link.state, Link::Stranger(_))
                     || link.state == Link::Open && link.server.is_none();
                 // One host keeps no other out.
-                unknown && link.from == Some(from)
+                unknown && link.from == from
             })
             .count();
         if strangers >= STRANGERS {
@@ -209,7 +226,7 @@ impl Peer<'_> {
             Port::Quorum => Link::Open,
         };
         let at = members.open(port, None, state, most)?;
-        members.links[at].from = Some(from);
+        members.links[at].from = from;
         if port == Port::Quorum && !leader.join(at, now.monotonic) {
             members.vacate(at);
             return Err(Full);
@@ -229,15 +246,7 @@ impl Peer<'_> {
             }
             let heard = match connection.port {
                 Port::Election => self.hear_election(now, at, rest),
-                Port::Quorum if self.hears_snapshot(at) => {
-                    if rest.is_empty() {
-                        return done(rest, 1);
-                    }
-                    self.ensemble.learner.touch(now.monotonic);
-                    self.hear_snapshot(now, rest)
-                        .map(|n| if n == 0 { Taken::Later } else { Taken::Bytes(n) })
-                }
-                Port::Quorum => self.hear_packet(now, at, rest),
+                Port::Quorum => self.hear_quorum(now, at, rest),
             };
             match heard {
                 Ok(Taken::Bytes(n)) => rest = rest.get(n..).unwrap_or_default(),
@@ -251,6 +260,18 @@ impl Peer<'_> {
                 Err(violation) => self.violated(at, violation),
             }
         }
+    }
+
+    fn hear_quorum(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        if !self.hears_snapshot(at) {
+            return self.hear_packet(now, at, bytes);
+        }
+        if bytes.is_empty() {
+            return Ok(Taken::Need(1));
+        }
+        self.ensemble.learner.touch(now.monotonic);
+        let taken = self.hear_snapshot(now, bytes)?;
+        Ok(if taken == 0 { Taken::Later } else { Taken::Bytes(taken) })
     }
 
     fn hear_packet(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
@@ -295,6 +316,12 @@ impl Peer<'_> {
             link.skip -= n;
             return Ok(Taken::Bytes(n));
         }
+        // The length of a frame begins with 0.
+        if link.channel.coming > 0
+            || link.channel.spoken && bytes.first().is_some_and(|&first| first != 0)
+        {
+            return self.hear_envelope(now, at, bytes);
+        }
         let (start, len, taken) = match wire::first(bytes, room) {
             Ok(wire::Received::Need(need)) => return Ok(Taken::Need(need)),
             Ok(wire::Received::Frame { start, len, taken, skip }) => {
@@ -304,6 +331,11 @@ impl Peer<'_> {
             Err(_) => return Err(Violation("a notification of unreasonable length")),
         };
         link.untried = false;
+        if OFFER.get(frame::LEN..) == Some(start) {
+            link.channel.spoken = true;
+            self.ensemble.dirty = true;
+            return Ok(taken);
+        }
         let Some(from) = link.server else { return Ok(taken) };
         // A message that is no notification is passed over.
         if let Ok(notification) = Notification::decode(start, len) {
@@ -391,33 +423,38 @@ impl Peer<'_> {
 
     /// A link that has output, or is to be closed, or can take input again.
     pub fn poll_member(&mut self, now: Now) -> Option<MemberLink> {
-        if core::mem::replace(&mut self.ensemble.dirty, false) {
-            self.speak(now);
-        }
-        let members = &mut self.ensemble.members;
-        for _ in 0..members.used {
-            let at = members.turn % members.used;
+        for _ in 0..=2 * self.ensemble.members.used {
+            if core::mem::replace(&mut self.ensemble.dirty, false) {
+                self.speak(now);
+            }
+            let members = &mut self.ensemble.members;
+            let at = members.turn % members.used.max(1);
             members.turn = at + 1;
-            let link = &mut members.links[at];
+            let link = members.links.get_mut(at)?;
             if core::mem::replace(&mut link.ready, false) && link.state != Link::Vacant {
-                return Some(MemberLink(at));
+                let Some(carrier) = link.channel.carrier else { return Some(MemberLink(at)) };
+                if link.state == Link::Closing {
+                    self.close_channel(now, at, carrier);
+                }
             }
         }
         None
     }
 
     fn speak(&mut self, now: Now) {
+        let unasked = self.options.one_connection;
         let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
         for at in 0..members.used {
-            let link = &mut members.links[at];
+            let link = &members.links[at];
             let (Link::Open, Port::Election, Some(server)) = (link.state, link.port, link.server)
             else {
                 continue;
             };
             // Only the latest vote matters: nothing is said before the last word has left.
-            if !link.output.is_empty() {
+            if !link.output.is_empty() || link.channel.sending > 0 || members.offer(at, unasked) {
                 continue;
             }
+            let link = &mut members.links[at];
             if let Some((state, vote)) = election.poll_vote(server) {
                 let config = quorums.committed.text();
                 let notification = Notification {
@@ -440,26 +477,46 @@ impl Peer<'_> {
             State::Following | State::Observing => self.speak_to_leader(),
             _ => {}
         }
+        self.ensemble.members.carry();
         for link in self.ensemble.members.links.iter_mut() {
-            link.ready |= link.state != Link::Vacant && !link.output.is_empty();
+            let speaks = !link.output.is_empty() || link.channel.sending > 0;
+            link.ready |= link.state != Link::Vacant && speaks;
         }
     }
 
     /// What to write to the link's socket.
     pub fn member_output(&self, link: MemberLink) -> &[u8] {
-        self.ensemble.members.get(link.0).map_or(&[], |connection| connection.output.bytes())
+        let members = &self.ensemble.members;
+        let Some(connection) = members.get(link.0) else { return &[] };
+        let sending = connection.channel.sending;
+        if sending == 0 || !connection.output.is_empty() {
+            return connection.output.bytes();
+        }
+        // The rest of an envelope.
+        let carried = members.carried(link.0).and_then(|carried| members.get(carried));
+        carried.and_then(|carried| carried.output.bytes().get(..sending)).unwrap_or_default()
     }
 
     /// So many bytes of it were written.
     pub fn member_sent(&mut self, now: Now, link: MemberLink, len: usize) {
-        let Some(connection) = self.ensemble.members.get_mut(link.0) else { return };
-        connection.output.take(len);
+        let MemberLink(mut at) = link;
+        let members = &mut self.ensemble.members;
+        let carried = members.carried(at);
+        let Some(connection) = members.get_mut(at) else { return };
+        if connection.output.is_empty()
+            && let Some(carried) = carried
+        {
+            connection.channel.sending = connection.channel.sending.saturating_sub(len);
+            at = carried;
+            members.links[at].ready = true;
+        }
+        members.links[at].output.take(len);
         self.ensemble.dirty = true;
         if self.state == State::Leading {
-            self.ensemble.leader.sent(link.0, now.monotonic);
+            self.ensemble.leader.sent(at, now.monotonic);
         }
         self.ensemble.members.unblock();
-        if self.ensemble.uplink == Some(link.0) {
+        if self.ensemble.uplink == Some(at) {
             self.retry_stalled(now);
         }
     }
@@ -477,6 +534,16 @@ impl Peer<'_> {
     /// The socket of a link is closed. (Once for each link; its number is used again.)
     pub fn member_closed(&mut self, now: Now, link: MemberLink) {
         let MemberLink(at) = link;
+        let carried = self.ensemble.members.carried(at);
+        self.end_member(now, at);
+        // Nobody speaks for it any more.
+        if let Some(carried) = carried {
+            self.end_member(now, carried);
+        }
+    }
+
+    #[inline(never)] // once for all its callers
+    fn end_member(&mut self, now: Now, at: usize) {
         let Ensemble { members, election, leader, learner, uplink, dirty, .. } = &mut self.ensemble;
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
@@ -519,7 +586,11 @@ impl Peer<'_> {
     /// Closes a link without sending what waits.
     pub(super) fn drop_member(&mut self, at: usize) {
         let Ensemble { members, leader, election, uplink, .. } = &mut self.ensemble;
-        let Some(link) = members.get_mut(at) else { return };
+        let Some(link) = members.get(at) else { return };
+        // The rest of an envelope is always said.
+        let carrier = link.channel.carrier.and_then(|carrier| members.get(carrier));
+        let rest = carrier.map_or(0, |carrier| carrier.channel.sending);
+        let link = &mut members.links[at];
         if link.port == Port::Election {
             if link.state == Link::Open
                 && let Some(server) = link.server
@@ -529,7 +600,8 @@ impl Peer<'_> {
         } else if *uplink != Some(at) {
             leader.leave(at);
         }
-        link.output.clear();
+        link.output.truncate(rest);
+        link.channel.sending = 0;
         link.state = Link::Closing;
         link.ready = true;
     }

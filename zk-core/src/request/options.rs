@@ -15,6 +15,9 @@ pub struct Options {
     pub init_limit: u32,
     /// `syncLimit`: ticks of silence after which another member counts as gone.
     pub sync_limit: u32,
+    /// Members are asked for one connection that carries votes and packets: the
+    /// [compact dialect](crate::wire::compact). A member that is asked answers, whatever this says.
+    pub one_connection: bool,
     /// `reconfigEnabled`: the ensemble's configuration may change while it runs. Otherwise it is what
     /// this server's own file says, whatever others have.
     pub reconfig: bool,
@@ -84,6 +87,7 @@ impl Default for Options {
             tick_time: 3000,
             init_limit: 10,
             sync_limit: 5,
+            one_connection: false,
             reconfig: false,
             standalone: true,
             read_only: false,

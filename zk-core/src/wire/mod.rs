@@ -6,6 +6,7 @@
 pub mod capacity;
 pub mod client;
 pub mod code;
+pub mod compact;
 pub mod election;
 pub mod file;
 pub mod frame;

@@ -2,6 +2,7 @@
 //! Apache 3.8.0 said to each other, packet by packet.
 
 mod capacity;
+mod channel;
 mod local;
 mod mismatch;
 mod played;

@@ -41,6 +41,7 @@ met! {
         probed: "acknowledgements held against what a crash would leave",
         reigns: "reigns",
         messages: "messages between members",
+        carried: "of them on channels of the compact dialect",
     }
     faults {
         kills: "killed processes",

@@ -29,8 +29,8 @@ pub(crate) struct End {
     pub(crate) half_open: bool,
     /// Listens to what is sent to this end.
     pub(crate) tap: Tap,
-    /// What is on its way here, each with the offset at which it ends.
-    pub(crate) messages: VecDeque<(u64, Message)>,
+    /// What is on its way here, each with the offset at which it ends, and the channel that it is on.
+    pub(crate) messages: VecDeque<(u64, Option<u16>, Message)>,
     /// Bytes that the peer has taken.
     pub(crate) taken: u64,
 }
@@ -53,10 +53,10 @@ impl End {
     }
 
     /// The peer has taken so many bytes: the messages that it has taken with them.
-    pub(crate) fn take(&mut self, len: usize) -> Vec<Message> {
+    pub(crate) fn take(&mut self, len: usize) -> Vec<(Option<u16>, Message)> {
         self.taken += len as u64;
-        let whole = self.messages.iter().take_while(|(end, _)| *end <= self.taken).count();
-        self.messages.drain(..whole).map(|(_, message)| message).collect()
+        let whole = self.messages.iter().take_while(|(end, ..)| *end <= self.taken).count();
+        self.messages.drain(..whole).map(|(_, channel, message)| (channel, message)).collect()
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Size {
     pub(crate) limits: Option<Limits>,
     /// The flash that it keeps its history in, rather than in files.
     pub(crate) flash: Option<Geometry>,
+    /// It would rather have one connection to each member.
+    pub(crate) one_connection: bool,
 }
 
 impl Size {
@@ -56,6 +58,7 @@ impl Size {
             snap_count: one([12, 24, 40, 60]) as u32,
             limits: None,
             flash: None,
+            one_connection: false,
         }
     }
 
@@ -161,6 +164,7 @@ fn new_peer(
         tick_time: TICK,
         init_limit: 10,
         sync_limit: 5,
+        one_connection: size.one_connection,
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
         snap_count: size.snap_count,

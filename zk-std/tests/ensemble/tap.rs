@@ -7,6 +7,7 @@ use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zk_core::memory::Unit;
 use zk_core::quorum::Port;
 use zk_core::wire::OpCode;
+use zk_core::wire::compact::{self, Envelope, OFFER};
 use zk_core::wire::election::{self, Hello, Notification};
 use zk_core::wire::jute::{self, Reader};
 use zk_core::wire::quorum::{
@@ -125,27 +126,45 @@ pub(crate) struct Tap {
     body: Option<(Scanner, u64)>,
     /// Bytes that were understood.
     offset: u64,
+    /// The channel that it carries.
+    channel: Option<(u16, Box<Self>)>,
+    /// Bytes of the channel that come next.
+    carried: usize,
 }
 
 impl Tap {
     /// The direction away from whoever has called (`caller`), or towards it.
     pub(crate) fn new(port: Port, caller: bool) -> Self {
         let greets = caller && port == Port::Election;
-        Self { port, greets, bytes: vec![], body: None, offset: 0 }
+        Self { port, greets, bytes: vec![], body: None, offset: 0, channel: None, carried: 0 }
     }
 
-    /// Listens. `hear` gets each message, and the offset at which it ends.
-    pub(crate) fn listen(&mut self, bytes: &[u8], mut hear: impl FnMut(u64, Message)) {
+    /// Listens. Answers each message, the channel that it is on, and the offset at which it ends.
+    pub(crate) fn listen(&mut self, bytes: &[u8]) -> Vec<(u64, Option<u16>, Message)> {
         self.bytes.extend_from_slice(bytes);
+        let mut heard = vec![];
         let mut at = 0;
-        while let Some((len, message)) = self.first(at) {
+        loop {
+            if self.carried > 0 && at < self.bytes.len() {
+                let len = self.carried.min(self.bytes.len() - at);
+                let (number, channel) = self.channel.as_mut().expect("a channel");
+                let before = channel.offset + channel.bytes.len() as u64;
+                let said = channel.listen(&self.bytes[at..at + len]).into_iter();
+                heard.extend(said.map(|(end, _, message)| {
+                    (self.offset + (end - before), Some(*number), message)
+                }));
+                at += len;
+                self.offset += len as u64;
+                self.carried -= len;
+                continue;
+            }
+            let Some((len, message)) = self.first(at) else { break };
             at += len;
             self.offset += len as u64;
-            if let Some(message) = message {
-                hear(self.offset, message);
-            }
+            heard.extend(message.map(|message| (self.offset, None, message)));
         }
         self.bytes.drain(..at);
+        heard
     }
 
     /// The message at `at`, and its bytes; bytes alone inside of a snapshot.
@@ -171,6 +190,21 @@ impl Tap {
                 }
                 election::First::Need(_) => None,
             },
+            Port::Election if rest[0] != 0 => match Envelope::first(rest).expect("an envelope") {
+                compact::First::Envelope(envelope, len) => {
+                    if let Envelope::Open(number) | Envelope::Data(number, _) = envelope
+                        && self.channel.as_ref().is_none_or(|(known, _)| *known != number)
+                    {
+                        self.channel = Some((number, Box::new(Self::new(Port::Quorum, false))));
+                    }
+                    if let Envelope::Data(_, len) = envelope {
+                        self.carried = len as usize;
+                    }
+                    Some((len, None))
+                }
+                compact::First::Need(_) => None,
+            },
+            Port::Election if rest.starts_with(&OFFER) => Some((OFFER.len(), None)),
             Port::Election => vote(rest).map(|(len, vote)| (len, Some(vote))),
             Port::Quorum => match quorum::first(rest, MOST).expect("a packet") {
                 First::Need(_) => None,

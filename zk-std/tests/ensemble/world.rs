@@ -128,11 +128,14 @@ impl World {
         let mut learner = Rng::new(seed ^ 0xac38);
         let may = size.limits.is_none() && learner.below(4) == 0;
         let apache = may.then(|| learner.below(servers) as usize);
+        let mut together = Rng::new(seed ^ 0x10ca1);
+        let dialect = apache.is_none() && together.below(3) < 9;
         let nodes: Vec<Node> = (1..=servers)
             .map(|n| {
                 let id = ServerId(n as i64);
                 let fixed = (!reconfig).then_some(&config);
                 let mut size = size;
+                size.one_connection = dialect && together.below(2) == 0;
                 if n as usize > voters {
                     size.limits = size.limits.map(|limits| limits.of(observer));
                 }
@@ -552,13 +555,16 @@ impl World {
             let arrived = core::mem::take(&mut end.arrived);
             // What comes on a link that is over is thrown away.
             let closing = self.nodes[here].peer.member_is_closing(link);
+            let before = self.nodes[here].peer.member_channel(link);
             let received = self.nodes[here].peer.hear(now, link, &arrived);
             let end = &mut self.connections[c].ends[side];
             end.arrived = arrived[received.consumed..].to_vec();
             end.blocked = received.need == 0;
             end.need = received.need.max(1);
-            for message in end.take(received.consumed) {
-                if !closing {
+            let after = self.nodes[here].peer.member_channel(link);
+            for (channel, message) in end.take(received.consumed) {
+                let over = channel.is_some() && channel != before && channel != after;
+                if !closing && !over {
                     self.heard(here, now, &message);
                 }
             }
@@ -648,11 +654,10 @@ impl World {
 
     /// Puts bytes on their way.
     fn carry(&mut self, c: usize, side: usize, bytes: &[u8], delay: u64) {
-        let mut said = vec![];
         let (from, to) =
             (self.connections[c].ends[side].node, self.connections[c].ends[1 - side].node);
         let other = &mut self.connections[c].ends[1 - side];
-        other.tap.listen(bytes, |end, message| said.push((end, message)));
+        let said = other.tap.listen(bytes);
         other.messages.extend(said.iter().cloned());
         // In order, whatever the delay.
         let last = other.coming.back().map_or(0, |(due, _)| *due);
@@ -667,8 +672,9 @@ impl World {
             // Nobody is there to take it, and says so.
             end.broken_at.get_or_insert(self.now + 2 * delay + 1);
         }
-        for (_, message) in said {
+        for (_, channel, message) in said {
             self.met.messages += 1;
+            self.met.carried += u64::from(channel.is_some());
             let [a, b, c, d] = message.words();
             self.trace.note(self.now, &[from as i64, to as i64, a, b, c, d], || {
                 format!("{} -> {}: {message}", from + 1, to + 1)

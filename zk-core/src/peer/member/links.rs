@@ -7,6 +7,8 @@ use crate::memory::{Full, Pipe, Table};
 use crate::quorum::Port;
 use crate::time::Instant;
 
+use super::channel::Channel;
+
 /// A link to another member. Numbers are small, and used again after
 /// [`member_closed`](crate::peer::Peer::member_closed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +72,8 @@ pub struct MemberConnection<'m> {
     pub(super) untried: bool,
     /// Bytes that are to come and that nobody wants.
     pub(super) skip: usize,
+    /// What it carries for another link, or who carries it.
+    pub(super) channel: Channel,
 }
 
 impl<'m> MemberConnection<'m> {
@@ -90,6 +94,7 @@ impl<'m> MemberConnection<'m> {
             called: false,
             untried: false,
             skip: 0,
+            channel: Channel::default(),
         }
     }
 }
@@ -121,6 +126,8 @@ pub(in crate::peer) struct Members<'m> {
     /// Where members come from.
     pub(super) addresses: Table<'m, Address>,
     pub(super) addresses_len: usize,
+    /// Channels that were opened from here.
+    pub(super) channels: u16,
 }
 
 impl<'m> Members<'m> {
@@ -130,7 +137,16 @@ impl<'m> Members<'m> {
     ) -> Self {
         // All of a lent table are there, and vacant.
         let used = links.len();
-        Self { links, used, leader: None, leader_at: None, turn: 0, addresses, addresses_len: 0 }
+        Self {
+            links,
+            used,
+            leader: None,
+            leader_at: None,
+            turn: 0,
+            addresses,
+            addresses_len: 0,
+            channels: 0,
+        }
     }
 
     /// Where members come from.
@@ -140,7 +156,11 @@ impl<'m> Members<'m> {
 
     /// Whether a link that somebody else has made comes from where `server` does.
     pub(in crate::peer) fn comes_from(&self, at: usize, server: ServerId) -> bool {
-        let Some(from) = self.get(at).and_then(|link| link.from) else { return true };
+        let Some(link) = self.get(at) else { return true };
+        if let Some(carrier) = link.channel.carrier {
+            return self.server(carrier) == Some(server);
+        }
+        let Some(from) = link.from else { return true };
         self.sources().any(|known| known == (server, from))
     }
 
@@ -206,6 +226,7 @@ impl<'m> Members<'m> {
         link.ready = false;
         link.called = false;
         link.untried = false;
+        link.channel = Channel::default();
         Ok(at)
     }
 
@@ -219,6 +240,7 @@ impl<'m> Members<'m> {
         // What was not taken of the old connection is not for the next one, which may be dialled here.
         link.blocked = false;
         link.skip = 0;
+        link.channel = Channel::default();
     }
 
     /// A link to `server`, under way or there.

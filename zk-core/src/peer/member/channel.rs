@@ -1,0 +1,213 @@
+//! Links of the quorum port that have no connection of their own: a link of the election port carries them,
+//! in the [compact dialect](crate::wire::compact). The shell sees only the link that carries.
+//!
+//! A link carries one other at a time. Its end is told before the next one begins, and an envelope whose
+//! beginning has been said is always said to its end, even if nobody needs it any more.
+
+use super::links::{Link, MemberLink, Members};
+use super::{Peer, Taken};
+use crate::id::ServerId;
+use crate::memory::Sink;
+use crate::quorum::Port;
+use crate::time::Now;
+use crate::wire::compact::{ENVELOPE_MAX, Envelope, First, OFFER};
+use crate::zab::Violation;
+
+/// What a link carries for another one, or who carries it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Channel {
+    /// Of the election port: the other side was told that this one speaks the dialect, and does as well.
+    pub(super) offered: bool,
+    pub(super) spoken: bool,
+    /// The channel whose end is still to be told.
+    ended: Option<u16>,
+    /// Bytes of the link that it carries: the rest of the envelope that is being sent.
+    pub(super) sending: usize,
+    /// The rest of the envelope that is coming, and its channel.
+    pub(super) coming: usize,
+    coming_of: u16,
+    /// Of the quorum port: the link that carries it.
+    pub(super) carrier: Option<usize>,
+    number: u16,
+    /// The other side is still to be told that it begins.
+    opens: bool,
+}
+
+impl Members<'_> {
+    /// The link that `at` carries.
+    pub(super) fn carried(&self, at: usize) -> Option<usize> {
+        let used = self.links.iter().take(self.used);
+        used.map(|link| link.channel.carrier).position(|carrier| carrier == Some(at))
+    }
+
+    /// The link that can carry packets to and from `server`.
+    fn carrier(&self, server: ServerId) -> Option<usize> {
+        let at = self.find(server, Port::Election)?;
+        let link = self.get(at)?;
+        (link.state == Link::Open && link.channel.spoken).then_some(at)
+    }
+
+    /// Says that this side speaks the dialect, once. Answers whether that waits to be sent now.
+    pub(super) fn offer(&mut self, at: usize, unasked: bool) -> bool {
+        let link = &mut self.links[at];
+        let due = !link.channel.offered && (unasked || link.channel.spoken);
+        if due {
+            link.channel.offered = link.output.put(&OFFER).is_ok();
+        }
+        due
+    }
+
+    /// Lets each link say what the one that it carries has to say.
+    pub(super) fn carry(&mut self) {
+        for at in 0..self.used {
+            let carried = self.carried(at);
+            let link = &self.links[at];
+            if link.state != Link::Open || link.channel.sending > 0 {
+                continue;
+            }
+            if let Some(number) = link.channel.ended {
+                if !self.put(at, Envelope::Close(number)) {
+                    continue;
+                }
+                self.links[at].channel.ended = None;
+            }
+            let Some(other) = carried.and_then(|other| self.links.get(other)) else { continue };
+            let Channel { number, opens, .. } = other.channel;
+            let len = other.output.len();
+            if opens {
+                if !self.put(at, Envelope::Open(number)) {
+                    continue;
+                }
+                if let Some(other) = carried.and_then(|other| self.links.get_mut(other)) {
+                    other.channel.opens = false;
+                }
+            }
+            if len > 0 && self.put(at, Envelope::Data(number, len as u32)) {
+                self.links[at].channel.sending = len;
+            }
+        }
+    }
+
+    fn put(&mut self, at: usize, envelope: Envelope) -> bool {
+        self.links[at].output.put(envelope.encode(&mut [0; ENVELOPE_MAX])).is_ok()
+    }
+}
+
+impl Peer<'_> {
+    /// The number of the channel that a link carries for another, as long as that is open.
+    pub fn member_channel(&self, link: MemberLink) -> Option<u16> {
+        let members = &self.ensemble.members;
+        let carried = members.get(members.carried(link.0)?)?;
+        (carried.state == Link::Open).then_some(carried.channel.number)
+    }
+
+    /// Opens a channel instead of dialling the quorum port, if a link can carry it. `false`: dial.
+    pub(super) fn open_channel(&mut self, now: Now, link: MemberLink, server: ServerId) -> bool {
+        let me = self.options.server;
+        let members = &mut self.ensemble.members;
+        let Some(carrier) = members.carrier(server) else { return false };
+        if members.carried(carrier).is_some() || members.links[carrier].channel.ended.is_some() {
+            // The last one has not ended.
+            self.connect_failed(now, link);
+            return true;
+        }
+        members.channels = members.channels.wrapping_add(1);
+        let number = members.channels << 1 | u16::from(me > server);
+        members.links[link.0].channel =
+            Channel { carrier: Some(carrier), number, opens: true, ..Channel::default() };
+        self.connected(link);
+        true
+    }
+
+    /// Hears an envelope, or what one has announced.
+    pub(super) fn hear_envelope(
+        &mut self,
+        now: Now,
+        at: usize,
+        bytes: &[u8],
+    ) -> Result<Taken, Violation> {
+        if self.ensemble.members.links[at].channel.coming > 0 {
+            return self.hear_channel(now, at, bytes);
+        }
+        let start = bytes.get(..ENVELOPE_MAX).unwrap_or(bytes);
+        let (envelope, len) = match Envelope::first(start) {
+            Ok(First::Envelope(envelope, len)) => (envelope, len),
+            Ok(First::Need(need)) => return Ok(Taken::Need(need)),
+            Err(_) => return Err(Violation("neither a notification nor an envelope")),
+        };
+        let members = &mut self.ensemble.members;
+        let channel = &mut members.links[at].channel;
+        let (Envelope::Open(number) | Envelope::Close(number)) = envelope else {
+            if let Envelope::Data(number, len) = envelope {
+                (channel.coming_of, channel.coming) = (number, len as usize);
+            }
+            return Ok(Taken::Bytes(len));
+        };
+        let sending = channel.sending;
+        let opens = matches!(envelope, Envelope::Open(_));
+        if let Some(carried) = members.carried(at)
+            && (opens || members.links[carried].channel.number == number)
+        {
+            if sending > 0 {
+                return Ok(Taken::Later);
+            }
+            self.end_member(now, carried);
+        }
+        if opens {
+            match self.admit(now, Port::Quorum, None) {
+                Ok(MemberLink(carried)) => {
+                    let channel = &mut self.ensemble.members.links[carried].channel;
+                    (channel.carrier, channel.number) = (Some(at), number);
+                }
+                // As if the port were closed.
+                Err(_) => self.ensemble.members.links[at].channel.ended = Some(number),
+            }
+            self.ensemble.dirty = true;
+        }
+        Ok(Taken::Bytes(len))
+    }
+
+    fn hear_channel(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
+        let members = &self.ensemble.members;
+        let Channel { coming, coming_of, .. } = members.links[at].channel;
+        let part = bytes.get(..coming).unwrap_or(bytes);
+        if part.is_empty() {
+            return Ok(Taken::Need(1));
+        }
+        let carried = members.carried(at).filter(|&carried| {
+            let link = &members.links[carried];
+            link.state == Link::Open && link.channel.number == coming_of
+        });
+        let heard = match carried {
+            Some(carried) => match self.hear_quorum(now, carried, part) {
+                Ok(Taken::Need(need)) if need > coming => {
+                    Err((carried, Violation("a packet that is longer than its envelope")))
+                }
+                heard => heard.map_err(|violation| (carried, violation)),
+            },
+            // It is no more.
+            None => Ok(Taken::Bytes(part.len())),
+        };
+        let taken = heard.unwrap_or_else(|(carried, violation)| {
+            self.violated(carried, violation);
+            Taken::Bytes(part.len())
+        });
+        if let Taken::Bytes(n) = taken {
+            let channel = &mut self.ensemble.members.links[at].channel;
+            channel.coming = channel.coming.saturating_sub(n);
+        }
+        Ok(taken)
+    }
+
+    /// A link that is to be closed and is carried goes as soon as no envelope is under way, and the other side
+    /// is told.
+    pub(super) fn close_channel(&mut self, now: Now, at: usize, carrier: usize) {
+        let members = &mut self.ensemble.members;
+        let number = members.links[at].channel.number;
+        let channel = &mut members.links[carrier].channel;
+        if channel.sending == 0 {
+            channel.ended = Some(number);
+            self.end_member(now, at);
+        }
+    }
+}
