@@ -14,8 +14,8 @@ use zk_core::election;
 use zk_core::id::ServerId;
 use zk_core::memory::{Cell, Full, Index, Meta, Slot, Table, Unit};
 use zk_core::peer::{
-    self, Address, Asking, Connection, EnsembleStorage, MemberConnection, Peer, PendingEntry,
-    WAITING_HEAD,
+    self, Address, Asking, Connection, Dialect, EnsembleStorage, MemberConnection, Peer,
+    PendingEntry, WAITING_HEAD,
 };
 use zk_core::quorum::{Config, Grouped, Member, Quorums};
 use zk_core::request::changes::{self, Change, Undo};
@@ -54,6 +54,10 @@ pub(crate) type MadeDisk<'m, N> = Result<Disk<'m, N>, flash::Unfit>;
 pub struct Profile {
     /// Servers of an ensemble, observers too.
     pub servers: usize,
+    /// Whether members may be Apache's servers, or whatever else does not speak the
+    /// [compact dialect](zk_core::wire::compact): then there is a socket for each one's packets besides
+    /// that for its votes. Otherwise one socket has room for both.
+    pub apart: bool,
     /// Bytes of the text of a configuration.
     pub config: usize,
     /// Connections of clients.
@@ -90,9 +94,9 @@ pub struct Profile {
     pub client_receive: usize,
     /// Bytes of a client's socket for what goes.
     pub client_send: usize,
-    /// Bytes of a socket for the election port for what goes.
+    /// Bytes of a socket for votes for what goes.
     pub election_send: usize,
-    /// Bytes of a socket for the quorum port for what goes.
+    /// Bytes of a socket for packets for what goes.
     pub quorum_send: usize,
     /// Erase blocks of the store.
     pub blocks: usize,
@@ -107,6 +111,7 @@ pub struct Profile {
 /// What a microcontroller with 64 KiB of memory holds.
 pub const TINY: Profile = Profile {
     servers: 3,
+    apart: false,
     config: 256,
     clients: 3,
     sessions: 8,
@@ -136,6 +141,7 @@ pub const TINY: Profile = Profile {
 /// What a microcontroller with 128 KiB of memory holds.
 pub const SMALL: Profile = Profile {
     servers: 3,
+    apart: false,
     config: 256,
     clients: 8,
     sessions: 16,
@@ -174,20 +180,35 @@ const fn bytes_of<T>(len: usize) -> usize {
 }
 
 impl Profile {
-    /// Sockets for the election port: one for each other member, one that listens, and one more while
-    /// two members settle which of two connections stays.
+    /// Sockets for the election port: one for each other member, and one that listens, or calls while two
+    /// members settle which of two connections stays. Where nothing else goes over them they are short, and
+    /// there is one more.
     pub const fn election_sockets(&self) -> usize {
-        self.servers + 1
+        self.servers + self.apart as usize
     }
 
-    /// Sockets for the quorum port: one for each other member. A leader listens there as long as
-    /// one of them is missing.
+    /// Sockets for the quorum port: one for each other member, if they are apart. A leader listens there as
+    /// long as one of them is missing.
     pub const fn quorum_sockets(&self) -> usize {
-        self.servers - 1
+        if self.apart { self.learners() } else { 0 }
     }
 
     const fn member_sockets(&self) -> usize {
         self.election_sockets() + self.quorum_sockets()
+    }
+
+    /// Links of the quorum port, whatever they go over.
+    const fn learners(&self) -> usize {
+        self.servers - 1
+    }
+
+    /// Bytes of a socket for the election port, for what comes and for what goes.
+    const fn election_buffers(&self) -> (usize, usize) {
+        if self.apart {
+            return (GREETING_MAX, self.election_send);
+        }
+        let packet = self.packet();
+        (if packet > GREETING_MAX { packet } else { GREETING_MAX }, self.quorum_send)
     }
 
     /// Bytes of a connection's input: a frame that waits, and what is kept before it.
@@ -223,6 +244,7 @@ impl Profile {
             max_batch: self.batch_max,
             max_watches: self.watches as u32,
             max_ephemerals: self.nodes,
+            dialect: if self.apart { Dialect::Never } else { Dialect::Asks },
             ..node::board_options(server)
         }
     }
@@ -245,7 +267,7 @@ impl Profile {
     const fn peer_ram(&self) -> usize {
         let Self { servers, clients, sessions, nodes, watches, changes, proposals, txn, .. } =
             *self;
-        let links = self.member_sockets();
+        let links = self.learners() + self.election_sockets();
         // The tree.
         bytes_of::<Node>(nodes)
             + bytes_of::<Slot>(slots(nodes))
@@ -281,10 +303,10 @@ impl Profile {
             + 2 * (self.config + bytes_of::<Member>(servers))
             + bytes_of::<election::Voter>(2 * servers + election::STRANGERS_MAX)
             + self.election_sockets() * self.notification()
-            + self.quorum_sockets() * self.packet()
+            + self.learners() * self.packet()
             + bytes_of::<MemberConnection<'_>>(links)
             + bytes_of::<Address>(servers - 1)
-            + bytes_of::<Learner>(self.quorum_sockets())
+            + bytes_of::<Learner>(self.learners())
             + INSTALL
             + 2 * bytes_of::<Asking>(clients)
     }
@@ -295,10 +317,11 @@ impl Profile {
 
     const fn net_ram(&self) -> usize {
         let sockets = self.clients + self.member_sockets();
+        let (receive, send) = self.election_buffers();
         bytes_of::<SocketStorage<'_>>(sockets + LEASE)
             + bytes_of::<Place>(sockets)
             + self.clients * (self.client_receive + self.client_send)
-            + self.election_sockets() * (GREETING_MAX + self.election_send)
+            + self.election_sockets() * (receive + send)
             + self.quorum_sockets() * (self.packet() + self.quorum_send)
             + self.scratch()
     }
@@ -380,7 +403,7 @@ impl Profile {
                 voters: ram.table::<election::Voter>(2 * servers + election::STRANGERS_MAX),
                 links: self.links(ram),
                 addresses: ram.table::<Address>(servers - 1),
-                learners: ram.table::<Learner>(self.quorum_sockets()),
+                learners: ram.table::<Learner>(self.learners()),
                 install: ram.table(INSTALL),
                 asking: [ram.table::<Asking>(clients), ram.table::<Asking>(clients)],
             },
@@ -404,10 +427,10 @@ impl Profile {
     /// Links to members: those for packets, whose numbers learners have, and then those for
     /// notifications, which are shorter.
     fn links<'m, R: Ram<'m>>(&self, ram: &mut Lender<'_, R>) -> Table<'m, MemberConnection<'m>> {
-        let quorum = ram.pieces(self.quorum_sockets(), self.packet());
+        let quorum = ram.pieces(self.learners(), self.packet());
         let mut outputs = quorum.chain(ram.pieces(self.election_sockets(), self.notification()));
         let entry = || MemberConnection::lent(outputs.next().unwrap_or_default());
-        Table::lent(ram.0.lend(self.member_sockets(), entry))
+        Table::lent(ram.0.lend(self.learners() + self.election_sockets(), entry))
     }
 
     fn configuration<'m, R: Ram<'m>>(&self, ram: &mut Lender<'_, R>) -> Config<'m> {
@@ -428,11 +451,12 @@ impl Profile {
     /// Memory of sockets, and of the loop.
     pub fn net<'m>(&self, ram: &mut impl Ram<'m>) -> (net::Storage<'m>, node::Storage<'m>) {
         let sockets = self.clients + self.member_sockets();
+        let (receive, send) = self.election_buffers();
         let ram = &mut Lender(ram);
         let storage = net::Storage {
             sockets: ram.0.lend(sockets + LEASE, || SocketStorage::EMPTY),
             clients: ram.buffers(self.clients, self.client_receive, self.client_send),
-            election: ram.buffers(self.election_sockets(), GREETING_MAX, self.election_send),
+            election: ram.buffers(self.election_sockets(), receive, send),
             quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.quorum_send),
         };
         let places = ram.0.lend(sockets, Place::default);
@@ -524,8 +548,8 @@ mod tests {
 
     #[test]
     fn what_is_lent_is_what_was_said() {
-        for profile in [TINY, SMALL, Profile { servers: 5, clients: 8, acls: 9, write: 8, ..TINY }]
-        {
+        let more = Profile { servers: 5, apart: true, clients: 8, acls: 9, write: 8, ..TINY };
+        for profile in [TINY, SMALL, more] {
             let mut ram = Counted::default();
             profile.peer(&mut ram);
             assert_eq!(ram.0, profile.peer_ram());

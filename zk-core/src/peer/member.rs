@@ -12,7 +12,7 @@ use core::net::IpAddr;
 
 use super::ensemble::Ensemble;
 use super::serve::Received;
-use super::{Peer, State};
+use super::{Dialect, Peer, State};
 use crate::election::{Caller, Greeting, accepted, opened};
 use crate::id::ServerId;
 use crate::memory::{Full, Pipe};
@@ -97,6 +97,8 @@ impl Peer<'_> {
         }
         let me = self.options.server;
         let learns = self.is_learner();
+        // Learners come on these.
+        let always = self.options.dialect == Dialect::Asks;
         let election_limit = self.member_output_limit(Port::Election);
         let quorum_limit = self.member_output_limit(Port::Quorum);
         let Ensemble { members, election, quorums, uplink, .. } = &mut self.ensemble;
@@ -105,7 +107,9 @@ impl Peer<'_> {
             let link = &mut members.links[at];
             let (Link::Waiting(until), Some(server)) = (link.state, link.server) else { continue };
             let wanted = match link.port {
-                Port::Election => (link.called || election.wants(server)) && quorums.knows(server),
+                Port::Election => {
+                    (link.called || always || election.wants(server)) && quorums.knows(server)
+                }
                 Port::Quorum => learns && uplink.is_none() && members.leader == Some(server),
             };
             if !wanted {
@@ -129,7 +133,7 @@ impl Peer<'_> {
         let port = Port::Election;
         let server = quorums.members().find(|&server| {
             server != me
-                && election.wants(server)
+                && (always || election.wants(server))
                 && members.find(server, port).is_none()
                 && !members.is_asking(server)
         })?;
@@ -240,16 +244,34 @@ impl Peer<'_> {
         let mut rest = bytes;
         loop {
             let done = |rest: &[u8], need| Received { consumed: bytes.len() - rest.len(), need };
-            let Some(connection) = self.ensemble.members.get(at) else { return done(&[], 1) };
+            let members = &self.ensemble.members;
+            let Some(connection) = members.get(at) else { return done(&[], 1) };
             if connection.state == Link::Closing {
                 return done(&[], 1);
             }
-            let heard = match connection.port {
-                Port::Election => self.hear_election(now, at, rest),
-                Port::Quorum => self.hear_quorum(now, at, rest),
+            let (mut hears, mut part) = (at, rest);
+            let coming = connection.channel.coming;
+            if coming > 0 {
+                part = rest.get(..coming).unwrap_or(rest);
+                hears = members.hears(at).unwrap_or(usize::MAX);
+            }
+            let heard = match members.get(hears).map(|link| link.port) {
+                Some(Port::Election) => self.hear_election(now, at, part),
+                Some(Port::Quorum) => self.hear_quorum(now, hears, part),
+                // Its channel is no more.
+                None if part.is_empty() => Ok(Taken::Need(1)),
+                None => Ok(Taken::Bytes(part.len())),
             };
             match heard {
-                Ok(Taken::Bytes(n)) => rest = rest.get(n..).unwrap_or_default(),
+                Ok(Taken::Bytes(n)) => {
+                    rest = rest.get(n..).unwrap_or_default();
+                    if let Some(left) = coming.checked_sub(n).filter(|_| coming > 0) {
+                        self.ensemble.members.links[at].channel.coming = left;
+                    }
+                }
+                Ok(Taken::Need(need)) if coming > 0 && need > coming => {
+                    self.violated(hears, Violation("a packet that is longer than its envelope"));
+                }
                 Ok(Taken::Need(need)) => return done(rest, need),
                 Ok(Taken::Later) => {
                     if let Some(connection) = self.ensemble.members.get_mut(at) {
@@ -257,7 +279,7 @@ impl Peer<'_> {
                     }
                     return done(rest, 0);
                 }
-                Err(violation) => self.violated(at, violation),
+                Err(violation) => self.violated(hears, violation),
             }
         }
     }
@@ -317,9 +339,7 @@ impl Peer<'_> {
             return Ok(Taken::Bytes(n));
         }
         // The length of a frame begins with 0.
-        if link.channel.coming > 0
-            || link.channel.spoken && bytes.first().is_some_and(|&first| first != 0)
-        {
+        if link.channel.spoken && bytes.first().is_some_and(|&first| first != 0) {
             return self.hear_envelope(now, at, bytes);
         }
         let (start, len, taken) = match wire::first(bytes, room) {
@@ -332,7 +352,7 @@ impl Peer<'_> {
         };
         link.untried = false;
         if OFFER.get(frame::LEN..) == Some(start) {
-            link.channel.spoken = true;
+            link.channel.spoken = self.options.dialect != Dialect::Never;
             self.ensemble.dirty = true;
             return Ok(taken);
         }
@@ -442,7 +462,7 @@ impl Peer<'_> {
     }
 
     fn speak(&mut self, now: Now) {
-        let unasked = self.options.one_connection;
+        let dialect = self.options.dialect;
         let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
         for at in 0..members.used {
             let link = &members.links[at];
@@ -451,7 +471,7 @@ impl Peer<'_> {
                 continue;
             };
             // Only the latest vote matters: nothing is said before the last word has left.
-            if !link.output.is_empty() || link.channel.sending > 0 || members.offer(at, unasked) {
+            if !link.output.is_empty() || link.channel.sending > 0 || members.offer(at, dialect) {
                 continue;
             }
             let link = &mut members.links[at];

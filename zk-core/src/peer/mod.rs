@@ -64,7 +64,7 @@ use crate::id::{SessionId, Zxid};
 use crate::memory::{Full, Index, Meta, Pipe, Records, Ring, Table};
 use crate::request::apply::ApplyError;
 use crate::request::changes::{self, Changes};
-pub use crate::request::options::Options;
+pub use crate::request::options::{Dialect, Options};
 use crate::session::{Session, Sessions};
 use crate::time::{Instant, Now};
 use crate::trace::{Often, error};

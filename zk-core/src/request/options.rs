@@ -2,6 +2,18 @@
 
 use crate::id::ServerId;
 
+/// When the [compact dialect](crate::wire::compact) is spoken with another member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Never: a connection of the election port has no room for packets.
+    Never,
+    /// If the other asks for it.
+    #[default]
+    Asked,
+    /// If the other knows it: it is asked.
+    Asks,
+}
+
 /// Settings of a peer; the defaults are Apache's.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -15,9 +27,8 @@ pub struct Options {
     pub init_limit: u32,
     /// `syncLimit`: ticks of silence after which another member counts as gone.
     pub sync_limit: u32,
-    /// Members are asked for one connection that carries votes and packets: the
-    /// [compact dialect](crate::wire::compact). A member that is asked answers, whatever this says.
-    pub one_connection: bool,
+    /// Whether one connection to a member may carry both votes and packets.
+    pub dialect: Dialect,
     /// `reconfigEnabled`: the ensemble's configuration may change while it runs. Otherwise it is what
     /// this server's own file says, whatever others have.
     pub reconfig: bool,
@@ -87,7 +98,7 @@ impl Default for Options {
             tick_time: 3000,
             init_limit: 10,
             sync_limit: 5,
-            one_connection: false,
+            dialect: Dialect::Asked,
             reconfig: false,
             standalone: true,
             read_only: false,

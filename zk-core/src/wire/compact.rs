@@ -8,16 +8,14 @@
 //!
 //! ```text
 //! notification:  0, and Apache's frame goes on (its length is below 2^24)
-//! Open:          1, number       a learner has come to the quorum port
-//! Close:         2, number       nothing more is said on the channel, or heard
+//! Open:          1, number, 0    a learner has come to the quorum port
+//! Close:         2, number, 0    nothing more is said on the channel, or heard
 //! Data:          3, number, n    n bytes of the channel follow
 //! ```
 //!
-//! That is postcard: each number takes one byte for every seven bits. Channels are numbered by who opens
+//! That is postcard: a byte, and two numbers that take one byte for every seven bits. Channels are numbered by who opens
 //! them: even numbers by the server with the lower id of the two, odd ones by the other. So whatever was
 //! said of a channel that is no more is told apart, and passed over.
-
-use serde::{Deserialize, Serialize};
 
 use super::election::Notification;
 use super::frame;
@@ -36,20 +34,22 @@ pub const OFFER: [u8; frame::LEN + Notification::HEAD] = {
 };
 
 /// Bytes of the longest envelope.
-pub const ENVELOPE_MAX: usize = 1 + 3 + 5;
+pub const ENVELOPE_MAX: usize = 1 + 5 + 5;
 
 /// Says what comes next on a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// A notification, in its frame. It is never written: the frame begins with this byte.
-    Notification,
     /// A channel begins.
-    Open(u16),
+    Open(u32),
     /// A channel ends.
-    Close(u16),
+    Close(u32),
     /// So many bytes of a channel follow.
-    Data(u16, u32),
+    Data(u32, u32),
 }
+
+/// Why bytes are no envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
 
 /// What the start of a stream shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +65,33 @@ impl Envelope {
     ///
     /// # Errors
     /// This will not become an envelope.
-    pub fn first(bytes: &[u8]) -> Result<First, postcard::Error> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((envelope, rest)) => Ok(First::Envelope(envelope, bytes.len() - rest.len())),
-            Err(postcard::Error::DeserializeUnexpectedEnd) => Ok(First::Need(bytes.len() + 1)),
-            Err(error) => Err(error),
-        }
+    pub fn first(bytes: &[u8]) -> Result<First, Malformed> {
+        let ((kind, number, len), rest) = match postcard::take_from_bytes::<(u8, u32, u32)>(bytes) {
+            Ok(taken) => taken,
+            Err(postcard::Error::DeserializeUnexpectedEnd) => {
+                return Ok(First::Need(bytes.len() + 1));
+            }
+            Err(_) => return Err(Malformed),
+        };
+        let envelope = match (kind, len) {
+            (1, 0) => Self::Open(number),
+            (2, 0) => Self::Close(number),
+            (3, _) => Self::Data(number, len),
+            _ => return Err(Malformed),
+        };
+        Ok(First::Envelope(envelope, bytes.len() - rest.len()))
     }
 
     /// The bytes of the envelope, in `room`.
     #[must_use]
     pub fn encode<'r>(&self, room: &'r mut [u8; ENVELOPE_MAX]) -> &'r [u8] {
+        let parts = match *self {
+            Self::Open(number) => (1_u8, number, 0),
+            Self::Close(number) => (2, number, 0),
+            Self::Data(number, len) => (3, number, len),
+        };
         // The room is as long as the longest.
-        postcard::to_slice(self, room).map_or(&[], |bytes| bytes)
+        postcard::to_slice(&parts, room).map_or(&[], |bytes| bytes)
     }
 }
 
@@ -88,15 +102,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::election::{self, Malformed, Received};
+    use crate::wire::election::{self, Received};
 
     #[test]
     fn envelopes_have_these_bytes() {
         let mut room = [0; ENVELOPE_MAX];
-        assert_eq!(Envelope::Open(5).encode(&mut room), [1, 5]);
-        assert_eq!(Envelope::Close(128).encode(&mut room), [2, 0x80, 1]);
+        assert_eq!(Envelope::Open(5).encode(&mut room), [1, 5, 0]);
+        assert_eq!(Envelope::Close(128).encode(&mut room), [2, 0x80, 1, 0]);
         assert_eq!(Envelope::Data(1, 300).encode(&mut room), [3, 1, 0xac, 2]);
-        let longest = Envelope::Data(u16::MAX, u32::MAX);
+        let longest = Envelope::Data(u32::MAX, u32::MAX);
         assert_eq!(longest.encode(&mut room).len(), ENVELOPE_MAX);
     }
 
@@ -108,15 +122,16 @@ mod tests {
         else {
             panic!("no frame");
         };
-        assert_eq!(Notification::decode(start, 44), Err(Malformed::State(0x7a6b_0001)));
+        let malformed = election::Malformed::State(0x7a6b_0001);
+        assert_eq!(Notification::decode(start, 44), Err(malformed));
         // Nor an envelope, and no notification is one.
-        assert_eq!(Envelope::first(&OFFER), Ok(First::Envelope(Envelope::Notification, 1)));
+        assert_eq!(Envelope::first(&OFFER), Err(Malformed));
         assert!(election::FRAME_MAX < 1 << 24);
     }
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(which in 1..4, number: u16, len: u32, more: u8) {
+        fn what_is_written_is_read(which in 1..4, number: u32, len: u32, more: u8) {
             let envelope = match which {
                 1 => Envelope::Open(number),
                 2 => Envelope::Close(number),
@@ -130,6 +145,11 @@ mod tests {
             let len = bytes.len();
             let bytes = [bytes, vec![more]].concat();
             prop_assert_eq!(Envelope::first(&bytes), Ok(First::Envelope(envelope, len)));
+        }
+
+        #[test]
+        fn an_envelope_without_data_has_no_length(kind in 1..3_u8, len in 1..128_u8) {
+            prop_assert_eq!(Envelope::first(&[kind, 1, len]), Err(Malformed));
         }
 
         #[test]

@@ -1,12 +1,14 @@
 //! The compact dialect: two members that have one connection, for votes and packets.
 
+use zk_core::peer::Dialect;
 use zk_core::wire::compact::{self, ENVELOPE_MAX, Envelope, OFFER};
 
 use super::*;
 
 /// A server that would rather have one connection, or has to be asked.
 fn server(id: i64, one_connection: bool) -> Server {
-    Server::with_options(id, false, Options { one_connection, ..Options::default() })
+    let dialect = if one_connection { Dialect::Asks } else { Dialect::Asked };
+    Server::with_options(id, false, Options { dialect, ..Options::default() })
 }
 
 fn envelope(envelope: Envelope) -> Vec<u8> {
@@ -28,7 +30,10 @@ struct Together {
 impl Together {
     /// They have elected the leader, and the follower has not called it.
     fn new(leader: bool, follower: bool) -> Self {
-        let (mut leader, mut follower) = (server(2, leader), server(1, follower));
+        Self::of(server(2, leader), server(1, follower))
+    }
+
+    fn of(mut leader: Server, mut follower: Server) -> Self {
         let links = meet(&mut leader, &mut follower);
         let (said, come) = Default::default();
         let mut all = Self { leader, follower, links, said, come };
@@ -96,7 +101,9 @@ impl Together {
                 rest = &rest[4 + len..];
             } else {
                 let first = Envelope::first(rest).unwrap();
-                let compact::First::Envelope(envelope, len) = first else { panic!("a part of one") };
+                let compact::First::Envelope(envelope, len) = first else {
+                    panic!("a part of one")
+                };
                 rest = &rest[len..];
                 script.push(format!("{envelope:?}"));
                 if let Envelope::Data(_, len) = envelope {
@@ -145,6 +152,17 @@ fn votes_and_packets_share_a_connection_if_one_side_wants_that() {
     for side in [0, 1] {
         assert!(all.script(side).iter().all(|word| word == "vote"));
     }
+}
+
+/// It has no room for packets where votes are, and is asked in vain.
+#[test]
+fn who_never_speaks_it_is_met_on_its_quorum_port() {
+    let never = Options { dialect: Dialect::Never, ..Options::default() };
+    let (leader, follower) = (server(2, true), Server::with_options(1, false, never));
+    let mut all = Together::of(leader, follower);
+    assert_eq!(all.dials(), [Port::Quorum]);
+    assert!(all.script(0).contains(&"offer".to_owned()));
+    assert!(all.script(1).iter().all(|word| word == "vote"));
 }
 
 /// The leader has said the beginning of an envelope when the follower's channel ends, at either side: it
@@ -254,7 +272,7 @@ fn channels_of_the_past_mean_nothing() {
 
 #[test]
 fn what_is_no_envelope_ends_the_link() {
-    for bad in [&b"\x04"[..], b"\xff\xff\xff\xff\xff\xff", b"\x01\xff\xff\xff"] {
+    for bad in [&b"\x04\x01\0"[..], b"\x01\xff\xff\xff\xff\xff", b"\x02\x01\x01"] {
         let mut all = Together::new(true, true);
         assert_eq!(all.show(0, bad), bad.len());
         assert!(all.leader.peer.member_is_closing(all.links[0]));

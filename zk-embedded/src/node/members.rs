@@ -136,9 +136,15 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             }
             _ => return false,
         };
-        let sent = self.net.send(at, self.peer.member_output(link));
-        if sent > 0 {
-            self.peer.member_sent(now, link, sent);
+        let mut sent = 0;
+        // An envelope and what is in it are two pieces.
+        for _ in 0..2 {
+            let piece = self.net.send(at, self.peer.member_output(link));
+            if piece == 0 {
+                break;
+            }
+            self.peer.member_sent(now, link, piece);
+            sent += piece;
         }
         if !self.peer.member_is_closing(link) {
             return sent > 0;

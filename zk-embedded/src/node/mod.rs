@@ -18,10 +18,14 @@
 //! are refused.
 //!
 //! Members' sockets are in two pools, one for each port, and for the connections that are made to it
-//! from here. With `n` other members `n + 2` are enough for the election port: one for each, one more
-//! while two servers settle which of two connections stays, and one that listens. Their buffers are
-//! short. For the quorum port `n` are enough: only a leader listens there, as long as somebody is
-//! missing. Whoever does not come from a member's address is reset at its first frame.
+//! from here. With `n` other members of zk `n + 1` of the election port are enough, and none of the quorum
+//! port: one for each, which carries its packets as well ([`zk_core::wire::compact`]), and one that listens,
+//! or calls while two servers settle which of two connections stays. (Who finds none calls again.)
+//!
+//! Where members may be Apache's servers there are `n + 2` short ones of the election port, and `n` of the
+//! quorum port: only a leader listens there, as long as somebody is missing.
+//!
+//! Whoever does not come from a member's address is reset at its first frame.
 //!
 //! # Time
 //!
@@ -265,12 +269,15 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         // Of a longer one the beginning is taken before its end comes.
         let shown = frame::LEN.saturating_add(limits.max_frame).min(limits.max_shown);
         let packet = packet_max(limits.max_frame, limits.max_txn);
+        // Without the compact dialect packets have sockets of their own.
+        let apart = limits.dialect == peer::Dialect::Never;
+        let vote = if apart { GREETING_MAX } else { packet.max(GREETING_MAX) };
         if limits.max_shown < HANDSHAKE_MAX {
             return Err(Unfit("a handshake would come in parts"));
         }
         for (pool, least, why) in [
             (Pool::Clients, shown.max(HANDSHAKE_MAX), "a client's longest frame does not fit"),
-            (Pool::Election, GREETING_MAX, "a greeting does not fit"),
+            (Pool::Election, vote, "a greeting, or a member's longest packet, does not fit"),
             (Pool::Quorum, packet, "a member's longest packet does not fit"),
         ] {
             for at in net.pool(pool) {

@@ -30,7 +30,7 @@ pub(crate) struct End {
     /// Listens to what is sent to this end.
     pub(crate) tap: Tap,
     /// What is on its way here, each with the offset at which it ends, and the channel that it is on.
-    pub(crate) messages: VecDeque<(u64, Option<u16>, Message)>,
+    pub(crate) messages: VecDeque<(u64, Option<u32>, Message)>,
     /// Bytes that the peer has taken.
     pub(crate) taken: u64,
 }
@@ -53,7 +53,7 @@ impl End {
     }
 
     /// The peer has taken so many bytes: the messages that it has taken with them.
-    pub(crate) fn take(&mut self, len: usize) -> Vec<(Option<u16>, Message)> {
+    pub(crate) fn take(&mut self, len: usize) -> Vec<(Option<u32>, Message)> {
         self.taken += len as u64;
         let whole = self.messages.iter().take_while(|(end, ..)| *end <= self.taken).count();
         self.messages.drain(..whole).map(|(_, channel, message)| (channel, message)).collect()

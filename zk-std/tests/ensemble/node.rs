@@ -6,7 +6,7 @@ pub(crate) mod storage;
 
 use core::net::{IpAddr, Ipv4Addr};
 use zk_core::id::{Epoch, ServerId, SessionId, Zxid};
-use zk_core::peer::{Ceilings, Epochs, Membership, Options, Peer};
+use zk_core::peer::{Ceilings, Dialect, Epochs, Membership, Options, Peer};
 use zk_core::time::Now;
 use zk_core::tree::Seeds;
 use zk_embedded::flash::simulated::Geometry;
@@ -43,8 +43,8 @@ pub(crate) struct Size {
     pub(crate) limits: Option<Limits>,
     /// The flash that it keeps its history in, rather than in files.
     pub(crate) flash: Option<Geometry>,
-    /// It would rather have one connection to each member.
-    pub(crate) one_connection: bool,
+    /// Whether it has one connection to each member.
+    pub(crate) dialect: Dialect,
 }
 
 impl Size {
@@ -58,7 +58,7 @@ impl Size {
             snap_count: one([12, 24, 40, 60]) as u32,
             limits: None,
             flash: None,
-            one_connection: false,
+            dialect: Dialect::Asked,
         }
     }
 
@@ -164,7 +164,7 @@ fn new_peer(
         tick_time: TICK,
         init_limit: 10,
         sync_limit: 5,
-        one_connection: size.one_connection,
+        dialect: size.dialect,
         min_session_timeout: 2 * TICK,
         max_session_timeout: 20 * TICK,
         snap_count: size.snap_count,

@@ -127,7 +127,7 @@ pub(crate) struct Tap {
     /// Bytes that were understood.
     offset: u64,
     /// The channel that it carries.
-    channel: Option<(u16, Box<Self>)>,
+    channel: Option<(u32, Box<Self>)>,
     /// Bytes of the channel that come next.
     carried: usize,
 }
@@ -140,7 +140,7 @@ impl Tap {
     }
 
     /// Listens. Answers each message, the channel that it is on, and the offset at which it ends.
-    pub(crate) fn listen(&mut self, bytes: &[u8]) -> Vec<(u64, Option<u16>, Message)> {
+    pub(crate) fn listen(&mut self, bytes: &[u8]) -> Vec<(u64, Option<u32>, Message)> {
         self.bytes.extend_from_slice(bytes);
         let mut heard = vec![];
         let mut at = 0;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use zk_core::id::{ServerId, SessionId, Zxid};
 use zk_core::memory::Full;
-use zk_core::peer::{Link, Peer, State};
+use zk_core::peer::{Dialect, Link, Peer, State};
 use zk_core::quorum::Port;
 use zk_core::time::Now;
 use zk_core::wire::quorum::Kind;
@@ -129,13 +129,16 @@ impl World {
         let may = size.limits.is_none() && learner.below(4) == 0;
         let apache = may.then(|| learner.below(servers) as usize);
         let mut together = Rng::new(seed ^ 0x10ca1);
-        let dialect = apache.is_none() && together.below(3) < 9;
+        let dialect = apache.is_none() && together.below(2) == 0;
         let nodes: Vec<Node> = (1..=servers)
             .map(|n| {
                 let id = ServerId(n as i64);
                 let fixed = (!reconfig).then_some(&config);
                 let mut size = size;
-                size.one_connection = dialect && together.below(2) == 0;
+                if dialect {
+                    let all = [Dialect::Asks, Dialect::Asks, Dialect::Asked, Dialect::Never];
+                    size.dialect = all[together.below(4) as usize];
+                }
                 if n as usize > voters {
                     size.limits = size.limits.map(|limits| limits.of(observer));
                 }

@@ -5,7 +5,7 @@
 //! beginning has been said is always said to its end, even if nobody needs it any more.
 
 use super::links::{Link, MemberLink, Members};
-use super::{Peer, Taken};
+use super::{Dialect, Peer, Taken};
 use crate::id::ServerId;
 use crate::memory::Sink;
 use crate::quorum::Port;
@@ -20,15 +20,15 @@ pub(super) struct Channel {
     pub(super) offered: bool,
     pub(super) spoken: bool,
     /// The channel whose end is still to be told.
-    ended: Option<u16>,
+    ended: Option<u32>,
     /// Bytes of the link that it carries: the rest of the envelope that is being sent.
     pub(super) sending: usize,
     /// The rest of the envelope that is coming, and its channel.
     pub(super) coming: usize,
-    coming_of: u16,
+    coming_of: u32,
     /// Of the quorum port: the link that carries it.
     pub(super) carrier: Option<usize>,
-    number: u16,
+    number: u32,
     /// The other side is still to be told that it begins.
     opens: bool,
 }
@@ -40,6 +40,14 @@ impl Members<'_> {
         used.map(|link| link.channel.carrier).position(|carrier| carrier == Some(at))
     }
 
+    /// The link that hears what is coming on the channel of `at`.
+    pub(super) fn hears(&self, at: usize) -> Option<usize> {
+        self.carried(at).filter(|&carried| {
+            let link = &self.links[carried];
+            link.state == Link::Open && link.channel.number == self.links[at].channel.coming_of
+        })
+    }
+
     /// The link that can carry packets to and from `server`.
     fn carrier(&self, server: ServerId) -> Option<usize> {
         let at = self.find(server, Port::Election)?;
@@ -48,9 +56,9 @@ impl Members<'_> {
     }
 
     /// Says that this side speaks the dialect, once. Answers whether that waits to be sent now.
-    pub(super) fn offer(&mut self, at: usize, unasked: bool) -> bool {
+    pub(super) fn offer(&mut self, at: usize, dialect: Dialect) -> bool {
         let link = &mut self.links[at];
-        let due = !link.channel.offered && (unasked || link.channel.spoken);
+        let due = !link.channel.offered && (dialect == Dialect::Asks || link.channel.spoken);
         if due {
             link.channel.offered = link.output.put(&OFFER).is_ok();
         }
@@ -95,7 +103,7 @@ impl Members<'_> {
 
 impl Peer<'_> {
     /// The number of the channel that a link carries for another, as long as that is open.
-    pub fn member_channel(&self, link: MemberLink) -> Option<u16> {
+    pub fn member_channel(&self, link: MemberLink) -> Option<u32> {
         let members = &self.ensemble.members;
         let carried = members.get(members.carried(link.0)?)?;
         (carried.state == Link::Open).then_some(carried.channel.number)
@@ -112,23 +120,20 @@ impl Peer<'_> {
             return true;
         }
         members.channels = members.channels.wrapping_add(1);
-        let number = members.channels << 1 | u16::from(me > server);
+        let number = members.channels << 1 | u32::from(me > server);
         members.links[link.0].channel =
             Channel { carrier: Some(carrier), number, opens: true, ..Channel::default() };
         self.connected(link);
         true
     }
 
-    /// Hears an envelope, or what one has announced.
+    /// Hears an envelope.
     pub(super) fn hear_envelope(
         &mut self,
         now: Now,
         at: usize,
         bytes: &[u8],
     ) -> Result<Taken, Violation> {
-        if self.ensemble.members.links[at].channel.coming > 0 {
-            return self.hear_channel(now, at, bytes);
-        }
         let start = bytes.get(..ENVELOPE_MAX).unwrap_or(bytes);
         let (envelope, len) = match Envelope::first(start) {
             Ok(First::Envelope(envelope, len)) => (envelope, len),
@@ -165,38 +170,6 @@ impl Peer<'_> {
             self.ensemble.dirty = true;
         }
         Ok(Taken::Bytes(len))
-    }
-
-    fn hear_channel(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
-        let members = &self.ensemble.members;
-        let Channel { coming, coming_of, .. } = members.links[at].channel;
-        let part = bytes.get(..coming).unwrap_or(bytes);
-        if part.is_empty() {
-            return Ok(Taken::Need(1));
-        }
-        let carried = members.carried(at).filter(|&carried| {
-            let link = &members.links[carried];
-            link.state == Link::Open && link.channel.number == coming_of
-        });
-        let heard = match carried {
-            Some(carried) => match self.hear_quorum(now, carried, part) {
-                Ok(Taken::Need(need)) if need > coming => {
-                    Err((carried, Violation("a packet that is longer than its envelope")))
-                }
-                heard => heard.map_err(|violation| (carried, violation)),
-            },
-            // It is no more.
-            None => Ok(Taken::Bytes(part.len())),
-        };
-        let taken = heard.unwrap_or_else(|(carried, violation)| {
-            self.violated(carried, violation);
-            Taken::Bytes(part.len())
-        });
-        if let Taken::Bytes(n) = taken {
-            let channel = &mut self.ensemble.members.links[at].channel;
-            channel.coming = channel.coming.saturating_sub(n);
-        }
-        Ok(taken)
     }
 
     /// A link that is to be closed and is carried goes as soon as no envelope is under way, and the other side

@@ -127,7 +127,7 @@ pub(in crate::peer) struct Members<'m> {
     pub(super) addresses: Table<'m, Address>,
     pub(super) addresses_len: usize,
     /// Channels that were opened from here.
-    pub(super) channels: u16,
+    pub(super) channels: u32,
 }
 
 impl<'m> Members<'m> {

@@ -80,7 +80,12 @@ fn open(world: &mut World, raw: usize, at: usize, to: usize, port: u16) {
 
 #[test]
 fn three_boards_elect_and_serve() {
-    let (mut world, leader, [follower, _]) = serving(1);
+    for world in [World::new(1, CLIENTS), World::apart(1, CLIENTS)] {
+        elect_and_serve(serving_with(world));
+    }
+}
+
+fn elect_and_serve((mut world, leader, [follower, _]): (World, usize, [usize; 2])) {
     let one = connected(&mut world, &[leader]);
     let two = connected(&mut world, &[follower]);
     assert_eq!(world.create(two, "/a", b"x"), Code::Ok);
@@ -95,7 +100,12 @@ fn three_boards_elect_and_serve() {
 
 #[test]
 fn the_ensemble_goes_on_without_its_leader() {
-    let (mut world, leader, others) = serving(2);
+    for world in [World::new(2, CLIENTS), World::apart(2, CLIENTS)] {
+        goes_on_without_its_leader(serving_with(world));
+    }
+}
+
+fn goes_on_without_its_leader((mut world, leader, others): (World, usize, [usize; 2])) {
     let client = connected(&mut world, &others);
     assert_eq!(world.create(client, "/before", b"1"), Code::Ok);
     world.cut[leader] = true;
@@ -266,7 +276,7 @@ fn who_says_nothing_is_reset() {
 
 #[test]
 fn a_process_on_a_members_host_must_say_who_it_is() {
-    let (mut world, leader, [follower, other]) = serving(9);
+    let (mut world, leader, [follower, other]) = serving_with(World::apart(9, CLIENTS));
     // It speaks from the address of a member whose power is off.
     let _ = world.power_off(other);
     let raw = world.raw_at(other, 6, 4096);
@@ -514,7 +524,7 @@ fn get_frame(xid: i32, path: &str) -> Vec<u8> {
 
 #[test]
 fn strangers_are_reset_at_the_ports_of_members() {
-    let (mut world, leader, [follower, _]) = serving(8);
+    let (mut world, leader, [follower, _]) = serving_with(World::apart(8, CLIENTS));
     let raw = world.raw(12, 4096);
     for (at, port) in (0..12).zip([ELECTION, QUORUM].into_iter().cycle()) {
         assert!(world.sockets(raw).net.connect(at, address(leader), port));

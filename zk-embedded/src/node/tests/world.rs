@@ -294,6 +294,8 @@ pub(super) struct World {
     rng: u64,
     /// RAM that was lent to one board.
     pub(super) ram: usize,
+    /// Whether boards have sockets for packets besides those for votes.
+    apart: bool,
     /// How long a board's flash takes.
     rating: Rating,
     /// What a board's flash takes for the time.
@@ -309,6 +311,11 @@ impl World {
     /// Three boards, new.
     pub(super) fn new(seed: u64, clients: usize) -> Self {
         Self::slow(seed, clients, 1)
+    }
+
+    /// Three boards with sockets for packets besides those for votes, as among Apache's servers.
+    pub(super) fn apart(seed: u64, clients: usize) -> Self {
+        Self::of((seed, true), clients, (FLASH, 1), Rating::default())
     }
 
     /// Three boards whose flash is busy so often after each operation.
@@ -328,6 +335,15 @@ impl World {
         (geometry, latency): (Geometry, u32),
         rating: Rating,
     ) -> Self {
+        Self::of((seed, false), clients, (geometry, latency), rating)
+    }
+
+    fn of(
+        (seed, apart): (u64, bool),
+        clients: usize,
+        (geometry, latency): (Geometry, u32),
+        rating: Rating,
+    ) -> Self {
         let mut world = Self {
             now: 1000,
             wall: Some(1_700_000_000_000),
@@ -342,6 +358,7 @@ impl World {
             most_syns: 0,
             rng: seed | 1,
             ram: 0,
+            apart,
             rating,
             clock: Rc::default(),
         };
@@ -414,7 +431,7 @@ impl World {
             reason: self.reason,
             wall: self.wall,
         };
-        let profile = Profile { clients, blocks, ..PROFILE };
+        let profile = Profile { clients, blocks, apart: self.apart, ..PROFILE };
         let at = Instant(self.now);
         let board = board::start(&profile, &mut ram, parts, at).unwrap();
         self.ram = ram.0 + size_of::<Board>();
