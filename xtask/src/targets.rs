@@ -69,6 +69,9 @@ pub(crate) const SERIAL: &str = "serial";
 /// One whose flash takes as long as can be.
 pub(crate) const SLOW: &str = "slow";
 
+/// One whose members may be Apache's servers.
+pub(crate) const APACHE: &str = "apache";
+
 /// One that holds as little as the smallest boards; and the name of that profile.
 pub(crate) const TINY: &str = "tiny";
 
@@ -103,7 +106,7 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "emcraft-sf2"],
             flash: 16 << 20,
         }),
-        programs: &[SERIAL, SLOW],
+        programs: &[APACHE, SERIAL, SLOW],
         profile: TINY,
         dhcp: false,
         code_max: 192 << 10,
@@ -117,7 +120,7 @@ pub(crate) const BOARDS: &[Board] = &[
             machine: &["-M", "sifive_u", "-smp", "2", "-bios", "none"],
             flash: 32 << 20,
         }),
-        programs: &[TINY],
+        programs: &[APACHE, TINY],
         profile: "small",
         dhcp: true,
         code_max: 244_000,

@@ -11,8 +11,8 @@
 //!
 //! Features: `alloc` (tables that grow on the heap, beside lent ones), `std` (hardware checksums),
 //! `stats` (what only a server shows is counted), `log`, `defmt`. None changes behaviour.
-//! `--cfg zk_handle16` is for small boards: handles of 16 bits, and less room for a connection's identities,
-//! waiting syncs and strangers.
+//! `--cfg zk_handle16` is for small boards: handles of 16 bits, less room for a connection's identities, waiting
+//! syncs and strangers, and no reconfiguration, whose code is left out.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::std_instead_of_core, clippy::alloc_instead_of_core)]

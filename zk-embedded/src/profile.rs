@@ -138,6 +138,9 @@ pub const TINY: Profile = Profile {
     write: 1,
 };
 
+/// The same among Apache's servers: more sockets, and shorter frames.
+pub const TINY_APART: Profile = Profile { apart: true, frame: 512, txn: 576, reply: 608, ..TINY };
+
 /// What a microcontroller with 128 KiB of memory holds.
 pub const SMALL: Profile = Profile {
     servers: 3,

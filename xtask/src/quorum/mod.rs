@@ -27,7 +27,7 @@ use crate::checkout::Checkout;
 use crate::command::{self, first_line};
 use crate::guest::{self, Network, Scratch, Wiring};
 use crate::switch::{HOST, Plan, Switch, board_socket, port_socket};
-use crate::targets::{Board, Emulated, SERIAL, SLOW, emulated};
+use crate::targets::{APACHE, Board, Emulated, SERIAL, SLOW, emulated};
 
 /// Client ports of 127.0.0.1 that are tried from the usual one on.
 const PORTS_TRIED: u16 = 1000;
@@ -92,8 +92,10 @@ impl Wish {
                 other => return Err(format!("`quorum` does not know `{other}`")),
             }
         }
-        if wish.serial && wish.slow {
-            return Err("there is no firmware with --serial and --slow".to_owned());
+        let special = [(APACHE, wish.apache.is_some()), (SERIAL, wish.serial), (SLOW, wish.slow)];
+        let mut special = special.into_iter().filter_map(|(name, wished)| wished.then_some(name));
+        if let (Some(one), Some(other)) = (special.next(), special.next()) {
+            return Err(format!("there is no firmware with --{one} and --{other}"));
         }
         if wish.dhcp && !wish.kinds.iter().any(|kind| kind.board.dhcp) {
             let able: Vec<_> = emulated().filter(|it| it.board.dhcp).collect();
@@ -118,9 +120,10 @@ impl Wish {
 
     /// The firmware that all boards have, if not the usual one.
     fn special(&self) -> Option<&'static str> {
-        match (self.serial, self.slow) {
-            (true, _) => Some(SERIAL),
-            (_, true) => Some(SLOW),
+        match self {
+            Self { apache: Some(_), .. } => Some(APACHE),
+            Self { serial: true, .. } => Some(SERIAL),
+            Self { slow: true, .. } => Some(SLOW),
             _ => None,
         }
     }

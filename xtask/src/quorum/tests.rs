@@ -262,6 +262,7 @@ fn wishes_are_read() {
         "--serial --board sifive-u",
         "--serial --board emcraft-sf2,sifive-u",
         "--serial --slow",
+        "--serial --apache zkServer.sh",
         "--dhcp --board emcraft-sf2",
         "--dhcp --slow",
         "--board emcraft-sf2,",

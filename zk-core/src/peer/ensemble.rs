@@ -222,7 +222,7 @@ impl<'m> Peer<'m> {
         let noted = self.tree.find(CONFIG).map_or(Zxid::ZERO, |at| self.tree.stat(at).mzxid);
         self.loaded_history(now);
         if let Some(text) = membership.proposed
-            && self.options.reconfig
+            && self.options.reconfigures()
             && self.ensemble.quorums.pending().is_none()
         {
             let version = Zxid(crate::quorum::version(text).unwrap_or(0));

@@ -43,7 +43,7 @@ impl Peer<'_> {
         let window = window!(self);
         let Ensemble { leader, quorums, .. } = &mut self.ensemble;
         leader.advance(now.monotonic, quorums, epochs, window);
-        if self.options.reconfig
+        if self.options.reconfigures()
             && leader.begins().is_some()
             && quorums.committed.version() == 0
             && quorums.pending().is_none()
@@ -133,7 +133,7 @@ impl Peer<'_> {
         let known = self.ensemble.quorums.knows(server);
         // Whoever is to become a member must have the history first, so that a quorum of the new
         // configuration has it; and whoever was one may still read. Neither has a vote.
-        if server == self.options.server || !(known || self.options.reconfig) {
+        if server == self.options.server || !(known || self.options.reconfigures()) {
             return Err(Violation("a learner that is no member of the ensemble"));
         }
         if known && !self.ensemble.members.comes_from(at, server) {

@@ -326,7 +326,7 @@ impl Peer<'_> {
 
     fn hear_election(&mut self, now: Now, at: usize, bytes: &[u8]) -> Result<Taken, Violation> {
         // The configuration behind the vote is for whoever looks for a leader, and read by nobody else.
-        let adopts = self.state == State::Looking && self.options.reconfig;
+        let adopts = self.state == State::Looking && self.options.reconfigures();
         let config_room = if adopts { self.config().text_room() } else { 0 };
         let room = Notification::HEAD.saturating_add(config_room);
         let Some(link) = self.ensemble.members.get_mut(at) else { return Ok(Taken::Need(1)) };

@@ -57,7 +57,7 @@ impl Peer<'_> {
     /// The configuration that a request asks for, among the quorums as the proposed one.
     #[inline(never)] // as above
     fn candidate(&mut self, body: &[u8], zxid: Zxid) -> Result<(), Code> {
-        if !self.options.reconfig {
+        if !self.options.reconfigures() {
             return Err(Code::ReconfigDisabled);
         }
         if self.state != State::Leading {
@@ -134,7 +134,7 @@ impl Peer<'_> {
     /// [`Violation`]: it is none, or this server has no room for it, and cannot follow.
     pub(super) fn take_config(&mut self, text: &[u8]) -> Result<(), Violation> {
         const WRONG: Violation = Violation("a configuration that is none, or too long");
-        if !self.options.reconfig {
+        if !self.options.reconfigures() {
             return Ok(());
         }
         let version = version(text).ok_or(WRONG)?;
@@ -175,7 +175,10 @@ impl Peer<'_> {
     /// without a version was written by somebody who knows better.
     pub(super) fn find_config(&mut self) {
         self.ensemble.quorums.withdraw();
-        if !self.options.reconfig || self.config().version() == 0 || planted!(ReconfigForgotten) {
+        if !self.options.reconfigures()
+            || self.config().version() == 0
+            || planted!(ReconfigForgotten)
+        {
             return;
         }
         let Some(at) = self.tree.find(CONFIG) else { return };
@@ -190,7 +193,7 @@ impl Peer<'_> {
     /// A reconfiguration is applied: its configuration is in force. But before a reign begins the whole
     /// history is applied, whether it is committed or not; then it is in force when a quorum has it.
     pub(super) fn reconfigured(&mut self, seq: u64) {
-        if !self.options.reconfig || !self.ensemble.serving && !planted!(ReconfigInForce) {
+        if !self.options.reconfigures() || !self.ensemble.serving && !planted!(ReconfigInForce) {
             return;
         }
         let Some((zxid, bytes)) = self.history.get(seq) else { return };
@@ -216,7 +219,7 @@ impl Peer<'_> {
     /// A reign begins: clients are shown the configuration in force, and the server has its place in it.
     /// It may have come without a transaction. Answers as [`take_place`](Self::take_place).
     pub(super) fn config_in_force(&mut self, now: Now) -> bool {
-        if !self.options.reconfig {
+        if !self.options.reconfigures() {
             return false;
         }
         let shown = self.tree.find(CONFIG).map_or(Zxid::ZERO, |at| self.tree.stat(at).mzxid);

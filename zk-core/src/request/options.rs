@@ -30,7 +30,7 @@ pub struct Options {
     /// Whether one connection to a member may carry both votes and packets.
     pub dialect: Dialect,
     /// `reconfigEnabled`: the ensemble's configuration may change while it runs. Otherwise it is what
-    /// this server's own file says, whatever others have.
+    /// this server's own file says, whatever others have. With `--cfg zk_handle16` it is as if this were not set.
     pub reconfig: bool,
     /// `standaloneEnabled`: a reconfiguration leaves two voters at least, else one.
     pub standalone: bool,
@@ -88,6 +88,13 @@ pub struct Options {
     /// `znode.container.maxNeverUsedIntervalMs`: when a container that never had a child goes, ms;
     /// 0: never.
     pub container_max_never_used: u32,
+}
+
+impl Options {
+    /// [`reconfig`](Self::reconfig), if this build can.
+    pub(crate) const fn reconfigures(&self) -> bool {
+        cfg!(not(zk_handle16)) && self.reconfig
+    }
 }
 
 impl Default for Options {

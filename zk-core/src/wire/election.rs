@@ -347,6 +347,7 @@ pub enum Received<'a> {
 /// # Errors
 /// [`Error::Length`] when its length is not from 1 to [`FRAME_MAX`]: the connection has no meaning
 /// any more.
+#[inline(never)] // once for all its callers
 pub fn first(bytes: &[u8], room: usize) -> Result<Received<'_>, Error> {
     let len = match frame::first(bytes, FRAME_MAX)? {
         Frame::Need(frame::LEN) => return Ok(Received::Need(frame::LEN)),

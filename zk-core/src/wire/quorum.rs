@@ -120,6 +120,7 @@ pub enum First<'a> {
 /// # Errors
 /// [`Error::Length`] when a length is negative or above what `most` data bytes allow: nothing of
 /// such a stream is worth waiting for.
+#[inline(never)] // once for all its callers
 pub fn first(bytes: &[u8], most: usize) -> Result<First<'_>, Error> {
     let mut reader = Reader::new(bytes);
     let mut whole = || -> Result<Result<(), usize>, Error> {

@@ -16,7 +16,7 @@ impl Prep<'_, '_> {
         out: &mut Slice<'_>,
     ) -> Result<(), Refusal> {
         let Progress { ask, zxid, time, .. } = *progress;
-        if !self.options.reconfig {
+        if !self.options.reconfigures() {
             return Err(Code::ReconfigDisabled.into());
         }
         self.check_session(ask)?;
