@@ -177,6 +177,7 @@ impl Client {
         };
         let storage = Storage {
             clients: buffers(1),
+            carriers: buffers(0),
             election: buffers(0),
             quorum: buffers(0),
             sockets: Heap.lend(1, || SocketStorage::EMPTY),

@@ -69,7 +69,9 @@ pub struct Storage<'m> {
     pub sockets: &'m mut [SocketStorage<'m>],
     /// Of clients' sockets: the first ones.
     pub clients: Buffers<'m>,
-    /// Of sockets for the election port: the next ones.
+    /// Of sockets for the election port that carry packets as well: the next ones.
+    pub carriers: Buffers<'m>,
+    /// Of sockets for the election port that have only room for votes.
     pub election: Buffers<'m>,
     /// Of sockets for the quorum port.
     pub quorum: Buffers<'m>,
@@ -123,7 +125,7 @@ pub struct Net<'m, D: Device> {
     interface: Interface,
     sockets: SocketSet<'m>,
     /// Where each pool ends, and the next begins.
-    ends: [usize; 3],
+    ends: [usize; 4],
     next_port: u16,
     lease: Option<Lease>,
 }
@@ -184,12 +186,12 @@ impl<'m, D: Device> Net<'m, D> {
         if !fits {
             return Err(Unfit("there is no room for an address and a route"));
         }
-        let Storage { sockets, clients, election, quorum } = storage;
+        let Storage { sockets, clients, carriers, election, quorum } = storage;
         let room = sockets.len();
         let mut sockets = SocketSet::new(sockets);
-        let mut ends = [0; 3];
+        let mut ends = [0; 4];
         let mut len = 0;
-        for (end, buffers) in ends.iter_mut().zip([clients, election, quorum]) {
+        for (end, buffers) in ends.iter_mut().zip([clients, carriers, election, quorum]) {
             let Buffers { sockets: count, receive, transmit } = buffers;
             len += count;
             *end = len;
@@ -233,7 +235,7 @@ impl<'m, D: Device> Net<'m, D> {
 
     /// How many sockets there are.
     pub fn len(&self) -> usize {
-        self.ends[2]
+        self.ends[3]
     }
 
     /// Whether there are no sockets.
@@ -243,7 +245,7 @@ impl<'m, D: Device> Net<'m, D> {
 
     /// The sockets of a pool.
     pub fn pool(&self, pool: Pool) -> Range<usize> {
-        let [clients, election, quorum] = self.ends;
+        let [clients, _, election, quorum] = self.ends;
         match pool {
             Pool::Clients => 0..clients,
             Pool::Election => clients..election,
@@ -626,7 +628,8 @@ mod tests {
             receive: std::boxed::Box::leak(std::boxed::Box::new([0; 64])),
             transmit: std::boxed::Box::leak(std::boxed::Box::new([0; 64])),
         };
-        let storage = Storage { sockets, clients, election: none(), quorum: none() };
+        let storage =
+            Storage { sockets, clients, carriers: none(), election: none(), quorum: none() };
         Net::new(Cable::default(), storage, &options(prefix), Instant(0)).unwrap()
     }
 
@@ -760,7 +763,13 @@ mod tests {
     fn only_ethernet_has_dhcp() {
         let none = || Buffers { sockets: 0, receive: &mut [], transmit: &mut [] };
         let sockets = &mut [SocketStorage::EMPTY];
-        let storage = Storage { sockets, clients: none(), election: none(), quorum: none() };
+        let storage = Storage {
+            sockets,
+            clients: none(),
+            carriers: none(),
+            election: none(),
+            quorum: none(),
+        };
         let line = Cable { medium: Some(Medium::Ip), ..Cable::default() };
         assert!(Net::new(line, storage, &options(0), Instant(0)).is_err());
     }

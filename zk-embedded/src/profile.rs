@@ -76,6 +76,13 @@ pub struct Profile {
     pub watch_cells: usize,
     /// Bytes of the longest frame of a client.
     pub frame: usize,
+    /// Bytes that each connection has for frames that wait. Where that is less than the longest takes, one
+    /// connection at a time has more ([`peer::SPARE_MS`]).
+    pub waiting: usize,
+    /// Bytes that each connection has for replies; likewise.
+    pub replies: usize,
+    /// Bytes of what a multi's results are, and a request's list, while it is prepared.
+    pub results: usize,
     /// Bytes of the longest transaction.
     pub txn: usize,
     /// Bytes of the longest reply: 96 more than a frame, so that what was written can be read.
@@ -120,9 +127,12 @@ pub const TINY: Profile = Profile {
     acls: 4,
     watches: 32,
     watch_cells: 32,
-    frame: 512,
-    txn: 576,
-    reply: 608,
+    frame: 1024,
+    txn: 1088,
+    reply: 1120,
+    waiting: 192,
+    replies: 192,
+    results: 608,
     history: 1280,
     proposals: 12,
     batch_max: 384,
@@ -139,7 +149,7 @@ pub const TINY: Profile = Profile {
 };
 
 /// The same among Apache's servers: more sockets, and shorter frames.
-pub const TINY_APART: Profile = Profile { apart: true, frame: 512, txn: 576, reply: 608, ..TINY };
+pub const TINY_APART: Profile = Profile { apart: true, frame: 768, txn: 832, reply: 864, ..TINY };
 
 /// What a microcontroller with 128 KiB of memory holds.
 pub const SMALL: Profile = Profile {
@@ -156,6 +166,9 @@ pub const SMALL: Profile = Profile {
     frame: 1536,
     txn: 1600,
     reply: 1632,
+    waiting: WAITING_HEAD + 1536,
+    replies: 1632,
+    results: 1632,
     history: 3584,
     proposals: 16,
     batch_max: 1024,
@@ -183,11 +196,21 @@ const fn bytes_of<T>(len: usize) -> usize {
 }
 
 impl Profile {
-    /// Sockets for the election port: one for each other member, and one that listens, or calls while two
-    /// members settle which of two connections stays. Where nothing else goes over them they are short, and
-    /// there is one more.
+    /// Sockets for the election port: one for each other member, and those that are short.
     pub const fn election_sockets(&self) -> usize {
-        self.servers + self.apart as usize
+        self.carriers() + self.short_sockets()
+    }
+
+    /// Sockets that carry the packets of a member as well: one for each.
+    const fn carriers(&self) -> usize {
+        if self.apart { 0 } else { self.learners() }
+    }
+
+    /// Sockets that have only room for votes: one that listens, or calls while two members settle which of two
+    /// connections stays. Where packets have sockets apart, one for each other member, one that listens, and one
+    /// to call.
+    const fn short_sockets(&self) -> usize {
+        if self.apart { self.servers + 1 } else { 1 }
     }
 
     /// Sockets for the quorum port: one for each other member, if they are apart. A leader listens there as
@@ -205,18 +228,20 @@ impl Profile {
         self.servers - 1
     }
 
-    /// Bytes of a socket for the election port, for what comes and for what goes.
-    const fn election_buffers(&self) -> (usize, usize) {
-        if self.apart {
-            return (GREETING_MAX, self.election_send);
-        }
+    /// Bytes of a socket that carries packets, for what comes.
+    const fn carrier(&self) -> usize {
         let packet = self.packet();
-        (if packet > GREETING_MAX { packet } else { GREETING_MAX }, self.quorum_send)
+        if packet > GREETING_MAX { packet } else { GREETING_MAX }
     }
 
-    /// Bytes of a connection's input: a frame that waits, and what is kept before it.
-    const fn waiting(&self) -> usize {
-        WAITING_HEAD + self.frame
+    /// Bytes of the memory that connections share, if there is any: for a frame that waits, with what is kept
+    /// before it, and for replies.
+    const fn spares(&self) -> [usize; 2] {
+        let waiting = WAITING_HEAD + self.frame;
+        [
+            if self.waiting < waiting { waiting } else { 0 },
+            if self.replies < self.reply { self.reply } else { 0 },
+        ]
     }
 
     /// Bytes of paths, data and lists that a snapshot has room for besides all else.
@@ -242,7 +267,7 @@ impl Profile {
             max_txn: self.txn,
             max_reply: self.reply,
             reply_high_mark: self.reply / 2,
-            max_waiting: self.waiting(),
+            max_waiting: WAITING_HEAD + self.frame,
             max_shown: self.client_receive,
             max_batch: self.batch_max,
             max_watches: self.watches as u32,
@@ -259,6 +284,7 @@ impl Profile {
     /// a profile is not built.
     pub const fn ram<N: Nor>(&self) -> usize {
         assert!(self.client_receive >= HANDSHAKE_MAX);
+        assert!(self.waiting >= WAITING_HEAD + self.client_receive && self.replies >= REPLIES_MIN);
         assert!(self.bytes() >= BYTES_MIN && self.lists() >= BYTES_MIN);
         self.tables() + bytes_of::<MadePeer<'_>>(1) + bytes_of::<MadeDisk<'_, N>>(1)
     }
@@ -271,6 +297,7 @@ impl Profile {
         let Self { servers, clients, sessions, nodes, watches, changes, proposals, txn, .. } =
             *self;
         let links = self.learners() + self.election_sockets();
+        let [spare_frame, spare_replies] = self.spares();
         // The tree.
         bytes_of::<Node>(nodes)
             + bytes_of::<Slot>(slots(nodes))
@@ -294,16 +321,19 @@ impl Profile {
             + bytes_of::<Session>(sessions)
             + bytes_of::<Slot>(slots(sessions))
             // Connections.
-            + clients * (self.waiting() + self.reply)
+            + clients * (self.waiting + self.replies)
+            + spare_frame
+            + spare_replies
             + bytes_of::<Connection<'_>>(clients)
             // The history.
             + self.history
             + bytes_of::<Meta>(proposals)
             + bytes_of::<PendingEntry>(proposals)
             + txn
-            + self.reply
+            + self.results
             // The ensemble.
-            + 2 * (self.config + bytes_of::<Member>(servers))
+            + self.config
+            + bytes_of::<Member>(servers)
             + bytes_of::<election::Voter>(2 * servers + election::STRANGERS_MAX)
             + self.election_sockets() * self.notification()
             + self.learners() * self.packet()
@@ -320,11 +350,11 @@ impl Profile {
 
     const fn net_ram(&self) -> usize {
         let sockets = self.clients + self.member_sockets();
-        let (receive, send) = self.election_buffers();
         bytes_of::<SocketStorage<'_>>(sockets + LEASE)
             + bytes_of::<Place>(sockets)
             + self.clients * (self.client_receive + self.client_send)
-            + self.election_sockets() * (receive + send)
+            + self.carriers() * (self.carrier() + self.quorum_send)
+            + self.short_sockets() * (GREETING_MAX + self.election_send)
             + self.quorum_sockets() * (self.packet() + self.quorum_send)
             + self.scratch()
     }
@@ -396,13 +426,15 @@ impl Profile {
             sessions: ram.table::<Session>(sessions),
             session_slots: ram.index(sessions),
             connections: self.connections(ram, clients),
+            spares: self.spares().map(|len| ram.table(len)),
             history: ram.table(self.history),
             history_metas: ram.table::<Meta>(proposals),
             pending: ram.table::<PendingEntry>(proposals),
             scratch: ram.table(txn),
-            reply: ram.table(self.reply),
+            reply: ram.table(self.results),
             ensemble: EnsembleStorage {
-                quorums: Quorums::new(self.configuration(ram), self.configuration(ram)),
+                // It stays the one that was provisioned.
+                quorums: Quorums::new(self.configuration(ram), Config::default()),
                 voters: ram.table::<election::Voter>(2 * servers + election::STRANGERS_MAX),
                 links: self.links(ram),
                 addresses: ram.table::<Address>(servers - 1),
@@ -419,8 +451,8 @@ impl Profile {
         ram: &mut Lender<'_, R>,
         clients: usize,
     ) -> Table<'m, Connection<'m>> {
-        let mut inputs = ram.pieces(clients, self.waiting());
-        let mut outputs = ram.pieces(clients, self.reply);
+        let mut inputs = ram.pieces(clients, self.waiting);
+        let mut outputs = ram.pieces(clients, self.replies);
         let entry = || {
             Connection::lent(inputs.next().unwrap_or_default(), outputs.next().unwrap_or_default())
         };
@@ -454,12 +486,12 @@ impl Profile {
     /// Memory of sockets, and of the loop.
     pub fn net<'m>(&self, ram: &mut impl Ram<'m>) -> (net::Storage<'m>, node::Storage<'m>) {
         let sockets = self.clients + self.member_sockets();
-        let (receive, send) = self.election_buffers();
         let ram = &mut Lender(ram);
         let storage = net::Storage {
             sockets: ram.0.lend(sockets + LEASE, || SocketStorage::EMPTY),
             clients: ram.buffers(self.clients, self.client_receive, self.client_send),
-            election: ram.buffers(self.election_sockets(), receive, send),
+            carriers: ram.buffers(self.carriers(), self.carrier(), self.quorum_send),
+            election: ram.buffers(self.short_sockets(), GREETING_MAX, self.election_send),
             quorum: ram.buffers(self.quorum_sockets(), self.packet(), self.quorum_send),
         };
         let places = ram.0.lend(sockets, Place::default);
@@ -470,8 +502,11 @@ impl Profile {
 /// Bytes of paths, data and lists of an empty tree, and some more; and of lists.
 const BYTES_MIN: usize = 128;
 
+/// Bytes of replies that a connection has room for at least: of the longest without data or a path.
+const REPLIES_MIN: usize = 128;
+
 /// Bytes of a leader's snapshot that wait for the flash.
-const INSTALL: usize = 416;
+const INSTALL: usize = 160;
 
 /// Tables from a [`Ram`].
 struct Lender<'r, R>(&'r mut R);

@@ -120,6 +120,18 @@ impl<'m> Pipe<'m> {
         }
     }
 
+    /// Changes places with other lent memory, and takes along what waits: there must be room for it.
+    #[inline(never)] // once for all its callers
+    pub fn swap(&mut self, memory: &mut Table<'m, u8>) {
+        let len = self.len();
+        if let Some(place) = memory.get_mut(..len) {
+            place.copy_from_slice(self.bytes());
+            core::mem::swap(&mut self.bytes, memory);
+            (self.from, self.to) = (0, len);
+            self.limit = self.bytes.ceiling();
+        }
+    }
+
     /// Lets an owned pipe hold at most `limit` bytes; a lent one holds what it was lent.
     #[inline(never)] // once for all its callers
     pub fn set_limit(&mut self, limit: usize) {

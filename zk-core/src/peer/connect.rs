@@ -42,7 +42,7 @@ impl Peer<'_> {
     }
 
     /// The socket of a link is closed. (Once for each link; its number is used again.)
-    pub fn closed(&mut self, _now: Now, link: Link) {
+    pub fn closed(&mut self, now: Now, link: Link) {
         if self.connections.get(link.0).is_none() {
             return;
         }
@@ -50,6 +50,7 @@ impl Peer<'_> {
         self.end_long_of(link.0);
         self.connections.close(link.0);
         self.leave(link.0);
+        self.pass_on(now);
     }
 
     /// The first frame of a connection.

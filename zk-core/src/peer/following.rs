@@ -317,7 +317,7 @@ impl Peer<'_> {
             let (op, timeout) = (OpCode::CreateSession, self.sessions.get(at).timeout());
             let (body, none) = (timeout.to_be_bytes(), List::EMPTY);
             if self.is_learner() {
-                self.forward(session, Xid(0), op, &body, none, link)?;
+                self.forward(session, Xid(0), op, &body, none, link, now)?;
             } else {
                 self.propose(session, Xid(0), op, &body, none, me, None, now)?;
             }
@@ -325,7 +325,7 @@ impl Peer<'_> {
             self.sessions.set_local(at, false);
         }
         if self.is_learner() {
-            return self.forward(session, cxid, op, body, ids, link);
+            return self.forward(session, cxid, op, body, ids, link, now);
         }
         self.propose(session, cxid, op, body, ids, me, Some(link), now)
     }
@@ -344,6 +344,7 @@ impl Peer<'_> {
     }
 
     /// Sends a request to the leader, and keeps room for its reply.
+    #[allow(clippy::too_many_arguments, reason = "who asks for what, and when")]
     fn forward(
         &mut self,
         session: SessionId,
@@ -352,14 +353,15 @@ impl Peer<'_> {
         body: &[u8],
         ids: List<'_, Id<'_>>,
         link: Handle,
+        now: Now,
     ) -> Result<(), Busy> {
-        let (reply, fits) = self.expected(link, op, body);
+        let (reply, fits) = self.expected(op, body);
         let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
-        let connection = &mut self.connections[link];
-        if connection.output.free() < connection.reserved + reply {
+        if !self.connections.has_room(link, reply, now.monotonic) {
             return Err(Busy);
         }
+        let connection = &mut self.connections[link];
         // Cut short, the leader refuses it as it refuses what its own clients are not to have.
         let body = if fits { body } else { b"" };
         let ids = if op == OpCode::CreateSession { List::NULL } else { ids };
@@ -372,13 +374,19 @@ impl Peer<'_> {
     }
 
     /// Asks the leader when all that is proposed now is committed.
-    pub(super) fn forward_sync(&mut self, at: Handle, xid: Xid, body: &[u8]) -> Result<(), Busy> {
+    pub(super) fn forward_sync(
+        &mut self,
+        at: Handle,
+        xid: Xid,
+        body: &[u8],
+        now: Now,
+    ) -> Result<(), Busy> {
         if !self.ensemble.syncs.has_room() {
             return Err(Busy);
         }
         let session = self.connections[at].session;
         // The leader asks nobody who it is that wants to be told.
-        self.forward(session, xid, OpCode::Sync, body, List::NULL, at)?;
+        self.forward(session, xid, OpCode::Sync, body, List::NULL, at, now)?;
         let serial = self.connections[at].serial;
         self.ensemble.syncs.push(Asking { link: at, serial });
         Ok(())
@@ -476,13 +484,13 @@ impl Peer<'_> {
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
-        self.expected(at, op, body).0
+        self.expected(op, body).0
     }
 
     /// Room that the reply to a forwarded request is kept, and whether it can ever fit; if not, a
     /// refusal does.
-    fn expected(&self, at: Handle, op: OpCode, body: &[u8]) -> (usize, bool) {
-        let most = self.connections[at].output.ceiling();
+    fn expected(&self, op: OpCode, body: &[u8]) -> (usize, bool) {
+        let most = self.options.max_reply;
         let reply = reply::most(op, body, self.config().text_room());
         // A configuration is hardly ever as long as it may be: all the room that there is will do.
         let fits = reply <= most || op == OpCode::Reconfig;

@@ -1,5 +1,6 @@
 //! A client's connection as the peer knows it: what waits for an answer, what waits to be sent.
 
+use super::spare::Spare;
 use super::stats::Counters;
 use crate::id::SessionId;
 use crate::memory::{Full, Handle, NIL, Pipe, Table};
@@ -181,6 +182,11 @@ impl<'m> Connection<'m> {
         }
     }
 
+    /// Bytes of the output that are not reserved.
+    pub(super) fn unreserved_room(&self) -> usize {
+        self.output.free().saturating_sub(self.reserved)
+    }
+
     /// Writes to the output, into room that is not reserved.
     pub(super) fn unreserved<T>(&mut self, put: impl FnOnce(&mut Pipe<'m>) -> T) -> T {
         let ceiling = self.output.ceiling();
@@ -301,12 +307,13 @@ pub(super) fn class(op: OpCode) -> Class {
 /// All connections of a peer.
 #[derive(Debug)]
 pub(super) struct Connections<'m> {
-    table: Table<'m, Connection<'m>>,
+    pub(super) table: Table<'m, Connection<'m>>,
     vacant: Handle,
     used: usize,
     len: usize,
     serial: u64,
     queues: [List; QUEUES],
+    pub(super) spares: [Spare<'m>; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -320,8 +327,9 @@ impl List {
 }
 
 impl<'m> Connections<'m> {
-    pub(super) fn new(table: Table<'m, Connection<'m>>) -> Self {
-        Self { table, vacant: NIL, used: 0, len: 0, serial: 0, queues: [List::EMPTY; QUEUES] }
+    pub(super) fn new(table: Table<'m, Connection<'m>>, spares: [Table<'m, u8>; 2]) -> Self {
+        let (spares, queues) = (spares.map(Spare::new), [List::EMPTY; QUEUES]);
+        Self { table, vacant: NIL, used: 0, len: 0, serial: 0, queues, spares }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -365,6 +373,7 @@ impl<'m> Connections<'m> {
     pub(super) fn close(&mut self, at: Handle) {
         let connection = &mut self[at];
         connection.state = State::Leaving;
+        (connection.due, connection.reserved) = (0, 0);
         connection.input.clear();
         connection.input.shrink();
         connection.output.clear();

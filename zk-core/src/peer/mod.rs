@@ -44,6 +44,7 @@ mod pipeline;
 mod reconfig;
 mod serve;
 mod slices;
+mod spare;
 mod stats;
 mod timers;
 
@@ -57,6 +58,7 @@ pub use load::LoadTxnError;
 pub use member::{Address, Dial, MemberConnection, MemberLink};
 pub use pipeline::PendingEntry;
 pub use serve::Received;
+pub use spare::SPARE_MS;
 use stats::Digests;
 pub use stats::{Counters, DigestEntry, Sizes, Stats, Summary};
 
@@ -107,6 +109,9 @@ pub struct Storage<'m> {
     pub session_slots: Index<'m>,
     /// One for each connection.
     pub connections: Table<'m, Connection<'m>>,
+    /// For a frame that waits, and for replies, where a connection has less room than the longest may need: one
+    /// connection at a time has it. Nothing, if all have all of it.
+    pub spares: [Table<'m, u8>; 2],
     /// Transactions that are proposed, and the latest that are applied.
     pub history: Table<'m, u8>,
     /// One for each of these.
@@ -183,6 +188,7 @@ impl Storage<'_> {
             sessions: Table::owned(ceilings.sessions),
             session_slots: Index::owned(ceilings.sessions),
             connections: Table::owned(ceilings.connections),
+            spares: Default::default(),
             history: Table::owned(ceilings.history),
             history_metas: Table::owned(ceilings.history_records),
             pending: Table::owned(ceilings.pending),
@@ -289,7 +295,7 @@ impl<'m> Peer<'m> {
                 now.monotonic,
             ),
             changes,
-            connections: Connections::new(storage.connections),
+            connections: Connections::new(storage.connections, storage.spares),
             history: Records::new(storage.history, storage.history_metas),
             pending: Ring::new(storage.pending),
             reserved: Cost::default(),
@@ -457,7 +463,8 @@ impl<'m> Peer<'m> {
     fn next_timer(&self) -> Option<Instant> {
         let expire = self.decides() || self.options.local_sessions && self.is_serving();
         let sessions = self.sessions.next_turn().filter(|_| expire);
-        [sessions, self.timers.next(), self.ensemble_timeout()].into_iter().flatten().min()
+        let timers = [sessions, self.timers.next(), self.ensemble_timeout(), self.spares_due()];
+        timers.into_iter().flatten().min()
     }
 
     /// The peer stops: nothing that it does afterwards could be trusted.

@@ -2,11 +2,13 @@
 
 use super::link::{Queue, State as LinkState, WAITING_HEAD};
 use super::serve::HEADER;
+use super::spare::{Lent, Way};
 use super::{Peer, State, Stats, Summary};
 use crate::id::{ServerId, SessionId, Xid, Zxid};
 use crate::memory::{Handle, NIL, Pipe};
 use crate::request::apply::{self, ApplyError, Done, Event, Observer};
 use crate::request::prep::{self, Ask, Prep};
+use crate::request::reply;
 use crate::time::{Instant, Now};
 use crate::trace::{debug, info, repeated, trace, warning};
 use crate::tree::watch::Watches;
@@ -125,15 +127,21 @@ impl Peer<'_> {
         };
         let most = most.min(self.longest_txn());
         let mut room_len = (body.len() * 2 + ids.raw().len() * 8 + TXN_OVERHEAD).min(most);
-        let mut reply_room = link.map_or(usize::MAX, |at| {
-            let connection = &self.connections[at];
-            connection.output.free().saturating_sub(connection.reserved)
-        });
+        let (mut reply_room, mut has_all) = (usize::MAX, true);
+        if let Some(at) = link {
+            if self.connections.shares_replies() {
+                let most = reply::most(op, body, self.config().text_room());
+                let most = most.min(self.options.max_reply);
+                has_all = self.connections.has_room(at, most, now.monotonic);
+            }
+            reply_room = self.connections[at].unreserved_room();
+        }
         if op == OpCode::Multi {
             // Its results are written down while it is applied.
             reply_room = reply_room.min(self.reply.ceiling());
         }
-        let alone = self.pending.is_empty()
+        let alone = has_all
+            && self.pending.is_empty()
             && link.is_none_or(|at| {
                 let connection = &self.connections[at];
                 connection.output.is_empty() && connection.reserved == 0
@@ -257,6 +265,7 @@ impl Peer<'_> {
         }
         self.heal(now);
         self.retry_stalled(now);
+        self.pass_on(now);
         Ok(())
     }
 
@@ -339,6 +348,7 @@ impl Peer<'_> {
             skip_acl: options.skip_acl,
             asked: prep::multi_ops(asked.bytes().get(WAITING_HEAD + HEADER..).unwrap_or_default()),
             stats,
+            now: now.monotonic,
         };
         let mut told = 0..0;
         if planted!(LateWatch) && waits {
@@ -592,6 +602,7 @@ struct Tell<'t, 'm> {
     /// The operations of the multi as they were asked.
     asked: prep::MultiOps<'t>,
     stats: &'t mut Stats,
+    now: Instant,
 }
 
 /// Bytes of the longest entry of a list that events are checked against: a longer one names nobody.
@@ -604,7 +615,7 @@ impl Observer for Tell<'_, '_> {
         }
         *self.event += 1;
         let number = *self.event;
-        let Self { watches, connections, skip_acl, stats, .. } = self;
+        let Self { watches, connections, skip_acl, stats, now, .. } = self;
         let mut scratch = [0; EVENT_ACL];
         watches.trigger(event.path, event.kind, |at, spend| {
             let Some(connection) = connections.get_mut(at) else { return };
@@ -625,8 +636,13 @@ impl Observer for Tell<'_, '_> {
                 return;
             }
             let before = connection.output.len();
-            let put = connection
-                .unreserved(|out| put_event(out, event.zxid, event.kind as i32, event.path));
+            let event =
+                |out: &mut Pipe<'_>| put_event(out, event.zxid, event.kind as i32, event.path);
+            let mut put = connection.unreserved(event);
+            if put.is_err() && connections.lend(at, Way::Output, *now) == Lent::More {
+                put = connections[at].unreserved(event);
+            }
+            let connection = &mut connections[at];
             if put.is_ok() {
                 stats.events(Summary::of((connection.output.len() - before) as u64));
                 connection.counters.sent(1);

@@ -4,6 +4,7 @@ use super::connect::Handshake;
 use super::link::{Class, Connection, Queue, State as LinkState, class};
 use super::pipeline::{Made, put_event, put_frame, set_len};
 use super::slices::Long;
+use super::spare::{Lent, Way};
 use super::stats::COUNTS;
 use super::{Link, Peer};
 use crate::id::{Xid, Zxid};
@@ -91,10 +92,18 @@ impl Peer<'_> {
                         return Received { consumed: bytes.len(), need: frame::LEN };
                     }
                     let part = &rest[frame::LEN..];
-                    if connection.state != LinkState::Open
-                        || connection.enqueue(part, need - frame::LEN, now).is_err()
+                    let len = need - frame::LEN;
+                    let mut queued = connection.state == LinkState::Open
+                        && connection.enqueue(part, len, now).is_ok();
+                    if !queued
+                        && connection.state == LinkState::Open
+                        && connection.input.is_empty()
+                        && self.connections.lend(at, Way::Input, now.monotonic) == Lent::More
                     {
-                        connection.blocked = true;
+                        queued = self.connections[at].enqueue(part, len, now).is_ok();
+                    }
+                    if !queued {
+                        self.connections[at].blocked = true;
                         return Received { consumed: bytes.len() - rest.len(), need: 0 };
                     }
                     return Received { consumed: bytes.len(), need: 1 };
@@ -375,7 +384,7 @@ impl Peer<'_> {
             OpCode::Sync => {
                 if connection.sync.is_none() && self.is_learner() {
                     // The leader says when.
-                    if self.forward_sync(at, xid, body).is_ok() {
+                    if self.forward_sync(at, xid, body, now).is_ok() {
                         self.connections[at].sync = Some(u64::MAX);
                     }
                     return Served::Stall;
@@ -397,7 +406,14 @@ impl Peer<'_> {
             _ => Ok(()),
         };
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };
-        let result = result.and_then(|()| self.put_reply(at, xid, op, body, pace));
+        let mut result = result.and_then(|()| self.put_reply(at, xid, op, body, pace));
+        let mut lent = Lent::Never;
+        if result == Err(NoReply::Full) {
+            lent = self.connections.lend(at, Way::Output, now.monotonic);
+            if lent == Lent::More {
+                result = self.put_reply(at, xid, op, body, pace);
+            }
+        }
         match result {
             Ok(bytes) => {
                 self.count_answer(at, Made { op, cxid: xid, bytes }, since, now);
@@ -407,7 +423,7 @@ impl Peer<'_> {
             Err(NoReply::More | NoReply::Lost) => Served::Long,
             Err(NoReply::Full) => {
                 let connection = &mut self.connections[at];
-                if !connection.output.is_empty() || connection.reserved > 0 {
+                if !connection.output.is_empty() || connection.reserved > 0 || lent == Lent::Wait {
                     connection.crowded = !connection.output.is_empty();
                     return Served::Wait;
                 }
@@ -698,6 +714,7 @@ impl Peer<'_> {
             self.pump(link.0, now);
         }
         self.unblock(link.0);
+        self.pass_on(now);
     }
 
     /// Whether the link is to be closed, once its output is written.

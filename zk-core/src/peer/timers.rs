@@ -51,6 +51,7 @@ impl Peer<'_> {
             }
         }
         self.tick_ensemble(now);
+        self.tick_spares(now);
         if planted!(FollowerExpiry) && self.is_learner() && self.is_serving() {
             self.expire_as_follower(now);
         }

@@ -2,7 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use zk_core::peer::Dial;
+use zk_core::id::ServerId;
+use zk_core::peer::{Dial, MemberLink};
 use zk_core::quorum::{Port, Quorums};
 use zk_core::say;
 use zk_core::time::Now;
@@ -63,7 +64,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             let turn = self.dials;
             self.dials = turn.wrapping_add(1);
             let address = address(self.peer.quorums(), server, port, turn);
-            let at = self.vacant(Door::Member(port));
+            let at = self.caller(server, port, now);
             say!(debug, "calls server {}, from socket {}", server.0, at.unwrap_or(usize::MAX));
             match (address, at) {
                 (Some((address, number)), Some(at)) if self.net.connect(at, address, number) => {
@@ -73,6 +74,43 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
             }
         }
         any
+    }
+
+    /// The socket to call a member from, even if somebody could come on it: another one listens then. Who will
+    /// be called back leaves room for that.
+    fn caller(&mut self, server: ServerId, port: Port, now: Now) -> Option<usize> {
+        let kept = port == Port::Quorum || self.peer.options().server > server;
+        let fits = |node: &Self, at| node.has_room(at) == kept;
+        let door = Door::Member(port);
+        let listens = self
+            .pool(door)
+            .find(|&at| fits(self, at) && matches!(self.role(at), Role::Listening(..)));
+        match (self.vacant(door, |node, at| fits(node, at)), listens) {
+            (Some(at), _) => Some(at),
+            (None, Some(at)) => {
+                self.reset(at, now);
+                Some(at)
+            }
+            (None, None) => self.vacant(door, |_, _| true),
+        }
+    }
+
+    /// Whether a socket has as much room as any of its port.
+    pub(super) fn has_room(&self, at: usize) -> bool {
+        let pool = self.net.pool(Pool::Election);
+        !pool.contains(&at)
+            || self.net.receive_capacity(at) == self.net.receive_capacity(pool.start)
+    }
+
+    /// Whether a member's packets have no room on a socket, and another one is there for them.
+    pub(super) fn is_cramped(&self, at: usize, link: MemberLink) -> bool {
+        !self.has_room(at)
+            && self.peer.member_server(link).is_some()
+            && !self.peer.member_is_closing(link)
+            && self.net.pool(Pool::Election).any(|at| {
+                let unused = matches!(self.role(at), Role::Free | Role::Listening(..));
+                unused && self.has_room(at)
+            })
     }
 
     pub(super) fn read_member(&mut self, at: usize, now: Now) -> bool {
@@ -170,7 +208,7 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
 /// Where to meet a member: its addresses take turns.
 fn address(
     quorums: &Quorums<'_>,
-    server: zk_core::id::ServerId,
+    server: ServerId,
     port: Port,
     turn: usize,
 ) -> Option<(Ipv4Addr, u16)> {

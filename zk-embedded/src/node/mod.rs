@@ -19,8 +19,9 @@
 //!
 //! Members' sockets are in two pools, one for each port, and for the connections that are made to it
 //! from here. With `n` other members of zk `n + 1` of the election port are enough, and none of the quorum
-//! port: one for each, which carries its packets as well ([`zk_core::wire::compact`]), and one that listens,
-//! or calls while two servers settle which of two connections stays. (Who finds none calls again.)
+//! port: one for each, which carries its packets as well ([`zk_core::wire::compact`]), and a short one that
+//! listens, or calls while two servers settle which of two connections stays. (Who finds none calls again. A
+//! member that was let in there is reset as soon as another one can take it.)
 //!
 //! Where members may be Apache's servers there are `n + 2` short ones of the election port, and `n` of the
 //! quorum port: only a leader listens there, as long as somebody is missing.
@@ -269,15 +270,16 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         // Of a longer one the beginning is taken before its end comes.
         let shown = frame::LEN.saturating_add(limits.max_frame).min(limits.max_shown);
         let packet = packet_max(limits.max_frame, limits.max_txn);
-        // Without the compact dialect packets have sockets of their own.
-        let apart = limits.dialect == peer::Dialect::Never;
-        let vote = if apart { GREETING_MAX } else { packet.max(GREETING_MAX) };
+        let carries = net.pool(Pool::Election).start;
+        if limits.dialect == peer::Dialect::Asks && net.receive_capacity(carries) < packet {
+            return Err(Unfit("a member's longest packet does not fit its votes' socket"));
+        }
         if limits.max_shown < HANDSHAKE_MAX {
             return Err(Unfit("a handshake would come in parts"));
         }
         for (pool, least, why) in [
             (Pool::Clients, shown.max(HANDSHAKE_MAX), "a client's longest frame does not fit"),
-            (Pool::Election, vote, "a greeting, or a member's longest packet, does not fit"),
+            (Pool::Election, GREETING_MAX, "a greeting does not fit"),
             (Pool::Quorum, packet, "a member's longest packet does not fit"),
         ] {
             for at in net.pool(pool) {
@@ -455,10 +457,12 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         })
     }
 
-    /// A socket that nobody uses.
-    fn vacant(&self, door: Door) -> Option<usize> {
-        self.pool(door)
-            .find(|&at| self.role(at) == Role::Free && self.net.state(at) == net::State::Closed)
+    /// A socket that nobody uses, and that will do.
+    fn vacant(&self, door: Door, will_do: impl Fn(&Self, usize) -> bool) -> Option<usize> {
+        self.pool(door).find(|&at| {
+            let unused = self.role(at) == Role::Free && self.net.state(at) == net::State::Closed;
+            unused && will_do(self, at)
+        })
     }
 
     /// The port that should be open there, if any.
@@ -493,10 +497,15 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         for door in [Door::Client, Door::Member(Port::Election), Door::Member(Port::Quorum)] {
             let Some(port) = self.port(door) else { continue };
             let armed = Role::Listening(door, port);
-            if self.pool(door).any(|at| self.role(at) == armed) {
-                continue;
+            let listens = self.pool(door).find(|&at| self.role(at) == armed);
+            let Some(at) = self.vacant(door, |_, _| true) else { continue };
+            if let Some(listens) = listens {
+                // Whoever comes is to have room.
+                if self.has_room(listens) || !self.has_room(at) {
+                    continue;
+                }
+                self.reset(listens, now);
             }
-            let Some(at) = self.vacant(door) else { continue };
             if self.net.listen(at, port) {
                 self.set(at, armed);
             }
@@ -555,6 +564,9 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                 },
                 Role::Member { link, came, blocked, until } => {
                     if late || state == net::State::Closed {
+                        self.peer.member_closed(now, link);
+                        self.reset(at, now);
+                    } else if self.is_cramped(at, link) {
                         self.peer.member_closed(now, link);
                         self.reset(at, now);
                     } else if until.is_some()

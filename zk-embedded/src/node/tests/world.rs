@@ -115,6 +115,7 @@ pub(super) fn sockets_of(sockets: usize, receive: usize) -> net::Storage<'static
             receive: leak(sockets * receive),
             transmit: leak(sockets * 4096),
         },
+        carriers: none(),
         election: none(),
         quorum: none(),
     }
@@ -171,6 +172,22 @@ impl<D: Device> Client<D> {
             flags: 0,
         };
         self.session.submit(OpCode::Create, &request).is_ok()
+    }
+
+    pub(super) fn sets(&mut self, path: &str, data: &[u8]) {
+        let request = SetDataRequest { path: path.into(), data: Buffer(Some(data)), version: -1 };
+        self.session.submit(OpCode::SetData, &request).unwrap();
+    }
+
+    pub(super) fn gets(&mut self, path: &str) {
+        let request = PathWatch { path: path.into(), watch: false };
+        self.session.submit(OpCode::GetData, &request).unwrap();
+    }
+
+    /// Asks whether a node is there, and to be told of it.
+    pub(super) fn watches(&mut self, path: &str) {
+        let request = PathWatch { path: path.into(), watch: true };
+        self.session.submit(OpCode::Exists, &request).unwrap();
     }
 
     pub(super) fn poll(&mut self, now: Instant) -> Option<Instant> {
@@ -673,7 +690,7 @@ impl World {
         self.session(client).heard.remove(0)
     }
 
-    fn replied(&mut self, client: usize) -> (Code, Vec<u8>) {
+    pub(super) fn replied(&mut self, client: usize) -> (Code, Vec<u8>) {
         match self.heard(client, 20_000) {
             Heard::Reply(code, body) => (code, body),
             other => panic!("{other:?} instead of a reply"),
@@ -695,8 +712,7 @@ impl World {
     }
 
     pub(super) fn set(&mut self, client: usize, path: &str, data: &[u8]) -> Code {
-        let request = SetDataRequest { path: path.into(), data: Buffer(Some(data)), version: -1 };
-        self.session(client).session.submit(OpCode::SetData, &request).unwrap();
+        self.session(client).sets(path, data);
         self.replied(client).0
     }
 

@@ -119,6 +119,7 @@ fn with_wire<D: Mac, C: Clock>(
     let storage = Storage {
         sockets: &mut sockets,
         clients: Buffers { sockets: 1, receive: &mut receive, transmit: &mut transmit },
+        carriers: none(),
         election: none(),
         quorum: none(),
     };

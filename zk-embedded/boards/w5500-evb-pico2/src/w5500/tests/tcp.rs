@@ -27,6 +27,7 @@ fn net(node: u8) -> (Rc<RefCell<Chip>>, Net<'static, Tried>) {
     let storage = Storage {
         sockets: vec![SocketStorage::EMPTY].leak(),
         clients: Buffers { sockets: 1, receive: room(), transmit: room() },
+        carriers: none(),
         election: none(),
         quorum: none(),
     };

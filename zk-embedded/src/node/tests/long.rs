@@ -1,0 +1,112 @@
+//! Frames and replies that are longer than what each connection has room for: connections share the memory.
+
+use std::format;
+use std::vec;
+
+use zk_core::peer::SPARE_MS;
+use zk_core::wire::Code;
+use zk_core::wire::client::EventType;
+
+use super::memory::FRAME;
+use super::world::{CLIENT, Heard};
+use super::*;
+
+/// Bytes that have no room in a connection's own memory.
+const LONG: usize = FRAME - 60;
+
+/// All clients write and read what is long, at the same time, and nobody waits forever or gets another's.
+#[test]
+fn whatever_is_long_takes_turns() {
+    let (mut world, leader, [follower, _]) = serving(21);
+    for board in [leader, follower] {
+        let clients = [(); 3].map(|()| connected(&mut world, &[board]));
+        for client in clients {
+            let path = format!("/{board}-{client}");
+            assert_eq!(world.create(client, &path, b""), Code::Ok);
+        }
+        for round in 0..20_u8 {
+            for client in clients {
+                let data = vec![round ^ client as u8; LONG];
+                let path = format!("/{board}-{client}");
+                world.session(client).sets(&path, &data);
+            }
+            for client in clients {
+                assert_eq!(world.replied(client).0, Code::Ok, "round {round}");
+            }
+            for client in clients {
+                world.session(client).gets(&format!("/{board}-{client}"));
+            }
+            for client in clients {
+                let (code, body) = world.replied(client);
+                assert_eq!(code, Code::Ok, "round {round}");
+                assert_eq!(body[4..][..LONG], vec![round ^ client as u8; LONG], "round {round}");
+            }
+        }
+        for client in clients {
+            assert!(world.is_connected(client));
+            assert_eq!(world.delete(client, &format!("/{board}-{client}")), Code::Ok);
+        }
+    }
+    agree(&mut world);
+}
+
+/// A client that reads nothing keeps the memory for [`SPARE_MS`], if another one waits for it.
+#[test]
+fn a_reply_that_nobody_reads_gives_way() {
+    let (mut world, _, [follower, _]) = serving(22);
+    let other = connected(&mut world, &[follower]);
+    assert_eq!(world.create(other, "/x", b""), Code::Ok);
+    assert_eq!(world.set(other, "/x", &[5; LONG]), Code::Ok);
+    let raw = world.raw(1, 128);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &connect_frame(30_000));
+    world.run(500);
+    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    world.sockets(raw).net.send(0, &get_frame(1, "/x"));
+    // Nobody else wants it.
+    world.run(2 * SPARE_MS);
+    assert_eq!(world.raw_state(raw, 0), net::State::Open);
+    let since = world.now;
+    assert_eq!(world.get(other, "/x", false).1, [5; LONG]);
+    assert!(world.now - since >= SPARE_MS - 100, "{} ms", world.now - since);
+    world.until("it is closed", 1000, |world| world.raw_state(raw, 0) != net::State::Open);
+    assert!(world.is_connected(other));
+}
+
+/// And so does one that says half of a long request.
+#[test]
+fn half_of_a_long_frame_gives_way() {
+    let (mut world, _, [follower, _]) = serving(23);
+    let other = connected(&mut world, &[follower]);
+    assert_eq!(world.create(other, "/x", b""), Code::Ok);
+    let raw = world.raw(1, 1024);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &connect_frame(30_000));
+    world.run(500);
+    world.sockets(raw).net.send(0, &(LONG as u32).to_be_bytes());
+    world.sockets(raw).net.send(0, &[0; LONG / 2]);
+    world.run(2 * SPARE_MS);
+    assert_eq!(world.raw_state(raw, 0), net::State::Open);
+    assert_eq!(world.set(other, "/x", &[6; LONG]), Code::Ok);
+    world.until("it is closed", 1000, |world| world.raw_state(raw, 0) != net::State::Open);
+    assert_eq!(world.get(other, "/x", false).1, [6; LONG]);
+}
+
+/// The answer to a creation, and the event of a node with a long path.
+#[test]
+fn a_long_path_is_told() {
+    let (mut world, leader, [follower, _]) = serving(24);
+    let one = connected(&mut world, &[leader]);
+    let two = connected(&mut world, &[follower]);
+    let path = format!("/{}", "p".repeat(500));
+    world.session(two).watches(&path);
+    assert_eq!(world.replied(two).0, Code::NoNode);
+    assert_eq!(world.create(one, &path, &[1; 300]), Code::Ok);
+    let created = EventType::NodeCreated as i32;
+    assert_eq!(world.heard(two, 5000), Heard::Watch(created, path.clone()));
+    assert_eq!(world.get(two, &path, true).1, [1; 300]);
+    assert_eq!(world.delete(one, &path), Code::Ok);
+    let deleted = EventType::NodeDeleted as i32;
+    assert_eq!(world.heard(two, 5000), Heard::Watch(deleted, path));
+    agree(&mut world);
+}
