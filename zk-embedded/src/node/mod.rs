@@ -563,10 +563,7 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
                     }
                 },
                 Role::Member { link, came, blocked, until } => {
-                    if late || state == net::State::Closed {
-                        self.peer.member_closed(now, link);
-                        self.reset(at, now);
-                    } else if self.is_cramped(at, link) {
+                    if late || state == net::State::Closed || self.is_cramped(at, link) {
                         self.peer.member_closed(now, link);
                         self.reset(at, now);
                     } else if until.is_some()

@@ -21,7 +21,7 @@ use zk_embedded::profile::{Profile, TINY};
 /// are enough.
 pub const PROFILE: Profile = Profile { blocks: 12, ..TINY };
 
-/// What it may take of 60 KiB: the stack has 6.1, frames of the network 4.2.
+/// What it may take of 60 KiB: the stack has 6.2, frames of the network 4.2.
 const _: () = assert!(PROFILE.ram::<nor::Nor>() <= 50 * 1024);
 
 /// A fault is a bug in here, or the stack has no room: it is told, as a panic is.

@@ -36,7 +36,7 @@ pub(crate) struct Memory {
     metas: [Meta; ENTRIES],
     pending: [PendingEntry; ENTRIES],
     slots: [[Slot; SLOTS]; 8],
-    bytes: [[u8; FRAME]; 4],
+    bytes: [[u8; FRAME]; 6],
 }
 
 impl Memory {
@@ -56,14 +56,14 @@ impl Memory {
             metas: from_fn(|_| Meta::default()),
             pending: from_fn(|_| PendingEntry::default()),
             slots: [[0; SLOTS]; 8],
-            bytes: [[0; FRAME]; 4],
+            bytes: [[0; FRAME]; 6],
         }
     }
 
     pub(crate) fn storage<'m>(&'m mut self, connections: &'m mut [Connection<'m>]) -> Storage<'m> {
         let [paths, contents, numbers, owners, watched, watches, changes, sessions] =
             &mut self.slots;
-        let [snapshot, history, scratch, reply] = &mut self.bytes;
+        let [snapshot, history, scratch, reply, spares @ ..] = &mut self.bytes;
         Storage {
             tree: tree::Storage {
                 nodes: Table::lent(&mut self.nodes),
@@ -97,6 +97,7 @@ impl Memory {
             sessions: Table::lent(&mut self.sessions),
             session_slots: Index::lent(sessions),
             connections: Table::lent(connections),
+            spares: spares.each_mut().map(|spare| Table::lent(spare)),
             history: Table::lent(history),
             history_metas: Table::lent(&mut self.metas),
             pending: Table::lent(&mut self.pending),
