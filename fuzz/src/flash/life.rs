@@ -446,7 +446,7 @@ impl Writer<'_, '_> {
             passwd: Buffer::new(&[0; 16]),
             read_only: Trailing(Some(false)),
         };
-        self.show(link, &encode(&request));
+        self.show(link, &encode(&request))?;
         // There may be no room for one more session.
         if self.answer(link)?.is_none() || self.peer.session(link).is_none() {
             return Ok(());
@@ -455,7 +455,7 @@ impl Writer<'_, '_> {
             let (node, len) = (usize::from(what % 8), usize::from(what / 8) * 6);
             let mut data = vec![number as u8; len];
             data.extend(self.shown.boots.to_le_bytes());
-            self.ask(link, number as i32 + 1, node, &data);
+            self.ask(link, number as i32 + 1, node, &data)?;
             let answered = value(self.peer, node);
             let unasked = Value { answered, asked: vec![] };
             self.shown.values.entry(node).or_insert(unasked).asked.push(encoded(&data));
@@ -477,14 +477,27 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    fn show(&mut self, link: Link, request: &[u8]) {
+    /// Shows a request. If it is long, it may have to wait for what a connection has that nobody reads.
+    fn show(&mut self, link: Link, request: &[u8]) -> Result<(), flash::Error<Fault>> {
         let frame = [&(request.len() as i32).to_be_bytes(), request].concat();
-        let now = self.now();
-        let received = self.peer.receive(now, link, &frame);
-        assert_eq!(received.consumed, frame.len(), "a request waits for nothing");
+        for _ in 0..2 * STEPS {
+            let received = self.peer.receive(self.now(), link, &frame);
+            if received.consumed == frame.len() {
+                return Ok(());
+            }
+            assert_eq!(received.consumed, 0, "a part of a request is taken");
+            self.step()?;
+        }
+        Ok(())
     }
 
-    fn ask(&mut self, link: Link, xid: i32, node: usize, data: &[u8]) {
+    fn ask(
+        &mut self,
+        link: Link,
+        xid: i32,
+        node: usize,
+        data: &[u8],
+    ) -> Result<(), flash::Error<Fault>> {
         let path = path(node);
         let header = |op| encode(&RequestHeader { xid: Xid(xid), op });
         let request = |op, body: &dyn Fn() -> Vec<u8>| [header(op), body()].concat();
@@ -501,7 +514,7 @@ impl Writer<'_, '_> {
                 encode(&SetDataRequest { path, data: data.into(), version: -1 })
             })
         };
-        self.show(link, &request);
+        self.show(link, &request)
     }
 
     /// The next frame that comes; none if the connection ends, or if the store is full.

@@ -555,15 +555,16 @@ impl Peer<'_> {
     pub fn member_closed(&mut self, now: Now, link: MemberLink) {
         let MemberLink(at) = link;
         let carried = self.ensemble.members.carried(at);
-        self.end_member(now, at);
+        self.end_member(now, at, false);
         // Nobody speaks for it any more.
         if let Some(carried) = carried {
-            self.end_member(now, carried);
+            self.end_member(now, carried, false);
         }
     }
 
+    /// A link is over; `refused`: nobody was there.
     #[inline(never)] // once for all its callers
-    fn end_member(&mut self, now: Now, at: usize) {
+    fn end_member(&mut self, now: Now, at: usize, refused: bool) {
         let Ensemble { members, election, leader, learner, uplink, dirty, .. } = &mut self.ensemble;
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
@@ -590,7 +591,7 @@ impl Peer<'_> {
             }
             Port::Quorum if *uplink == Some(at) => {
                 *uplink = None;
-                if learner.disconnected(now.monotonic) {
+                if learner.disconnected(now.monotonic, refused) {
                     let link = &mut members.links[at];
                     link.state = Link::Waiting(now.monotonic.plus(RETRY));
                     link.server = server;

@@ -93,16 +93,9 @@ impl Peer<'_> {
                     }
                     let part = &rest[frame::LEN..];
                     let len = need - frame::LEN;
-                    let mut queued = connection.state == LinkState::Open
-                        && connection.enqueue(part, len, now).is_ok();
-                    if !queued
-                        && connection.state == LinkState::Open
-                        && connection.input.is_empty()
-                        && self.connections.lend(at, Way::Input, now.monotonic) == Lent::More
+                    if connection.state != LinkState::Open
+                        || !self.connections.enqueue(at, part, len, now)
                     {
-                        queued = self.connections[at].enqueue(part, len, now).is_ok();
-                    }
-                    if !queued {
                         self.connections[at].blocked = true;
                         return Received { consumed: bytes.len() - rest.len(), need: 0 };
                     }
@@ -192,7 +185,7 @@ impl Peer<'_> {
             self.count_received(at);
             return true;
         }
-        if self.connections[at].enqueue(payload, payload.len(), now).is_err() {
+        if !self.connections.enqueue(at, payload, payload.len(), now) {
             return false;
         }
         self.count_received(at);

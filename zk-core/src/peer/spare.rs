@@ -93,6 +93,19 @@ impl Connections<'_> {
         Lent::More
     }
 
+    /// Lets a frame of `len` bytes wait, or the beginning of one that has so many. `false`: not now.
+    #[inline(never)] // likewise
+    pub(super) fn enqueue(&mut self, at: Handle, frame: &[u8], len: usize, now: Now) -> bool {
+        let connection = &mut self[at];
+        if connection.enqueue(frame, len, now).is_ok() {
+            return true;
+        }
+        // (Behind other frames it waits until these are answered, so that the memory comes round.)
+        connection.input.is_empty()
+            && self.lend(at, Way::Input, now.monotonic) == Lent::More
+            && self[at].enqueue(frame, len, now).is_ok()
+    }
+
     /// Whether connections may have to be lent room for long replies.
     pub(super) fn shares_replies(&self) -> bool {
         !self.spares[Way::Output as usize].memory.is_empty()

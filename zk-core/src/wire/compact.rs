@@ -11,6 +11,7 @@
 //! Open:          1, number, 0    a learner has come to the quorum port
 //! Close:         2, number, 0    nothing more is said on the channel, or heard
 //! Data:          3, number, n    n bytes of the channel follow
+//! Refuse:        4, number, 0    nobody is at the quorum port
 //! ```
 //!
 //! That is postcard: a byte, and two numbers that take one byte for every seven bits. Channels are numbered by who opens
@@ -45,6 +46,8 @@ pub enum Envelope {
     Close(u32),
     /// So many bytes of a channel follow.
     Data(u32, u32),
+    /// A channel does not begin: this server leads nobody, or has no room.
+    Refuse(u32),
 }
 
 /// Why bytes are no envelope.
@@ -77,6 +80,7 @@ impl Envelope {
             (1, 0) => Self::Open(number),
             (2, 0) => Self::Close(number),
             (3, _) => Self::Data(number, len),
+            (4, 0) => Self::Refuse(number),
             _ => return Err(Malformed),
         };
         Ok(First::Envelope(envelope, bytes.len() - rest.len()))
@@ -89,6 +93,7 @@ impl Envelope {
             Self::Open(number) => (1_u8, number, 0),
             Self::Close(number) => (2, number, 0),
             Self::Data(number, len) => (3, number, len),
+            Self::Refuse(number) => (4, number, 0),
         };
         // The room is as long as the longest.
         postcard::to_slice(&parts, room).map_or(&[], |bytes| bytes)
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(Envelope::Open(5).encode(&mut room), [1, 5, 0]);
         assert_eq!(Envelope::Close(128).encode(&mut room), [2, 0x80, 1, 0]);
         assert_eq!(Envelope::Data(1, 300).encode(&mut room), [3, 1, 0xac, 2]);
+        assert_eq!(Envelope::Refuse(0).encode(&mut room), [4, 0, 0]);
         let longest = Envelope::Data(u32::MAX, u32::MAX);
         assert_eq!(longest.encode(&mut room).len(), ENVELOPE_MAX);
     }
@@ -131,10 +137,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(which in 1..4, number: u32, len: u32, more: u8) {
+        fn what_is_written_is_read(which in 1..5, number: u32, len: u32, more: u8) {
             let envelope = match which {
                 1 => Envelope::Open(number),
                 2 => Envelope::Close(number),
+                4 => Envelope::Refuse(number),
                 _ => Envelope::Data(number, len),
             };
             let mut room = [0; ENVELOPE_MAX];

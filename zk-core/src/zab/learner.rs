@@ -222,10 +222,11 @@ impl Learner {
     }
 
     /// It is gone. Whether to call again: the leader may learn a moment later than others that it is
-    /// one. (Apache's learner tries to connect five times, a second apart.)
+    /// one. (Apache's learner tries to connect five times, a second apart.) If nobody was there (`refused`),
+    /// as long as the leader may take.
     #[must_use]
-    pub fn disconnected(&mut self, now: Instant) -> bool {
-        let again = self.is_early() && now.since(self.heard) < PATIENCE;
+    pub fn disconnected(&mut self, now: Instant, refused: bool) -> bool {
+        let again = self.is_early() && (refused || now.since(self.heard) < PATIENCE);
         if again {
             self.step = Step::Dialling;
         }

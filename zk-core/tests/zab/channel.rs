@@ -262,7 +262,7 @@ fn channels_of_the_past_mean_nothing() {
     all.script(1);
     all.talk(usize::MAX);
     let script = all.script(1);
-    assert!(script.contains(&"Close(9)".to_owned()), "{script:?}");
+    assert!(script.contains(&"Refuse(9)".to_owned()), "{script:?}");
     assert!(!all.follower.peer.member_is_closing(follower));
     // The channel to the leader is another one.
     all.dials();
@@ -272,7 +272,7 @@ fn channels_of_the_past_mean_nothing() {
 
 #[test]
 fn what_is_no_envelope_ends_the_link() {
-    for bad in [&b"\x04\x01\0"[..], b"\x01\xff\xff\xff\xff\xff", b"\x02\x01\x01"] {
+    for bad in [&b"\x05\x01\0"[..], b"\x01\xff\xff\xff\xff\xff", b"\x02\x01\x01"] {
         let mut all = Together::new(true, true);
         assert_eq!(all.show(0, bad), bad.len());
         assert!(all.leader.peer.member_is_closing(all.links[0]));

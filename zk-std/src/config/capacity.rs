@@ -12,9 +12,9 @@ use core::str::FromStr;
 /// ```
 /// use zk_std::config::Capacity;
 ///
-/// let text = "znodes:100,cells:560,bytes:16563,acls:4,sessions:8,frame:512,txn:576";
+/// let text = "znodes:100,cells:560,bytes:16563,acls:4,sessions:8,frame:1024,txn:1088";
 /// let capacity: Capacity = text.parse().unwrap();
-/// assert_eq!((capacity.znodes, capacity.txn), (100, 576));
+/// assert_eq!((capacity.znodes, capacity.txn), (100, 1088));
 /// assert_eq!(capacity.to_string(), text);
 /// assert_eq!("tiny".parse(), Ok(capacity));
 /// assert!("znodes:100".parse::<Capacity>().is_err());
@@ -43,8 +43,15 @@ pub struct Capacity {
 
 impl Capacity {
     /// What a board of the profile `TINY` holds.
-    pub const TINY: Self =
-        Self { znodes: 100, cells: 560, bytes: 16563, acls: 4, sessions: 8, frame: 512, txn: 576 };
+    pub const TINY: Self = Self {
+        znodes: 100,
+        cells: 560,
+        bytes: 16563,
+        acls: 4,
+        sessions: 8,
+        frame: 1024,
+        txn: 1088,
+    };
 
     /// What a board of the profile `SMALL` holds.
     pub const SMALL: Self = Self {

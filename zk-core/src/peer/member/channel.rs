@@ -19,8 +19,8 @@ pub(super) struct Channel {
     /// Of the election port: the other side was told that this one speaks the dialect, and does as well.
     pub(super) offered: bool,
     pub(super) spoken: bool,
-    /// The channel whose end is still to be told.
-    ended: Option<u32>,
+    /// The end of a channel that is still to be told.
+    ended: Option<Envelope>,
     /// Bytes of the link that it carries: the rest of the envelope that is being sent.
     pub(super) sending: usize,
     /// The rest of the envelope that is coming, and its channel.
@@ -73,8 +73,8 @@ impl Members<'_> {
             if link.state != Link::Open || link.channel.sending > 0 {
                 continue;
             }
-            if let Some(number) = link.channel.ended {
-                if !self.put(at, Envelope::Close(number)) {
+            if let Some(ended) = link.channel.ended {
+                if !self.put(at, ended) {
                     continue;
                 }
                 self.links[at].channel.ended = None;
@@ -142,11 +142,12 @@ impl Peer<'_> {
         };
         let members = &mut self.ensemble.members;
         let channel = &mut members.links[at].channel;
-        let (Envelope::Open(number) | Envelope::Close(number)) = envelope else {
-            if let Envelope::Data(number, len) = envelope {
-                (channel.coming_of, channel.coming) = (number, len as usize);
+        let number = match envelope {
+            Envelope::Data(number, bytes) => {
+                (channel.coming_of, channel.coming) = (number, bytes as usize);
+                return Ok(Taken::Bytes(len));
             }
-            return Ok(Taken::Bytes(len));
+            Envelope::Open(number) | Envelope::Close(number) | Envelope::Refuse(number) => number,
         };
         let sending = channel.sending;
         let opens = matches!(envelope, Envelope::Open(_));
@@ -156,7 +157,7 @@ impl Peer<'_> {
             if sending > 0 {
                 return Ok(Taken::Later);
             }
-            self.end_member(now, carried);
+            self.end_member(now, carried, matches!(envelope, Envelope::Refuse(_)));
         }
         if opens {
             match self.admit(now, Port::Quorum, None) {
@@ -164,8 +165,10 @@ impl Peer<'_> {
                     let channel = &mut self.ensemble.members.links[carried].channel;
                     (channel.carrier, channel.number) = (Some(at), number);
                 }
-                // As if the port were closed.
-                Err(_) => self.ensemble.members.links[at].channel.ended = Some(number),
+                Err(_) => {
+                    let refused = Envelope::Refuse(number);
+                    self.ensemble.members.links[at].channel.ended = Some(refused);
+                }
             }
             self.ensemble.dirty = true;
         }
@@ -179,8 +182,8 @@ impl Peer<'_> {
         let number = members.links[at].channel.number;
         let channel = &mut members.links[carrier].channel;
         if channel.sending == 0 {
-            channel.ended = Some(number);
-            self.end_member(now, at);
+            channel.ended = Some(Envelope::Close(number));
+            self.end_member(now, at, false);
         }
     }
 }

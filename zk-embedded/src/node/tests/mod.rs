@@ -555,7 +555,7 @@ fn strangers_are_reset_at_the_ports_of_members() {
 fn a_client_that_does_not_read_holds_up_nobody() {
     let (mut world, _, [follower, _]) = serving(11);
     let other = connected(&mut world, &[follower]);
-    assert_eq!(world.create(other, "/x", &[5; 100]), Code::Ok);
+    assert_eq!(world.create(other, "/x", &[5; 60]), Code::Ok);
     // It has room for one reply.
     let raw = world.raw(1, 512);
     open(&mut world, raw, 0, follower, CLIENT);
@@ -572,16 +572,16 @@ fn a_client_that_does_not_read_holds_up_nobody() {
     };
     while ask(&mut world, &mut asked) {}
     assert!(!asked.is_empty(), "its requests do not wait");
-    assert_eq!(world.get(other, "/x", false).1, [5; 100]);
+    assert_eq!(world.get(other, "/x", false).1, [5; 60]);
     // When it reads, it gets all of it.
     let mut read = 0;
-    while read < 400 * (4 + 16 + 4 + 100 + 68) {
+    while read < 400 * (4 + 16 + 4 + 60 + 68) {
         let some = world.sockets(raw).read(0).len();
         assert!(world.raw_state(raw, 0) == net::State::Open, "after {read} bytes");
         read += some;
         ask(&mut world, &mut asked);
     }
-    assert_eq!(read, 400 * (4 + 16 + 4 + 100 + 68));
+    assert_eq!(read, 400 * (4 + 16 + 4 + 60 + 68));
     // And when it does not, nothing more is heard of it: its session ends, and 250 ms later its
     // connection.
     asked.extend((401..=800).flat_map(|xid| get_frame(xid, "/x")));
