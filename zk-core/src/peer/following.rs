@@ -490,7 +490,11 @@ impl Peer<'_> {
     /// Room that the reply to a forwarded request is kept, and whether it can ever fit; if not, a
     /// refusal does.
     fn expected(&self, op: OpCode, body: &[u8]) -> (usize, bool) {
-        let most = self.options.max_reply;
+        let mut most = self.options.max_reply;
+        if op == OpCode::Multi {
+            // Its results are written down while it is applied.
+            most = most.min(self.reply.ceiling());
+        }
         let reply = reply::most(op, body, self.config().text_room());
         // A configuration is hardly ever as long as it may be: all the room that there is will do.
         let fits = reply <= most || op == OpCode::Reconfig;
