@@ -268,6 +268,14 @@ fn channels_of_the_past_mean_nothing() {
     all.dials();
     all.talk(usize::MAX);
     assert!(all.follower.peer.is_serving());
+    for channel in [0, 1, 3, 4] {
+        let said = [&envelope(Envelope::Data(channel, 16)), &[0xff; 16][..]].concat();
+        assert_eq!(all.show(1, &said), said.len());
+        all.show(1, &envelope(Envelope::Close(channel)));
+    }
+    all.talk(usize::MAX);
+    assert_eq!(all.follower.peer.member_channel(follower), Some(2));
+    assert!(all.follower.peer.is_serving());
 }
 
 #[test]

@@ -92,6 +92,59 @@ fn half_of_a_long_frame_gives_way() {
     assert_eq!(world.get(other, "/x", false).1, [6; LONG]);
 }
 
+/// What others do meanwhile takes nothing from a request whose beginning is short, and nothing from a reply
+/// that is still to come.
+#[test]
+fn what_is_lent_stays_as_long_as_it_is_needed() {
+    let (mut world, _, [follower, _]) = serving(25);
+    let other = connected(&mut world, &[follower]);
+    assert_eq!(world.create(other, "/x", b"x"), Code::Ok);
+    let raw = world.raw(1, 1024);
+    open(&mut world, raw, 0, follower, CLIENT);
+    world.sockets(raw).net.send(0, &connect_frame(30_000));
+    world.run(500);
+    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    let mut frame = get_frame(1, &format!("/{}", "n".repeat(900)));
+    let rest = frame.split_off(100);
+    for part in [frame, rest] {
+        world.sockets(raw).net.send(0, &part);
+        world.run(100);
+        assert_eq!(world.get(other, "/x", false).1, b"x");
+    }
+    let reply = world.sockets(raw).read(0);
+    assert_eq!(reply.len(), 4 + 16, "there is no such node");
+    let third = connected(&mut world, &[follower]);
+    for round in 0..10 {
+        let path = format!("/{}{round}", "p".repeat(500));
+        assert!(world.session(third).asks(&path, b""));
+        assert_eq!(world.get(other, "/x", false).1, b"x");
+        assert_eq!(world.replied(third).0, Code::Ok, "round {round}");
+        assert_eq!(world.delete(third, &path), Code::Ok);
+    }
+}
+
+/// Whichever boards come back, and in which order, each member gets a socket that has room for its packets.
+#[test]
+fn members_have_room_for_packets() {
+    let (mut world, _, _) = serving(26);
+    for round in 0..9 {
+        let board = round % 3;
+        let flash = world.power_off(board);
+        world.run(700 * (1 + round as u64 % 4));
+        world.power_on(board, flash, CLIENTS);
+        world.until("all serve again", 60_000, |world| (0..3).all(|port| world.serves(port)));
+        world.until("all have room", 3000, |world| {
+            (0..3).all(|port| {
+                let node = world.at(port);
+                let linked: Vec<usize> = (0..node.places.len())
+                    .filter(|&at| matches!(node.role(at), Role::Member { .. }))
+                    .collect();
+                linked.len() == 2 && linked.iter().all(|&at| node.has_room(at))
+            })
+        });
+    }
+}
+
 /// The answer to a creation, and the event of a node with a long path.
 #[test]
 fn a_long_path_is_told() {

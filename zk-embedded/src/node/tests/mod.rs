@@ -66,7 +66,7 @@ fn connect_frame(timeout: i32) -> Vec<u8> {
 
 /// A record in its frame.
 fn framed(record: &impl serde::Serialize) -> Vec<u8> {
-    let mut room = vec![0; 256];
+    let mut room = vec![0; 2048];
     let len = jute::encode(record, &mut room[4..]).unwrap();
     room[..4].copy_from_slice(&(len as u32).to_be_bytes());
     room.truncate(4 + len);
