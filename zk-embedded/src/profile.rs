@@ -81,7 +81,7 @@ pub struct Profile {
     pub waiting: usize,
     /// Bytes that each connection has for replies; likewise.
     pub replies: usize,
-    /// Bytes of what a multi's results are, and a request's list, while it is prepared.
+    /// Bytes of the results of a multi, of the list of a request, and of the path of a node that is reaped.
     pub results: usize,
     /// Bytes of the longest transaction.
     pub txn: usize,
@@ -280,8 +280,8 @@ impl Profile {
     /// Bytes that all of it takes, with what aligns it, on a board whose flash is an `N`.
     ///
     /// # Panics
-    /// When a client's socket is too short for a handshake, or a snapshot for an empty tree: so a board with such
-    /// a profile is not built.
+    /// When a client's socket is too short for a handshake, what each connection has for what a socket holds or for
+    /// a short reply, or a snapshot for an empty tree: so a board with such a profile is not built.
     pub const fn ram<N: Nor>(&self) -> usize {
         assert!(self.client_receive >= HANDSHAKE_MAX);
         assert!(self.waiting >= WAITING_HEAD + self.client_receive && self.replies >= REPLIES_MIN);

@@ -488,6 +488,7 @@ impl Writer<'_, '_> {
             assert_eq!(received.consumed, 0, "a part of a request is taken");
             self.step()?;
         }
+        assert!(self.disk.store().is_full(), "a request waits for nothing");
         Ok(())
     }
 

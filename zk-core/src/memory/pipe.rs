@@ -120,16 +120,16 @@ impl<'m> Pipe<'m> {
         }
     }
 
-    /// Changes places with other lent memory, and takes along what waits: there must be room for it.
+    /// Changes places with other lent memory, and takes along what waits. `false`: that has no room there.
     #[inline(never)] // once for all its callers
-    pub fn swap(&mut self, memory: &mut Table<'m, u8>) {
+    pub(crate) fn swap(&mut self, memory: &mut Table<'m, u8>) -> bool {
         let len = self.len();
-        if let Some(place) = memory.get_mut(..len) {
-            place.copy_from_slice(self.bytes());
-            core::mem::swap(&mut self.bytes, memory);
-            (self.from, self.to) = (0, len);
-            self.limit = self.bytes.ceiling();
-        }
+        let Some(place) = memory.get_mut(..len) else { return false };
+        place.copy_from_slice(self.bytes());
+        core::mem::swap(&mut self.bytes, memory);
+        (self.from, self.to) = (0, len);
+        self.limit = self.bytes.ceiling();
+        true
     }
 
     /// Lets an owned pipe hold at most `limit` bytes; a lent one holds what it was lent.

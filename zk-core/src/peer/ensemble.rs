@@ -50,7 +50,7 @@ pub struct Membership<'a> {
 /// Storage of what concerns other members.
 #[derive(Debug, Default)]
 pub struct Storage<'m> {
-    /// Room for two configurations.
+    /// Room for a configuration, and for one more where it may change.
     pub quorums: Quorums<'m>,
     /// Of the election.
     pub voters: Table<'m, election::Voter>,

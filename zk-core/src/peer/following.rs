@@ -355,7 +355,7 @@ impl Peer<'_> {
         link: Handle,
         now: Now,
     ) -> Result<(), Busy> {
-        let (reply, fits) = self.expected(op, body);
+        let (reply, fits) = self.expected(link, op, body);
         let Ensemble { members, uplink, dirty, .. } = &mut self.ensemble;
         let out = uplink.and_then(|at| members.quorum_output(at)).ok_or(Busy)?;
         if !self.connections.has_room(link, reply, now.monotonic) {
@@ -484,13 +484,15 @@ impl Peer<'_> {
         let frame = connection.frame(0, waiting);
         let Ok(RequestHeader { op, .. }) = jute::decode(frame) else { return 0 };
         let body = frame.get(super::serve::HEADER..).unwrap_or_default();
-        self.expected(op, body).0
+        self.expected(at, op, body).0
     }
 
     /// Room that the reply to a forwarded request is kept, and whether it can ever fit; if not, a
     /// refusal does.
-    fn expected(&self, op: OpCode, body: &[u8]) -> (usize, bool) {
-        let mut most = self.options.max_reply;
+    fn expected(&self, at: Handle, op: OpCode, body: &[u8]) -> (usize, bool) {
+        let shares = self.connections.shares_replies();
+        let own = self.connections[at].output.ceiling();
+        let mut most = if shares { self.options.max_reply } else { own };
         if op == OpCode::Multi {
             // Its results are written down while it is applied.
             most = most.min(self.reply.ceiling());

@@ -104,6 +104,8 @@ pub struct Connection<'m> {
     pub(super) blocked: bool,
     /// Something happened since the last trim.
     pub(super) active: bool,
+    /// It waits for memory that another one has: for a frame, and for replies.
+    pub(super) wants: [bool; 2],
     pub(super) counters: Counters,
 }
 
@@ -135,6 +137,7 @@ impl<'m> Connection<'m> {
             crowded: false,
             blocked: false,
             active: false,
+            wants: [false; 2],
             counters: Counters::default(),
         }
     }

@@ -31,6 +31,9 @@ pub use links::{Address, Dial, MemberConnection, MemberLink};
 /// Milliseconds between two attempts to reach a member.
 const RETRY: u64 = 100;
 
+/// The same, if there is nothing to say to it.
+const RETRY_IDLE: u64 = 1000;
+
 /// Milliseconds in which somebody who comes to the election port must say who it is.
 const HELLO: u64 = 5000;
 
@@ -181,6 +184,7 @@ impl Peer<'_> {
 
     /// A connection that [`poll_dial`](Self::poll_dial) asked for cannot be made now.
     pub fn connect_failed(&mut self, now: Now, link: MemberLink) {
+        let idle = self.options.dialect == Dialect::Asks;
         let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
         let Some(connection) = members.get_mut(link.0) else { return };
         if connection.state != Link::Dialling {
@@ -188,6 +192,9 @@ impl Peer<'_> {
         }
         connection.state = Link::Waiting(now.monotonic.plus(RETRY));
         if let (Port::Election, Some(server)) = (connection.port, connection.server) {
+            if idle && !connection.called && !election.wants(server) {
+                connection.state = Link::Waiting(now.monotonic.plus(RETRY_IDLE));
+            }
             election.missed(now.monotonic, quorums, server);
             self.elect(now);
         }
@@ -222,7 +229,7 @@ impl Peer<'_> {
                 unknown && link.from == from
             })
             .count();
-        if strangers >= STRANGERS {
+        if from.is_some() && strangers >= STRANGERS {
             return Err(Full);
         }
         let state = match port {
@@ -443,19 +450,25 @@ impl Peer<'_> {
 
     /// A link that has output, or is to be closed, or can take input again.
     pub fn poll_member(&mut self, now: Now) -> Option<MemberLink> {
-        for _ in 0..=2 * self.ensemble.members.used {
+        // A channel that has ended gives its carrier something to say.
+        for _ in 0..=self.ensemble.members.used {
             if core::mem::replace(&mut self.ensemble.dirty, false) {
                 self.speak(now);
             }
-            let members = &mut self.ensemble.members;
-            let at = members.turn % members.used.max(1);
-            members.turn = at + 1;
-            let link = members.links.get_mut(at)?;
-            if core::mem::replace(&mut link.ready, false) && link.state != Link::Vacant {
-                let Some(carrier) = link.channel.carrier else { return Some(MemberLink(at)) };
-                if link.state == Link::Closing {
-                    self.close_channel(now, at, carrier);
+            for _ in 0..self.ensemble.members.used {
+                let members = &mut self.ensemble.members;
+                let at = members.turn % members.used;
+                members.turn = at + 1;
+                let link = &mut members.links[at];
+                if core::mem::replace(&mut link.ready, false) && link.state != Link::Vacant {
+                    let Some(carrier) = link.channel.carrier else { return Some(MemberLink(at)) };
+                    if link.state == Link::Closing {
+                        self.close_channel(now, at, carrier);
+                    }
                 }
+            }
+            if !self.ensemble.dirty {
+                break;
             }
         }
         None
@@ -521,11 +534,10 @@ impl Peer<'_> {
     pub fn member_sent(&mut self, now: Now, link: MemberLink, len: usize) {
         let MemberLink(mut at) = link;
         let members = &mut self.ensemble.members;
-        let carried = members.carried(at);
-        let Some(connection) = members.get_mut(at) else { return };
-        if connection.output.is_empty()
-            && let Some(carried) = carried
-        {
+        let Some(connection) = members.get(at) else { return };
+        let body = connection.channel.sending > 0 && connection.output.is_empty();
+        if let Some(carried) = members.carried(at).filter(|_| body) {
+            let connection = &mut members.links[at];
             connection.channel.sending = connection.channel.sending.saturating_sub(len);
             at = carried;
             members.links[at].ready = true;

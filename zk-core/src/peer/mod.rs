@@ -120,7 +120,8 @@ pub struct Storage<'m> {
     pub pending: Table<'m, PendingEntry>,
     /// As long as the largest frame.
     pub scratch: Table<'m, u8>,
-    /// As long as the largest reply to a multi, and as the largest frame.
+    /// As long as the results of a multi may be, the list of a request, and the path of a container: with less than
+    /// the largest reply and the largest frame, longer ones are refused.
     pub reply: Table<'m, u8>,
     /// Of what concerns other members; none for a peer that stays alone.
     pub ensemble: EnsembleStorage<'m>,

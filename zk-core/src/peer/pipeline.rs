@@ -152,7 +152,8 @@ impl Peer<'_> {
             let Ok(room) = self.history.room(room_len) else { return Err(Busy) };
             self.reply.clear();
             // (A reaper's deletion has no list, and lies in `reply`, which is lent to it and empty here.)
-            let list_len = self.scratch.len().min(self.reply.capacity());
+            let reaped_max = self.reply.capacity();
+            let list_len = self.scratch.len().min(reaped_max);
             let Ok(acl_scratch) = self.reply.room(list_len) else { return Err(Busy) };
             let mut prep = Prep {
                 tree,
@@ -163,6 +164,7 @@ impl Peer<'_> {
                 disk_full: *disk_full,
                 scratch: &mut self.scratch,
                 acl_scratch,
+                reaped_max,
                 full: self.often.full.into(),
                 alone,
                 longest: room_len == most,
@@ -181,6 +183,7 @@ impl Peer<'_> {
         };
         let reply = match link {
             Some(at) => {
+                self.connections.waives(at, Way::Output);
                 self.connections[at].reserved += prepared.reply;
                 prepared.reply
             }
@@ -639,8 +642,11 @@ impl Observer for Tell<'_, '_> {
             let event =
                 |out: &mut Pipe<'_>| put_event(out, event.zxid, event.kind as i32, event.path);
             let mut put = connection.unreserved(event);
-            if put.is_err() && connections.lend(at, Way::Output, *now) == Lent::More {
-                put = connections[at].unreserved(event);
+            if put.is_err() {
+                if connections.lend(at, Way::Output, *now) == Lent::More {
+                    put = connections[at].unreserved(event);
+                }
+                connections.waives(at, Way::Output);
             }
             let connection = &mut connections[at];
             if put.is_ok() {

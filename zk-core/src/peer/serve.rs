@@ -362,9 +362,11 @@ impl Peer<'_> {
         };
         let body = reader.rest();
         let read_only = self.is_read_only();
-        let connection = &mut self.connections[at];
+        let connection = &self.connections[at];
         let begun = pace == Pace::Slice && self.long.is_some();
-        let waits = connection.crowded || connection.output.len() >= self.options.reply_high_mark;
+        let waits = connection.crowded
+            || connection.output.len() >= self.options.reply_high_mark
+            || !connection.output.is_empty() && self.connections.hogs(at, Way::Output);
         if waits && pace != Pace::Whole && !begun {
             return Served::Wait;
         }
@@ -387,7 +389,6 @@ impl Peer<'_> {
                 if self.next_apply < target {
                     return Served::Stall;
                 }
-                self.connections[at].sync = None;
                 Ok(())
             }
             OpCode::Auth => return self.serve_auth(at, xid, body),
@@ -401,7 +402,9 @@ impl Peer<'_> {
         let xid = if op == OpCode::Ping { Xid::PING } else { xid };
         let mut result = result.and_then(|()| self.put_reply(at, xid, op, body, pace));
         let mut lent = Lent::Never;
-        if result == Err(NoReply::Full) {
+        let connection = &self.connections[at];
+        let empty = connection.output.is_empty() && connection.reserved == 0;
+        if result == Err(NoReply::Full) && empty {
             lent = self.connections.lend(at, Way::Output, now.monotonic);
             if lent == Lent::More {
                 result = self.put_reply(at, xid, op, body, pace);
@@ -409,6 +412,7 @@ impl Peer<'_> {
         }
         match result {
             Ok(bytes) => {
+                self.connections[at].sync = None;
                 self.count_answer(at, Made { op, cxid: xid, bytes }, since, now);
                 self.connections.make_ready(at);
                 Served::Done
@@ -421,6 +425,7 @@ impl Peer<'_> {
                     return Served::Wait;
                 }
                 // It will never fit.
+                self.connections[at].sync = None;
                 self.reply_code(at, xid, op, Code::MarshallingError, since, now)
             }
             Err(NoReply::Code(code)) => {

@@ -19,8 +19,9 @@ const PATH: usize = 4 + 11;
 pub fn most(op: OpCode, body: &[u8], config: usize) -> usize {
     match op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-            // The path is a part of the request.
-            HEAD + PATH + body.len() + STAT
+            // The request begins with the path.
+            let path = body.first_chunk().map_or(0, |len| u32::from_be_bytes(*len) as usize);
+            HEAD + PATH + path.min(body.len()) + STAT
         }
         OpCode::SetData | OpCode::SetAcl => HEAD + STAT,
         OpCode::Multi => {

@@ -306,3 +306,31 @@ fn a_channel_ends_with_its_connection() {
         assert!(server.peer.poll_member(server.now).is_none());
     }
 }
+
+/// The other side does not know yet that this one speaks the dialect, and would take an envelope for a frame.
+#[test]
+fn nothing_is_opened_before_the_dialect_is_offered() {
+    let (mut leader, mut follower) = (server(2, true), server(1, false));
+    let [to_follower, to_leader] = meet(&mut leader, &mut follower);
+    // Its vote waits to be sent.
+    while follower.peer.poll_member(follower.now).is_some() {}
+    let waits = follower.peer.member_output(to_leader).to_vec();
+    assert!(!waits.is_empty());
+    let offer = leader.says(to_follower);
+    assert_eq!(offer, OFFER);
+    follower.hears(to_leader, &[&offer[..], &vote(2)].concat());
+    follower.now = Now::new(1300, 1300);
+    follower.peer.tick(follower.now);
+    assert_eq!(follower.peer.state(), State::Following);
+    let dial = follower.peer.poll_dial(follower.now).expect("it calls its leader");
+    assert_eq!((dial.server, dial.port), (ServerId(2), Port::Quorum));
+    // Nobody is there. A moment later they know of each other.
+    follower.peer.connect_failed(follower.now, dial.link);
+    follower.peer.member_sent(follower.now, to_leader, waits.len());
+    assert_eq!(follower.says(to_leader), OFFER);
+    follower.now = Now::new(1500, 1500);
+    while let Some(dial) = follower.peer.poll_dial(follower.now) {
+        assert_ne!(dial.server, ServerId(2));
+    }
+    assert_eq!(follower.peer.member_channel(to_leader), Some(2));
+}

@@ -82,16 +82,19 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
         let kept = port == Port::Quorum || self.peer.options().server > server;
         let fits = |node: &Self, at| node.has_room(at) == kept;
         let door = Door::Member(port);
+        if let Some(at) = self.vacant(door, |node, at| fits(node, at)) {
+            return Some(at);
+        }
+        let other = self.vacant(door, |_, _| true);
         let listens = self
             .pool(door)
             .find(|&at| fits(self, at) && matches!(self.role(at), Role::Listening(..)));
-        match (self.vacant(door, |node, at| fits(node, at)), listens) {
-            (Some(at), _) => Some(at),
-            (None, Some(at)) => {
+        match (listens, other) {
+            (Some(at), Some(_)) => {
                 self.reset(at, now);
                 Some(at)
             }
-            (None, None) => self.vacant(door, |_, _| true),
+            _ => other,
         }
     }
 

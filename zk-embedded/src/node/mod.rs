@@ -113,6 +113,8 @@ pub fn board_options(server: ServerId) -> peer::Options {
         init_limit: 15,
         sync_limit: 5,
         min_session_timeout: 8000,
+        // Until there is a socket that has room for packets besides votes.
+        dialect: peer::Dialect::Never,
         ..peer::Options::default()
     }
 }
@@ -270,8 +272,9 @@ impl<'m, D: Device, S: Disk> Node<'m, D, S> {
         // Of a longer one the beginning is taken before its end comes.
         let shown = frame::LEN.saturating_add(limits.max_frame).min(limits.max_shown);
         let packet = packet_max(limits.max_frame, limits.max_txn);
-        let carries = net.pool(Pool::Election).start;
-        if limits.dialect == peer::Dialect::Asks && net.receive_capacity(carries) < packet {
+        let votes = net.pool(Pool::Election);
+        let carries = limits.dialect != peer::Dialect::Never && votes.len() > 1;
+        if carries && net.receive_capacity(votes.start) < packet {
             return Err(Unfit("a member's longest packet does not fit its votes' socket"));
         }
         if limits.max_shown < HANDSHAKE_MAX {

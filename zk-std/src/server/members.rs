@@ -657,11 +657,15 @@ impl Members {
         self.flush(peer, registry, now, number);
     }
 
-    /// Writes to a link once, and closes it if that was its end.
+    /// Writes what there is to a link, and closes it if that was its end.
     fn flush(&mut self, peer: &mut Peer<'_>, registry: &Registry, now: Now, number: usize) {
         let Some(Some(Socket { stream, link })) = self.sockets.get_mut(number) else { return };
-        let output = peer.member_output(*link);
-        if !output.is_empty() {
+        // An envelope and what is in it are two pieces.
+        for _ in 0..2 {
+            let output = peer.member_output(*link);
+            if output.is_empty() {
+                break;
+            }
             if !stream.writable {
                 return;
             }

@@ -52,7 +52,8 @@ impl Members<'_> {
     fn carrier(&self, server: ServerId) -> Option<usize> {
         let at = self.find(server, Port::Election)?;
         let link = self.get(at)?;
-        (link.state == Link::Open && link.channel.spoken).then_some(at)
+        let Channel { offered, spoken, .. } = link.channel;
+        (link.state == Link::Open && offered && spoken).then_some(at)
     }
 
     /// Says that this side speaks the dialect, once. Answers whether that waits to be sent now.
@@ -68,32 +69,35 @@ impl Members<'_> {
     /// Lets each link say what the one that it carries has to say.
     pub(super) fn carry(&mut self) {
         for at in 0..self.used {
-            let carried = self.carried(at);
-            let link = &self.links[at];
-            if link.state != Link::Open || link.channel.sending > 0 {
-                continue;
+            let Channel { carrier, number, opens, ended, .. } = self.links[at].channel;
+            if ended.is_some() {
+                self.tell_end(at);
             }
-            if let Some(ended) = link.channel.ended {
-                if !self.put(at, ended) {
-                    continue;
-                }
-                self.links[at].channel.ended = None;
-            }
-            let Some(other) = carried.and_then(|other| self.links.get(other)) else { continue };
-            let Channel { number, opens, .. } = other.channel;
-            let len = other.output.len();
+            let Some(carrier) = carrier.filter(|&carrier| self.tell_end(carrier)) else { continue };
             if opens {
-                if !self.put(at, Envelope::Open(number)) {
+                if !self.put(carrier, Envelope::Open(number)) {
                     continue;
                 }
-                if let Some(other) = carried.and_then(|other| self.links.get_mut(other)) {
-                    other.channel.opens = false;
-                }
+                self.links[at].channel.opens = false;
             }
-            if len > 0 && self.put(at, Envelope::Data(number, len as u32)) {
-                self.links[at].channel.sending = len;
+            let len = self.links[at].output.len();
+            if len > 0 && self.put(carrier, Envelope::Data(number, len as u32)) {
+                self.links[carrier].channel.sending = len;
             }
         }
+    }
+
+    /// Says that a channel has ended, if one has; whether something else may be said.
+    fn tell_end(&mut self, at: usize) -> bool {
+        let Some(link) = self.links.get(at) else { return false };
+        if link.state != Link::Open || link.channel.sending > 0 {
+            return false;
+        }
+        let told = link.channel.ended.is_none_or(|ended| self.put(at, ended));
+        if told {
+            self.links[at].channel.ended = None;
+        }
+        told
     }
 
     fn put(&mut self, at: usize, envelope: Envelope) -> bool {
@@ -102,7 +106,8 @@ impl Members<'_> {
 }
 
 impl Peer<'_> {
-    /// The number of the channel that a link carries for another, as long as that is open.
+    /// The number of the channel that a link carries for another, as long as that is open. For logs and tests: a
+    /// shell knows nothing of channels.
     pub fn member_channel(&self, link: MemberLink) -> Option<u32> {
         let members = &self.ensemble.members;
         let carried = members.get(members.carried(link.0)?)?;
@@ -115,7 +120,7 @@ impl Peer<'_> {
         let members = &mut self.ensemble.members;
         let Some(carrier) = members.carrier(server) else { return false };
         if members.carried(carrier).is_some() || members.links[carrier].channel.ended.is_some() {
-            // The last one has not ended.
+            // The last one has not ended: it is tried again.
             self.connect_failed(now, link);
             return true;
         }

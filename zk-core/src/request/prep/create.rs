@@ -46,6 +46,11 @@ impl Prep<'_, '_> {
         if requested.contains(&0) {
             return Err(Code::BadArguments.into());
         }
+        let reaped = mode.is_ttl() || mode == CreateMode::Container;
+        // Its length, and a number behind it.
+        if reaped && 4 + requested.len() + text::LONGEST > self.reaped_max {
+            return Err(Code::MarshallingError.into());
+        }
         let (count, len) = fix_acl(request.acl, ask.ids, self.acl_scratch)?;
         let parent = self.state(parent_path)?;
         self.allows(parent.acl, perms::CREATE, ask.ids)?;

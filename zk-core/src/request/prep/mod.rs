@@ -116,8 +116,10 @@ pub struct Prep<'p, 'm> {
     pub disk_full: bool,
     /// As long as a frame.
     pub scratch: &'p mut [u8],
-    /// As long as a frame, for requests that may have a list: what it becomes.
+    /// For requests that may have a list: what it becomes. A longer one is refused.
     pub acl_scratch: &'p mut [u8],
+    /// Bytes of the longest request to reap a node.
+    pub reaped_max: usize,
     /// How often something was refused for want of room.
     pub(crate) full: Cell<Times>,
     /// Nothing is proposed and not applied, and no reply waits: what finds no room now never will.

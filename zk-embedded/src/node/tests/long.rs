@@ -166,3 +166,65 @@ fn a_long_path_is_told() {
     assert_eq!(world.heard(two, 5000), Heard::Watch(deleted, path));
     agree(&mut world);
 }
+
+/// A client that never pauses gives way as well: what it has sent is answered, and it is not closed.
+#[test]
+fn a_busy_client_gives_way() {
+    let (mut world, _, [follower, _]) = serving(27);
+    let busy = connected(&mut world, &[follower]);
+    let other = connected(&mut world, &[follower]);
+    for client in [busy, other] {
+        assert_eq!(world.create(client, &format!("/{client}"), b""), Code::Ok);
+    }
+    let ask = |world: &mut World, round: usize| {
+        let (path, data) = (format!("/{busy}"), vec![round as u8; 400]);
+        match round % 3 {
+            0 => world.session(busy).sets(&path, &data),
+            1 => world.session(busy).gets(&path),
+            _ => world.session(busy).watches(&path),
+        }
+    };
+    let mut asked = 0;
+    for round in 0..12 {
+        // Some are always under way.
+        let begin = world.now;
+        world.session(other).sets(&format!("/{other}"), &vec![round; LONG]);
+        while world.session(other).heard.is_empty() {
+            assert!(world.now - begin < SPARE_MS, "it waits for a client that is busy");
+            while world.answers(busy) + 5 > asked {
+                ask(&mut world, asked);
+                asked += 1;
+            }
+            world.run(1);
+        }
+        assert_eq!(world.replied(other).0, Code::Ok);
+        assert_eq!(world.get(other, &format!("/{other}"), false).1, vec![round; LONG]);
+    }
+    world.until("all is answered", 10_000, |world| world.answers(busy) == asked);
+    assert!(world.is_connected(busy) && asked > 60, "{asked}");
+}
+
+/// Who waits and goes away keeps nobody from what it has waited for.
+#[test]
+fn who_is_next_may_go() {
+    let (mut world, _, [follower, _]) = serving(28);
+    let other = connected(&mut world, &[follower]);
+    assert_eq!(world.create(other, "/x", b""), Code::Ok);
+    let raw = world.raw(2, 1024);
+    let half = [&(LONG as u32).to_be_bytes()[..], &[0; LONG / 2]].concat();
+    for at in [0, 1] {
+        open(&mut world, raw, at, follower, CLIENT);
+        world.sockets(raw).net.send(at, &connect_frame(30_000));
+        world.run(500);
+        world.sockets(raw).net.send(at, &half);
+        world.run(100);
+    }
+    // The second waits for the first, and both go.
+    world.sockets(raw).net.abort(1);
+    world.run(100);
+    world.sockets(raw).net.abort(0);
+    let begin = world.now;
+    assert_eq!(world.set(other, "/x", &[6; LONG]), Code::Ok);
+    assert_eq!(world.get(other, "/x", false).1, [6; LONG]);
+    assert!(world.now - begin < 1000, "{} ms", world.now - begin);
+}

@@ -506,6 +506,12 @@ impl World {
         matches!(&self.hosts[port], Host::Client(client) if client.session.is_connected())
     }
 
+    /// How many replies a client has heard that were not looked at.
+    pub(super) fn answers(&self, port: usize) -> usize {
+        let Host::Client(client) = &self.hosts[port] else { return 0 };
+        client.heard.iter().filter(|heard| matches!(heard, Heard::Reply(..))).count()
+    }
+
     pub(super) fn at(&self, port: usize) -> &Board {
         let Host::Board(board) = &self.hosts[port] else { panic!("no board at port {port}") };
         board
