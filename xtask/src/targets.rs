@@ -123,7 +123,7 @@ pub(crate) const BOARDS: &[Board] = &[
         programs: &[APACHE, TINY],
         profile: "small",
         dhcp: true,
-        code_max: 244_000,
+        code_max: 246_000,
         ram_max: 112 << 10,
     },
     Board {

@@ -141,7 +141,7 @@ pub const TINY: Profile = Profile {
     client_receive: 160,
     client_send: 160,
     election_send: 96,
-    quorum_send: 192,
+    quorum_send: 168,
     blocks: 16,
     snapshot: 24 << 10,
     page: 256,
