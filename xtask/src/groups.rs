@@ -159,7 +159,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "boards",
         what: "boards: their drivers, and ensembles of emulated ones, which lose their power",
-        budget: 560,
+        budget: 620,
         long: false,
         needs: &[
             Need::BareMetal,
@@ -176,7 +176,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "interop",
         what: "ZooKeeper's own clients, server and files",
-        budget: 840,
+        budget: 780,
         long: false,
         needs: &[Need::Java, Need::ZooKeeper, Need::Kazoo],
         here: interop::here,

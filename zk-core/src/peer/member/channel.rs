@@ -16,18 +16,21 @@ use crate::zab::Violation;
 /// What a link carries for another one, or who carries it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Channel {
-    /// Of the election port: the other side was told that this one speaks the dialect, and does as well.
+    /// Of the election port: the other side was told that this one speaks the dialect.
     pub(super) offered: bool,
+    /// And has said so itself.
     pub(super) spoken: bool,
     /// The end of a channel that is still to be told.
     ended: Option<Envelope>,
     /// Bytes of the link that it carries: the rest of the envelope that is being sent.
     pub(super) sending: usize,
-    /// The rest of the envelope that is coming, and its channel.
+    /// The rest of the envelope that is coming.
     pub(super) coming: usize,
+    /// Its channel.
     coming_of: u32,
     /// Of the quorum port: the link that carries it.
     pub(super) carrier: Option<usize>,
+    /// Its channel.
     number: u32,
     /// The other side is still to be told that it begins.
     opens: bool,
