@@ -467,3 +467,25 @@ impl Learner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where nobody is, there may be a leader as soon as its disk has written an epoch.
+    #[test]
+    fn a_leader_that_is_not_there_yet_is_called_for_longer() {
+        let timing = Timing { tick: 2000, init_limit: 15, sync_limit: 5 };
+        let (me, leader) = (ServerId(1), ServerId(2));
+        let mut learner = Learner::of(me, leader, false, Epoch(0), Zxid::ZERO, timing, Instant(0));
+        for (now, refused, again) in [
+            (PATIENCE - 1, false, true),
+            (PATIENCE, false, false),
+            (PATIENCE, true, true),
+            (20 * PATIENCE, true, true),
+        ] {
+            learner.connected();
+            assert_eq!(learner.disconnected(Instant(now), refused), again, "{now} {refused}");
+        }
+    }
+}
