@@ -149,7 +149,7 @@ pub const TINY: Profile = Profile {
 };
 
 /// The same among Apache's servers: more sockets, and shorter frames.
-pub const TINY_APART: Profile = Profile { apart: true, frame: 768, txn: 832, reply: 864, ..TINY };
+pub const TINY_APART: Profile = Profile { apart: true, frame: 704, txn: 768, reply: 800, ..TINY };
 
 /// What a microcontroller with 128 KiB of memory holds.
 pub const SMALL: Profile = Profile {
