@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Packet { kind: Kind, zxid: Zxid, about: About },
     /// The body of a snapshot, so many bytes.
     Body(u64),
+    /// A channel of the compact dialect begins or ends.
+    Channel(Envelope),
 }
 
 /// What a packet carries.
@@ -61,6 +63,10 @@ impl Message {
                 [3, i64::from(kind.0), zxid.0, hasher.finish().cast_signed()]
             }
             Self::Body(len) => [4, len.cast_signed(), 0, 0],
+            Self::Channel(envelope) => {
+                envelope.encode(&mut [0; compact::ENVELOPE_MAX]).hash(&mut hasher);
+                [5, hasher.finish().cast_signed(), 0, 0]
+            }
         }
     }
 }
@@ -111,6 +117,7 @@ impl fmt::Display for Message {
                 }
             }
             Self::Body(len) => write!(f, "a snapshot of {len} bytes"),
+            Self::Channel(envelope) => write!(f, "{envelope:?}"),
         }
     }
 }
@@ -197,10 +204,11 @@ impl Tap {
                     {
                         self.channel = Some((number, Box::new(Self::new(Port::Quorum, false))));
                     }
-                    if let Envelope::Data(_, len) = envelope {
-                        self.carried = len as usize;
+                    if let Envelope::Data(_, bytes) = envelope {
+                        self.carried = bytes as usize;
+                        return Some((len, None));
                     }
-                    Some((len, None))
+                    Some((len, Some(Message::Channel(envelope))))
                 }
                 compact::First::Need(_) => None,
             },
