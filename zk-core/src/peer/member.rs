@@ -581,16 +581,20 @@ impl Peer<'_> {
         let Some(connection) = members.get(at) else { return };
         *dirty = true;
         let (port, state, server) = (connection.port, connection.state, connection.server);
-        let untried = connection.untried;
+        // Who will call has some time to do so before it is asked to.
+        let asks = self.options.dialect == Dialect::Asks;
+        let will_call = asks && server > Some(self.options.server);
+        let waits = connection.untried || will_call;
         members.vacate(at);
         if port == Port::Election
-            && untried
+            && waits
             && let Some(server) = server
             && members.find(server, port).is_none()
         {
-            // The other side has some time to call back before it is dialled again.
             let link = &mut members.links[at];
-            link.state = Link::Waiting(now.monotonic.plus(RETRY));
+            // It waits as well, but not for so long.
+            let pause = if will_call { 3 * RETRY } else { RETRY };
+            link.state = Link::Waiting(now.monotonic.plus(pause));
             link.server = Some(server);
         }
         match port {

@@ -94,7 +94,8 @@ impl<D: Device, S: Disk> Node<'_, D, S> {
                 self.reset(at, now);
                 Some(at)
             }
-            _ => other,
+            // Without room for packets it would have to be called again.
+            _ => other.filter(|_| !kept),
         }
     }
 
