@@ -413,8 +413,13 @@ impl Peer<'_> {
                 Ok(Taken::Bytes(len))
             }
             Greeting::CallBack => {
-                // It would not have come if it still had a link.
+                // It would not have come if it still had a link; or it has come before it had this one, late.
+                // Where a channel goes over that, this is found out when nothing is heard on it.
                 let old = members.find(server, Port::Election);
+                if old.is_some_and(|old| members.carried(old).is_some()) {
+                    self.drop_member(at);
+                    return Ok(Taken::Bytes(len));
+                }
                 if let Some(old) = old
                     && members.links[old].state == Link::Open
                 {
