@@ -31,6 +31,7 @@ import kazoo_suite  # noqa: E402
 import kill9  # noqa: E402
 import local  # noqa: E402
 import move  # noqa: E402
+import offer  # noqa: E402
 import partition  # noqa: E402
 import reconfig  # noqa: E402
 import sync  # noqa: E402
@@ -55,6 +56,7 @@ CHECKS = {
     "zkcli": (zkcli.session, True, False),
     "local": (local.alike, True, True),
     "read-only": (local.read_only, True, True),
+    "dialect": (offer.check, True, True),
     "kazoo": (kazoo_suite.against(1), False, False),
     "kazoo-ensemble": (kazoo_suite.against(3), False, False),
 }
