@@ -10,8 +10,12 @@ pub mod mac;
 pub mod nor;
 pub mod uart;
 
+use clock::Clock;
+use common::arena::Lent;
+use common::firmware;
 // Where logs go.
 use common::panic::stop;
+use common::watchdog::Absent;
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{ExceptionFrame, exception};
 use defmt_semihosting as _;
@@ -23,6 +27,15 @@ pub const PROFILE: Profile = Profile { blocks: 12, ..TINY };
 
 /// What it may take of 60 KiB: the stack has 6.2, frames of the network 4.2.
 const _: () = assert!(PROFILE.ram::<nor::Nor>() <= 50 * 1024);
+
+/// Runs a peer of that profile on the module, with Ethernet.
+#[inline(always)] // the profile is known there
+pub fn run(profile: &Profile, ram: Lent) -> ! {
+    let core = cortex_m::Peripherals::take().expect("this runs once");
+    let flash = nor::new().expect("the module's flash");
+    let mac = |address| mac::new(address).expect("one MAC");
+    firmware::run(profile, ram, Clock::new(core.SYST), flash, mac, Absent)
+}
 
 /// A fault is a bug in here, or the stack has no room: it is told, as a panic is.
 ///

@@ -3,19 +3,12 @@
 #![no_main]
 
 use common::arena::Arena;
-use common::firmware;
-use common::watchdog::Absent;
 use cortex_m_rt::entry;
-use emcraft_sf2::clock::Clock;
-use emcraft_sf2::{PROFILE, mac, nor};
+use emcraft_sf2::{PROFILE, nor};
 
 static ARENA: Arena<{ PROFILE.ram::<nor::Nor>() }> = Arena::new();
 
 #[entry]
 fn main() -> ! {
-    let core = cortex_m::Peripherals::take().expect("this runs once");
-    let ram = ARENA.take().expect("this runs once");
-    let flash = nor::new().expect("the module's flash");
-    let mac = |address| mac::new(address).expect("one MAC");
-    firmware::run(&PROFILE, ram, Clock::new(core.SYST), flash, mac, Absent)
+    emcraft_sf2::run(&PROFILE, ARENA.take().expect("this runs once"))
 }

@@ -9,11 +9,24 @@ pub mod clock;
 pub mod mac;
 pub mod nor;
 
+use clock::Clock;
+use common::arena::Lent;
+use common::firmware;
 // Where logs go.
 use common::panic::stop;
 use common::register::Register;
+use common::watchdog::Absent;
 use defmt_semihosting as _;
 use riscv_rt::TrapFrame;
+use zk_embedded::profile::Profile;
+
+/// Runs a peer of that profile on the board, with Ethernet.
+#[inline(always)] // the profile is known there
+pub fn run(profile: &Profile, ram: Lent) -> ! {
+    let flash = nor::new().expect("the board's flash");
+    let mac = |address| mac::new(address).expect("one MAC");
+    firmware::run(profile, ram, Clock::new(), flash, mac, Absent)
+}
 
 /// Nothing is let through that could trap but a bug in here: it is told, as a panic is.
 #[unsafe(export_name = "ExceptionHandler")]
