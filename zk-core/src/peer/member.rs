@@ -34,6 +34,9 @@ const RETRY: u64 = 100;
 /// The same, if there is nothing to say to it.
 const RETRY_IDLE: u64 = 1000;
 
+/// Milliseconds in which a member that will call has to do so, before it is asked to. It waits for [`RETRY`] itself.
+const CALLS: u64 = 3 * RETRY;
+
 /// Milliseconds in which somebody who comes to the election port must say who it is.
 const HELLO: u64 = 5000;
 
@@ -101,7 +104,7 @@ impl Peer<'_> {
         let me = self.options.server;
         let learns = self.is_learner();
         // Learners come on these.
-        let always = self.options.dialect == Dialect::Asks;
+        let asks = self.options.dialect == Dialect::Asks;
         let election_limit = self.member_output_limit(Port::Election);
         let quorum_limit = self.member_output_limit(Port::Quorum);
         let Ensemble { members, election, quorums, uplink, .. } = &mut self.ensemble;
@@ -111,7 +114,7 @@ impl Peer<'_> {
             let (Link::Waiting(until), Some(server)) = (link.state, link.server) else { continue };
             let wanted = match link.port {
                 Port::Election => {
-                    (link.called || always || election.wants(server)) && quorums.knows(server)
+                    (link.called || asks || election.wants(server)) && quorums.knows(server)
                 }
                 Port::Quorum => learns && uplink.is_none() && members.leader == Some(server),
             };
@@ -136,7 +139,7 @@ impl Peer<'_> {
         let port = Port::Election;
         let server = quorums.members().find(|&server| {
             server != me
-                && (always || election.wants(server))
+                && (asks || election.wants(server))
                 && members.find(server, port).is_none()
                 && !members.is_asking(server)
         })?;
@@ -184,7 +187,7 @@ impl Peer<'_> {
 
     /// A connection that [`poll_dial`](Self::poll_dial) asked for cannot be made now.
     pub fn connect_failed(&mut self, now: Now, link: MemberLink) {
-        let idle = self.options.dialect == Dialect::Asks;
+        let asks = self.options.dialect == Dialect::Asks;
         let Ensemble { members, election, quorums, .. } = &mut self.ensemble;
         let Some(connection) = members.get_mut(link.0) else { return };
         if connection.state != Link::Dialling {
@@ -192,7 +195,7 @@ impl Peer<'_> {
         }
         connection.state = Link::Waiting(now.monotonic.plus(RETRY));
         if let (Port::Election, Some(server)) = (connection.port, connection.server) {
-            if idle && !connection.called && !election.wants(server) {
+            if asks && !connection.called && !election.wants(server) {
                 connection.state = Link::Waiting(now.monotonic.plus(RETRY_IDLE));
             }
             election.missed(now.monotonic, quorums, server);
@@ -272,6 +275,7 @@ impl Peer<'_> {
             match heard {
                 Ok(Taken::Bytes(n)) => {
                     rest = rest.get(n..).unwrap_or_default();
+                    // (What an envelope announces is noted where that is heard. This form takes least.)
                     if let Some(left) = coming.checked_sub(n).filter(|_| coming > 0) {
                         self.ensemble.members.links[at].channel.coming = left;
                     }
@@ -597,8 +601,7 @@ impl Peer<'_> {
             && members.find(server, port).is_none()
         {
             let link = &mut members.links[at];
-            // It waits as well, but not for so long.
-            let pause = if will_call { 3 * RETRY } else { RETRY };
+            let pause = if will_call { CALLS } else { RETRY };
             link.state = Link::Waiting(now.monotonic.plus(pause));
             link.server = Some(server);
         }

@@ -79,7 +79,7 @@ impl<'m> Connection<'m> {
 
 impl Connections<'_> {
     /// Who waits, the next one first.
-    fn waiting(&self, way: Way) -> impl Iterator<Item = Handle> + '_ {
+    fn wanting(&self, way: Way) -> impl Iterator<Item = Handle> + '_ {
         let last = self.spares[way as usize].last as usize + 1;
         let used = self.used();
         (0..used).map(move |nth| ((last + nth) % used) as Handle).filter(move |&at| {
@@ -90,14 +90,14 @@ impl Connections<'_> {
 
     /// Whether a connection has what others wait for.
     pub(super) fn hogs(&self, at: Handle, way: Way) -> bool {
-        self.spares[way as usize].holder == at && self.waiting(way).any(|other| other != at)
+        self.spares[way as usize].holder == at && self.wanting(way).any(|other| other != at)
     }
 
     /// Lends more room to a connection, if nobody has it.
     #[inline(never)] // once for all its callers
     pub(super) fn lend(&mut self, at: Handle, way: Way, now: Instant) -> Lent {
         self.take_back(way);
-        let first = self.waiting(way).next();
+        let first = self.wanting(way).next();
         let spare = &mut self.spares[way as usize];
         if spare.memory.is_empty() || spare.holder == at {
             return Lent::Never;
@@ -225,16 +225,15 @@ impl Peer<'_> {
         self.pass_on(now);
     }
 
+    #[inline(never)] // once for all its callers
     fn spare_due(&self, way: Way) -> Option<Instant> {
-        let waits = self.connections.waiting(way).next().is_some();
-        waits.then(|| self.connections.spares[way as usize].since.plus(SPARE_MS))
+        let spare = &self.connections.spares[way as usize];
+        let waits = !spare.memory.is_empty() && self.connections.wanting(way).next().is_some();
+        waits.then(|| spare.since.plus(SPARE_MS))
     }
 
     /// When that has something to do.
     pub(super) fn spares_due(&self) -> Option<Instant> {
-        if !self.connections.shares_replies() {
-            return None;
-        }
         WAYS.into_iter().filter_map(|way| self.spare_due(way)).min()
     }
 }

@@ -6,8 +6,8 @@ use zk_core::wire::compact::{self, ENVELOPE_MAX, Envelope, OFFER};
 use super::*;
 
 /// A server that would rather have one connection, or has to be asked.
-fn server(id: i64, one_connection: bool) -> Server {
-    let dialect = if one_connection { Dialect::Asks } else { Dialect::Asked };
+fn server(id: i64, asks: bool) -> Server {
+    let dialect = if asks { Dialect::Asks } else { Dialect::Asked };
     Server::with_options(id, false, Options { dialect, ..Options::default() })
 }
 
@@ -38,13 +38,7 @@ impl Together {
         let (said, come) = Default::default();
         let mut all = Self { leader, follower, links, said, come };
         all.talk(usize::MAX);
-        for server in [&mut all.leader, &mut all.follower] {
-            server.now = Now::new(1300, 1300);
-            let now = server.now;
-            server.peer.tick(now);
-        }
-        assert_eq!(all.leader.peer.state(), State::Leading);
-        assert_eq!(all.follower.peer.state(), State::Following);
+        decide(&mut all.leader, &mut all.follower);
         all
     }
 

@@ -204,6 +204,15 @@ fn meet(caller: &mut Server, called: &mut Server) -> [MemberLink; 2] {
     [dial.link, link]
 }
 
+/// Two of three agree; a better vote is waited for, in vain.
+fn decide(leader: &mut Server, follower: &mut Server) {
+    for (server, state) in [(leader, State::Leading), (follower, State::Following)] {
+        server.now = Now::new(1300, 1300);
+        server.peer.tick(server.now);
+        assert_eq!(server.peer.state(), state);
+    }
+}
+
 /// A leader (server 2) and a follower (server 1) that meet on the quorum port. Server 3 is away.
 struct Pair {
     leader: Server,
@@ -225,14 +234,7 @@ impl Pair {
         let [to_follower, to_leader] = meet(&mut leader, &mut follower);
         follower.elects(to_leader);
         leader.elects(to_follower);
-        // Two of three agree; a better vote is waited for, in vain.
-        for server in [&mut leader, &mut follower] {
-            server.now = Now::new(1300, 1300);
-            let now = server.now;
-            server.peer.tick(now);
-        }
-        assert_eq!(leader.peer.state(), State::Leading);
-        assert_eq!(follower.peer.state(), State::Following);
+        decide(&mut leader, &mut follower);
         let dial = loop {
             let dial = follower.peer.poll_dial(follower.now).expect("it calls its leader");
             if dial.port == Port::Quorum {

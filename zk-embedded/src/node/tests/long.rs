@@ -8,7 +8,7 @@ use zk_core::wire::Code;
 use zk_core::wire::client::EventType;
 
 use super::memory::FRAME;
-use super::world::{CLIENT, Heard};
+use super::world::Heard;
 use super::*;
 
 /// Bytes that have no room in a connection's own memory.
@@ -58,10 +58,7 @@ fn a_reply_that_nobody_reads_gives_way() {
     assert_eq!(world.create(other, "/x", b""), Code::Ok);
     assert_eq!(world.set(other, "/x", &[5; LONG]), Code::Ok);
     let raw = world.raw(1, 128);
-    open(&mut world, raw, 0, follower, CLIENT);
-    world.sockets(raw).net.send(0, &connect_frame(30_000));
-    world.run(500);
-    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    enter(&mut world, raw, 0, follower, 30_000);
     world.sockets(raw).net.send(0, &get_frame(1, "/x"));
     // Nobody else wants it.
     world.run(2 * SPARE_MS);
@@ -80,9 +77,7 @@ fn half_of_a_long_frame_gives_way() {
     let other = connected(&mut world, &[follower]);
     assert_eq!(world.create(other, "/x", b""), Code::Ok);
     let raw = world.raw(1, 1024);
-    open(&mut world, raw, 0, follower, CLIENT);
-    world.sockets(raw).net.send(0, &connect_frame(30_000));
-    world.run(500);
+    enter(&mut world, raw, 0, follower, 30_000);
     world.sockets(raw).net.send(0, &(LONG as u32).to_be_bytes());
     world.sockets(raw).net.send(0, &[0; LONG / 2]);
     world.run(2 * SPARE_MS);
@@ -100,10 +95,7 @@ fn what_is_lent_stays_as_long_as_it_is_needed() {
     let other = connected(&mut world, &[follower]);
     assert_eq!(world.create(other, "/x", b"x"), Code::Ok);
     let raw = world.raw(1, 1024);
-    open(&mut world, raw, 0, follower, CLIENT);
-    world.sockets(raw).net.send(0, &connect_frame(30_000));
-    world.run(500);
-    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    enter(&mut world, raw, 0, follower, 30_000);
     let mut frame = get_frame(1, &format!("/{}", "n".repeat(900)));
     let rest = frame.split_off(100);
     for part in [frame, rest] {
@@ -213,9 +205,7 @@ fn who_is_next_may_go() {
     let raw = world.raw(2, 1024);
     let half = [&(LONG as u32).to_be_bytes()[..], &[0; LONG / 2]].concat();
     for at in [0, 1] {
-        open(&mut world, raw, at, follower, CLIENT);
-        world.sockets(raw).net.send(at, &connect_frame(30_000));
-        world.run(500);
+        enter(&mut world, raw, at, follower, 30_000);
         world.sockets(raw).net.send(at, &half);
         world.run(100);
     }

@@ -79,6 +79,14 @@ fn open(world: &mut World, raw: usize, at: usize, to: usize, port: u16) {
     world.until("a connection", 5000, |world| world.raw_state(raw, at) == net::State::Open);
 }
 
+/// The same at the port of clients, with a session of so many milliseconds.
+fn enter(world: &mut World, raw: usize, at: usize, to: usize, timeout: i32) {
+    open(world, raw, at, to, CLIENT);
+    world.sockets(raw).net.send(at, &connect_frame(timeout));
+    world.run(500);
+    assert_eq!(world.sockets(raw).read(at).len(), 41, "a session");
+}
+
 #[test]
 fn three_boards_elect_and_serve() {
     for world in [World::new(1, CLIENTS), World::apart(1, CLIENTS)] {
@@ -558,10 +566,7 @@ fn a_client_that_does_not_read_holds_up_nobody() {
     assert_eq!(world.create(other, "/x", &[5; 60]), Code::Ok);
     // It has room for one reply.
     let raw = world.raw(1, 512);
-    open(&mut world, raw, 0, follower, CLIENT);
-    world.sockets(raw).net.send(0, &connect_frame(8000));
-    world.run(500);
-    assert_eq!(world.sockets(raw).read(0).len(), 41, "a session");
+    enter(&mut world, raw, 0, follower, 8000);
     // What the board does not take stays here.
     let mut asked: Vec<u8> = (1..=400).flat_map(|xid| get_frame(xid, "/x")).collect();
     let ask = |world: &mut World, asked: &mut Vec<u8>| {
